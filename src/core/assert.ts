@@ -1,0 +1,20 @@
+/** A broken invariant of the program itself. It ends the process: nothing that follows could be trusted. */
+export class AssertionError extends Error {
+  override readonly name = 'AssertionError';
+}
+
+/** Stays on in production. The message names the invariant, never a row value. */
+export function assert(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new AssertionError(message);
+}
+
+/** The last branch of a switch over a closed union. */
+export function unreachable(value: never): never {
+  throw new AssertionError(`unreachable: ${JSON.stringify(value)}`);
+}
+
+/** The value, asserted to be there. For indexes that were checked by a bound that the type checker cannot see. */
+export function present<T>(value: T | undefined | null, what: string): T {
+  if (value === undefined || value === null) throw new AssertionError(`absent: ${what}`);
+  return value;
+}

@@ -1,0 +1,53 @@
+import type { ControlStore } from './control.ts';
+import type { Log } from './log.ts';
+import type { Logger, Runtime } from './runtime.ts';
+import type { TableId } from './schema.ts';
+import type { Sink } from './sink.ts';
+import type { Source } from './source.ts';
+
+/** What every connector gets besides its own part of the configuration. */
+export type ConnectorContext = { readonly runtime: Runtime; readonly logger: Logger };
+
+/** One entry of `tables`, resolved. */
+export type TableSelection = {
+  /** `schema.table`, `schema.*`, or either with `!` before it. */
+  readonly pattern: string;
+  readonly snapshot: 'initial' | 'never';
+  readonly target: string | null;
+};
+
+/**
+ * Each connector's index.ts exports one of these as `connector`. `Config` is the resolved form of its part of the file, made
+ * by `parse` from the validated input (`schema` is a zod schema; typed as unknown here, because the core names no package).
+ */
+export type SourceConnector<Config> = {
+  readonly kind: string;
+  readonly configSchema: unknown;
+  create(input: { readonly config: Config; readonly pipeline: string; readonly tables: readonly TableSelection[]; readonly context: ConnectorContext }): Source;
+};
+
+export type LogConnector<Config> = {
+  readonly kind: string;
+  readonly configSchema: unknown;
+  create(input: { readonly config: Config; readonly pipeline: string; readonly context: ConnectorContext }): Log;
+};
+
+export type SinkConnector<Config> = {
+  readonly kind: string;
+  readonly configSchema: unknown;
+  create(input: {
+    readonly config: Config;
+    readonly pipeline: string;
+    readonly sink: string;
+    readonly partitions: number;
+    /** Where a source table's rows go; the same name unless mapped. */
+    readonly target: (table: TableId) => TableId;
+    readonly context: ConnectorContext;
+  }): Sink;
+};
+
+export type ControlConnector<Config> = {
+  readonly kind: string;
+  readonly configSchema: unknown;
+  create(input: { readonly config: Config; readonly context: ConnectorContext }): ControlStore;
+};

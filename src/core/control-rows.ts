@@ -1,0 +1,120 @@
+import type { ControlKey } from './control.ts';
+import type { Epoch, FencingToken, Offset, Position } from './position.ts';
+import type { CounterPair } from './record.ts';
+import type { SchemaVersion, TableId, TableSchema } from './schema.ts';
+import type { Sequence } from './sequence.ts';
+
+/*
+ * Every row that is kept in the control store, with who writes it. A pipeline's rows are all below one of these prefixes,
+ * so that `pipeline remove` finds them.
+ */
+
+export const controlKeys = {
+  /** LeaseRow; by whoever wants to be or is the capture holder. */
+  lease: (pipeline: string) => `lease/${pipeline}` as ControlKey,
+  /** CheckpointRow; by the capture holder. */
+  checkpoint: (pipeline: string) => `checkpoint/${pipeline}` as ControlKey,
+  /** EpochRow; by the capture holder. */
+  epoch: (pipeline: string) => `epoch/${pipeline}` as ControlKey,
+  /** TableRow; by the capture holder. */
+  table: (pipeline: string, table: TableId) => `table/${pipeline}/${table}` as ControlKey,
+  tables: (pipeline: string) => `table/${pipeline}/`,
+  /** SinkRow; by capture when a pipeline first starts, by apply, and by `schema approve`. */
+  sink: (pipeline: string, sink: string) => `sink/${pipeline}/${sink}` as ControlKey,
+  sinks: (pipeline: string) => `sink/${pipeline}/`,
+  /** DesiredRow; by the command line. */
+  desired: (pipeline: string) => `desired/${pipeline}` as ControlKey,
+  /** RequestRow; by the command line, answered by the daemon. */
+  request: (pipeline: string, id: string) => `request/${pipeline}/${id}` as ControlKey,
+  requests: (pipeline: string) => `request/${pipeline}/`,
+  /** StatusRow; by the daemon, for commands that run beside it. */
+  status: (pipeline: string) => `status/${pipeline}` as ControlKey,
+} as const;
+
+/** A lease never goes away: release keeps the row, so that the token never starts again. */
+export type LeaseRow = {
+  readonly token: FencingToken;
+  /** Random name of the holder, null after a clean release. */
+  readonly holder: string | null;
+  /** For people: host and process id. */
+  readonly describedAs: string | null;
+  readonly ttlMs: number;
+  /** Moves with each renewal. A challenger takes over once it has not moved for `ttlMs` on the challenger's own clock. */
+  readonly renewals: number;
+};
+
+export type PartitionCheckpoint = CounterPair & {
+  /** Offset of the record that has this pair. */
+  readonly offset: Offset;
+};
+
+/** The fence of what may be acknowledged. Written by compare-and-swap on `generation`. */
+export type CheckpointRow = {
+  readonly generation: FencingToken;
+  readonly holder: string;
+  readonly epoch: Epoch;
+  /** Everything up to here is durable in the log. The source may be told so only after this row is stored. */
+  readonly position: Position;
+  /** Of the last whole transaction; null before the first. */
+  readonly sequence: Sequence | null;
+  /** Last record acknowledged in each partition; null where nothing was published yet. */
+  readonly partitions: readonly (PartitionCheckpoint | null)[];
+};
+
+export type EpochRow = {
+  readonly epoch: Epoch;
+  /** What the source called itself: system identifier and timeline. Another one is another history. */
+  readonly identity: SourceIdentity;
+  readonly fork: string;
+};
+
+export type SourceIdentity = { readonly system: string; readonly timeline: number };
+
+export type TableState = 'streaming' | 'resync_required' | 'stopped';
+
+/** One compare-and-swap stores a table's fingerprint together with the state that a difference caused. */
+export type TableRow = {
+  readonly table: TableId;
+  readonly state: TableState;
+  /** Why the state is not `streaming`: a finding's code and words for people. */
+  readonly reason: { readonly code: string; readonly text: string } | null;
+  readonly fingerprint: TableFingerprint;
+  /** Every schema version that may still stand in the log, the newest last. */
+  readonly schemas: readonly TableSchema[];
+  /** Differences that ask for a reconcile: counted, never cleared by themselves. */
+  readonly reconcileWanted: number;
+};
+
+/** `hash` alone decides whether something differs; `facts` are the connector's, for saying what. */
+export type TableFingerprint = { readonly hash: string; readonly facts: unknown };
+
+export type SinkRow = {
+  /** `new` until the start offsets are written as progress in every partition. */
+  readonly state: 'new' | 'known' | 'resync_required';
+  readonly reason: { readonly code: string; readonly text: string } | null;
+  readonly startOffsets: readonly Offset[];
+  /** Generation of the checkpoint when the start offsets were taken; its counter is not known. */
+  readonly startGeneration: FencingToken;
+  /** Tables whose new schema waits for approval. */
+  readonly blocked: readonly SchemaBlock[];
+};
+
+export type SchemaBlock = {
+  readonly table: TableId;
+  readonly version: SchemaVersion;
+  readonly reasons: readonly string[];
+  readonly approved: boolean;
+};
+
+/** What the operator wants; the daemon follows. */
+export type DesiredRow = { readonly paused: boolean; readonly pausedSinks: readonly string[] };
+
+export type RequestRow = {
+  readonly kind: 'dlq-replay' | 'dlq-discard';
+  readonly args: Readonly<Record<string, unknown>>;
+  readonly state: 'pending' | 'done' | 'failed';
+  readonly result: string | null;
+};
+
+/** Written every few seconds by the process that holds the capture lease. */
+export type StatusRow = { readonly writtenAtWallMs: number; readonly document: unknown };

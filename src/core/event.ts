@@ -1,0 +1,53 @@
+import type { RowKey } from './key.ts';
+import type { EpochMicros, Position } from './position.ts';
+import type { TableSchema } from './schema.ts';
+import type { Row } from './value.ts';
+
+/**
+ * What a source's stream shows, in commit order. A transaction is `begin`, its changes, `commit`; only committed
+ * transactions are shown. `schema` stands before the first change of its version, after every connect too.
+ */
+export type SourceMessage =
+  | SourceBegin
+  | SourceChange
+  | { readonly tag: 'truncate'; readonly tables: readonly TableSchema[]; readonly change: bigint }
+  | { readonly tag: 'schema'; readonly schema: TableSchema }
+  /** A message that somebody wrote into the source's log. Those of our own prefix carry heartbeats and barriers. */
+  | { readonly tag: 'message'; readonly prefix: string; readonly content: string; readonly transactional: boolean }
+  /** `position` is the end of the transaction: everything up to it may be acknowledged once it is durable. */
+  | { readonly tag: 'commit'; readonly position: Position }
+  /** The source's log was read up to here, outside of any transaction. */
+  | { readonly tag: 'keepalive'; readonly position: Position };
+
+export type SourceBegin = {
+  readonly tag: 'begin';
+  /** The commit part of the sequence. Rises strictly from transaction to transaction. */
+  readonly commit: bigint;
+  readonly transactionId: string;
+  readonly committedAt: EpochMicros;
+  /** Where the transaction came from, if the source knows one: a replication origin's name. */
+  readonly origin: string | null;
+};
+
+export type SourceChange = {
+  readonly tag: 'change';
+  readonly schema: TableSchema;
+  /** The change part of the sequence. Rises inside a transaction, except that rows of one COPY record share it. */
+  readonly change: bigint;
+} & (
+  | { readonly op: 'insert'; readonly key: RowKey; readonly row: Row }
+  /** `oldKey` is there when the update gave the row another key. An undefined value is an unchanged large column. */
+  | { readonly op: 'update'; readonly key: RowKey; readonly row: Row; readonly oldKey: RowKey | null }
+  | { readonly op: 'delete'; readonly key: RowKey }
+  /** A row that cannot be shown as values (for example text that is not valid in the encoding); the key still can. */
+  | { readonly op: 'unreadable'; readonly key: RowKey; readonly reason: string }
+);
+
+/** Rough size of a message in memory, for the bounds on what is held at once. */
+export function sizeOfMessage(message: SourceMessage): number {
+  if (message.tag !== 'change' || !('row' in message)) return 100;
+  let bytes = 150 + message.key.length;
+  for (const value of message.row) bytes += 8 + (value?.length ?? 0);
+  return bytes;
+}
+

@@ -1,0 +1,99 @@
+import type { RowKey } from './key.ts';
+import type { Offset } from './position.ts';
+import type { CounterPair } from './record.ts';
+import type { Sequence } from './sequence.ts';
+
+/** A record as the log holds it. */
+export type EncodedRecord = {
+  readonly partition: number;
+  /** The row key of a change, null for a control record. */
+  readonly key: string | null;
+  readonly value: Uint8Array;
+};
+
+export type StoredRecord = { readonly offset: Offset; readonly key: string | null; readonly value: Uint8Array };
+
+export type LogBatch = { readonly partition: number; readonly records: readonly StoredRecord[] };
+
+/** Where a reader of the log stands in a partition: everything before `offset` took effect. */
+export type LogProgress = {
+  readonly offset: Offset;
+  /** The pair of the last record before `offset`; null where that is not known (a new sink). */
+  readonly pair: CounterPair | null;
+};
+
+/**
+ * The log of one pipeline: ordered partitions of opaque records, durable and replicated as the implementation says. Only the
+ * capture holder appends. Every implementation passes test/contract/log.ts.
+ */
+export interface Log extends AsyncDisposable {
+  readonly partitions: number;
+  /** The largest encoded record (key and value together) that `append` takes, in bytes. */
+  readonly recordBytesMax: number;
+  /** Makes what is missing, checks the rest. Idempotent. Errors: `log_partitions_changed`, `log_foreign`, `log_damaged`. */
+  provision(signal: AbortSignal): Promise<void>;
+  /** Frees everything that the pipeline, or with `consumer` one sink, has in the log. Returns what was removed, for people. */
+  remove(consumer: string | null, signal: AbortSignal): Promise<readonly string[]>;
+  writer(signal: AbortSignal): Promise<LogWriter>;
+  reader(consumer: string, signal: AbortSignal): Promise<LogReader>;
+  /** Reads without a consumer's identity, from `from` to the end as it stood at the call. Errors: `log_offset_gone`. */
+  read(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<LogBatch>;
+  /** First offset that is still there, and the one after the last, of each partition. */
+  ends(signal: AbortSignal): Promise<readonly LogEnds[]>;
+  /** The queue of records that a sink could not apply. */
+  deadLetters(consumer: string): DeadLetters;
+  /** Names the consumers whose progress holds records back, so that what no sink needs can be freed. No more than a hint. */
+  retain(consumers: readonly string[], signal: AbortSignal): Promise<void>;
+  /** For status and metrics: bytes held and, where there is one, the limit. */
+  usage(signal: AbortSignal): Promise<{ readonly bytes: number; readonly bytesMax: number | null }>;
+}
+
+export type LogEnds = { readonly start: Offset; readonly end: Offset };
+
+export interface LogWriter extends AsyncDisposable {
+  /**
+   * Resolves once every record is durable, with the offset that each partition's last record got. Records of one partition
+   * keep their order. Nothing of a later call stands before an earlier one. Waits while the log is full (`onStall` is told).
+   * Errors: `log_full`, `log_damaged`, `log_unavailable` (nothing is known about the records: the caller ends its generation).
+   */
+  append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>>;
+}
+
+export interface LogReader extends AsyncDisposable {
+  /** Partitions given to this reader, each as it is given. The iteration ends only with the signal. */
+  assignments(signal: AbortSignal): AsyncIterable<PartitionAssignment>;
+}
+
+export interface PartitionAssignment {
+  readonly partition: number;
+  /** Aborts when the partition is taken away. */
+  readonly revoked: AbortSignal;
+  /** What `commit` stored last for this consumer and partition; null where nothing was. */
+  committed(signal: AbortSignal): Promise<LogProgress | null>;
+  /** Pulls records from `from` on, waiting for new ones. Errors: `log_offset_gone`: never skipped, never reset. */
+  batches(from: Offset, signal: AbortSignal): AsyncIterable<LogBatch>;
+  /** Stores progress. Never falls, compared by pair; returns what is stored. */
+  commit(progress: LogProgress, signal: AbortSignal): Promise<LogProgress>;
+}
+
+/** A change that a sink refused for ever, with all that a replay needs. */
+export type DeadLetter = {
+  readonly key: RowKey;
+  readonly sequence: Sequence;
+  /** Code of the refusal, such as `value_refused` or `partial_without_base`. */
+  readonly code: string;
+  /** For people; never holds a value. */
+  readonly reason: string;
+  /** The log record, as it stood there. Null once a partial event has only marked the key. */
+  readonly record: Uint8Array | null;
+  readonly committedAtMicros: number;
+};
+
+/** Compacted by key: at most the newest letter of each key counts. */
+export interface DeadLetters {
+  /** Durable when it resolves. */
+  park(partition: number, letters: readonly DeadLetter[], signal: AbortSignal): Promise<void>;
+  /** Durable when it resolves. A key that is not parked is passed over. */
+  release(partition: number, keys: readonly RowKey[], signal: AbortSignal): Promise<void>;
+  read(partition: number, signal: AbortSignal): AsyncIterable<DeadLetter>;
+}

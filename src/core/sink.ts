@@ -1,0 +1,105 @@
+import type { Finding } from './finding.ts';
+import type { RowKey } from './key.ts';
+import type { EpochMicros, FencingToken } from './position.ts';
+import type { LogProgress } from './log.ts';
+import type { SchemaChange, TableId, TableSchema } from './schema.ts';
+import type { Sequence } from './sequence.ts';
+import type { Row } from './value.ts';
+
+/** A change as a sink gets it: the newest of its key in the batch. */
+export type RowChange = {
+  readonly schema: TableSchema;
+  readonly key: RowKey;
+  readonly sequence: Sequence;
+} & (
+  | { readonly tag: 'upsert'; readonly row: Row }
+  | { readonly tag: 'delete' }
+  /** Some columns are undefined. Takes effect only on a live row of a lower sequence. */
+  | { readonly tag: 'partial'; readonly row: Row }
+);
+
+export type RowOutcome =
+  | { readonly tag: 'applied' }
+  /** The sink has this sequence or a greater one. A success. */
+  | { readonly tag: 'stale' }
+  /** Refused for ever, and this row alone. Words for people never hold a value. */
+  | { readonly tag: 'rejected'; readonly code: RejectionCode; readonly reason: string };
+
+export type RejectionCode = 'value_refused' | 'partial_without_base';
+
+/** Nothing of the table at or below `sequence` takes effect in this partition any more. */
+export type Floor = { readonly table: TableId; readonly sequence: Sequence };
+
+/**
+ * What a sink keeps for a partition beside its rows. Everything before `offset` took effect, was proved stale or is parked.
+ * Compared by the pair; it never falls.
+ */
+export type SinkProgress = LogProgress & {
+  /** Of the newest watermark record before `offset`; null before the first. */
+  readonly watermark: { readonly sequence: Sequence; readonly sourceTime: EpochMicros } | null;
+  readonly floors: readonly Floor[];
+  /** Tables with a load under way: opened by `load-open`, ended by `load-close`. */
+  readonly openLoads: readonly TableId[];
+};
+
+export type SinkLimits = {
+  /** Most rows in one `apply`. */
+  readonly batchRowsMax: number;
+  readonly batchBytesMax: number;
+};
+
+/**
+ * A store that keeps each row as a register of (sequence, value or tombstone): applying replaces if the sequence is greater, so
+ * replays and several appliers at once cannot harm a row. Every implementation passes test/contract/sink.ts.
+ *
+ * Errors that stop the sink, as CausewayError: `sink_unavailable` and `sink_throttled` (retried), `sink_misconfigured` (no
+ * table, no right, no space, a violated constraint), `fenced` (a greater token holds the partition), `sink_went_back`.
+ */
+export interface Sink extends AsyncDisposable {
+  readonly kind: string;
+  readonly limits: SinkLimits;
+  /** Looks, changes nothing. Ids TP-…, DD-…, SP-…. */
+  check(schemas: readonly TableSchema[], signal: AbortSignal): Promise<readonly Finding[]>;
+  /** `provision: create` makes what is missing; `provision: check` throws `sink_misconfigured` with the DDL that is missing. Idempotent. */
+  provision(schemas: readonly TableSchema[], signal: AbortSignal): Promise<void>;
+  /** Follows an additive change. Idempotent. Errors: `schema_blocked` where the sink cannot follow by itself. */
+  evolve(after: TableSchema, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void>;
+  /** Names what keeps rows of this schema from being written to the replicated table as it is now; empty when nothing does. */
+  differences(schema: TableSchema, signal: AbortSignal): Promise<readonly string[]>;
+  /** True where the replicated table holds any row. */
+  holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean>;
+  /** Takes the partition: raises its fence by one. From then on older holders' batches end as `fenced`. */
+  assign(partition: number, signal: AbortSignal): Promise<SinkPartition>;
+  /** Progress of every partition that ever had some. Strongly consistent. */
+  progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>>;
+  /**
+   * Tombstones, at `floor.sequence`, every row of the table with a lower sequence or none, in small transactions. Called only after every
+   * partition has passed the floor. Taken up again after a crash; remembered when complete.
+   */
+  sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }>;
+  /** Newest completed sweep of each table. */
+  sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>>;
+  /** Rows in key order with stored sequence, tombstones included. For reconciliation and tests. */
+  scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]>;
+  /** Drops what it keeps beside the replicated tables for this pipeline and sink; never a replicated table. Returns what, for people. */
+  remove(signal: AbortSignal): Promise<readonly string[]>;
+}
+
+export type KeyRange = { readonly from: readonly string[] | null; readonly to: readonly string[] | null };
+
+export type SinkRow = { readonly key: RowKey; readonly sequence: Sequence | null; readonly row: Row | null };
+
+/** A partition held under a fence token. One call at a time. */
+export interface SinkPartition extends AsyncDisposable {
+  readonly partition: number;
+  readonly token: FencingToken;
+  /** Progress as it stood when the partition was taken; null where there never was any. */
+  readonly start: SinkProgress | null;
+  /**
+   * Applies rows of distinct keys, atomically with `progress`: the progress that was true before this batch began, never its
+   * end. Null leaves it. The outcomes stand in the rows' order. After an error nothing is known: the same call may be repeated.
+   */
+  apply(batch: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null }, signal: AbortSignal): Promise<readonly RowOutcome[]>;
+  /** Stores progress without rows. Never falls; returns what is stored. */
+  save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress>;
+}

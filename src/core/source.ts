@@ -1,0 +1,94 @@
+import type { SourceIdentity, TableFingerprint } from './control-rows.ts';
+import type { SourceMessage } from './event.ts';
+import type { Finding } from './finding.ts';
+import type { EpochMicros, Position } from './position.ts';
+import type { TableId, TableSchema } from './schema.ts';
+
+export type SlotFacts = {
+  /** What the source has been told it may forget. */
+  readonly position: Position;
+  readonly active: boolean;
+  /** Why the source can no longer serve from here (`wal_status` lost, an invalidation reason); null where it can. */
+  readonly unusable: string | null;
+  /** Log bytes that the source keeps for us. */
+  readonly retainedBytes: number;
+  /** Log bytes after what we acknowledged. */
+  readonly backlogBytes: number;
+  /** Bytes that may still be written before the source gives the slot up; null where it never does. */
+  readonly headroomBytes: number | null;
+  readonly walStatus: string | null;
+  readonly name: string;
+};
+
+export type CapturedTable = {
+  readonly schema: TableSchema;
+  readonly fingerprint: TableFingerprint;
+  /** False where the table holds no row now. */
+  readonly holdsRows: boolean;
+};
+
+/** A configured table that cannot be captured, with the mend; or one that appeared later and is not captured yet. */
+export type RefusedTable = { readonly table: TableId; readonly code: string; readonly reason: string; readonly mend: string };
+
+/** All read on one connection; tables and fingerprints in one snapshot. */
+export type SourceFacts = {
+  readonly identity: SourceIdentity;
+  readonly slot: SlotFacts | null;
+  readonly tables: readonly CapturedTable[];
+  readonly refused: readonly RefusedTable[];
+  /** Position of the source's log end. */
+  readonly head: Position;
+  readonly now: EpochMicros;
+};
+
+/** What a changed fingerprint asks for; several differences give the gravest. */
+export type FingerprintVerdict =
+  | { readonly tag: 'same' }
+  /** Nothing was lost and nothing is to be done, such as an added nullable column. */
+  | { readonly tag: 'harmless'; readonly text: string }
+  | { readonly tag: 'reconcile'; readonly text: string }
+  | { readonly tag: 'resync_required'; readonly text: string }
+  /** Changes of the table are dropped from now on. */
+  | { readonly tag: 'stopped'; readonly text: string };
+
+/**
+ * A database whose log is captured. Errors, as CausewayError: `source_unavailable` (retried), `source_misconfigured`,
+ * `source_permission`, `source_slot_in_use`, `source_slot_lost`, `source_version`, `source_table_refused`, `source_stream_invalid`.
+ * Every implementation passes test/contract/source.ts.
+ */
+export interface Source extends AsyncDisposable {
+  readonly kind: string;
+  /** Looks, changes nothing. Ids PG-…, MY-…. */
+  check(signal: AbortSignal): Promise<readonly Finding[]>;
+  inspect(signal: AbortSignal): Promise<SourceFacts>;
+  /**
+   * Makes what capture needs at the source and is not there: publication, schema `causeway`. With `slot: 'create'` also the
+   * slot, with `'recreate'` a new one in place of the old. Idempotent. Returns where a slot that was made begins.
+   */
+  provision(slot: 'keep' | 'create' | 'recreate', signal: AbortSignal): Promise<Position | null>;
+  /** Drops slot, publication and what we wrote at the source. Returns what was dropped, for people. */
+  deprovision(signal: AbortSignal): Promise<readonly string[]>;
+  /** Takes the slot, ending a connection that holds it, and streams from the slot's own position. */
+  open(signal: AbortSignal): Promise<SourceStream>;
+  /** Negative, 0 or positive. Within one epoch only. */
+  comparePositions(a: Position, b: Position): number;
+  compareFingerprints(stored: TableFingerprint, current: TableFingerprint): FingerprintVerdict;
+  /**
+   * Writes a heartbeat through the source's log: it comes back in the stream as a transaction with a `message` of the prefix
+   * `causeway`. Returns the source's clock. A role without the right to write still gets the message, without the stored counter.
+   */
+  heartbeat(signal: AbortSignal): Promise<EpochMicros>;
+}
+
+export interface SourceStream extends AsyncDisposable {
+  /** Messages in order, in arrays bounded by bytes. Pull: the source's socket is read only while the caller keeps asking. */
+  messages(signal: AbortSignal): AsyncIterable<readonly SourceMessage[]>;
+  /**
+   * Tells the source that it may forget everything up to `position`: called only after the checkpoint is stored. Sent soon,
+   * repeated by itself well within the server's time-out, never falling.
+   */
+  acknowledge(position: Position): void;
+}
+
+/** The prefix of logical messages that are ours. */
+export const MESSAGE_PREFIX = 'causeway';
