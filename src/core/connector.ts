@@ -23,7 +23,12 @@ export type TableSelection = {
 export type SourceConnector<Config> = {
   readonly kind: string;
   readonly configSchema: unknown;
-  create(input: { readonly config: Config; readonly pipeline: string; readonly tables: readonly TableSelection[]; readonly context: ConnectorContext }): Source;
+  create(input: {
+    readonly config: Config;
+    readonly pipeline: string;
+    readonly tables: readonly TableSelection[];
+    readonly context: ConnectorContext;
+  }): Source;
 };
 
 export type LogConnector<Config> = {

@@ -22,7 +22,10 @@ export interface ControlStore extends AsyncDisposable {
    * Stores `value` if the row still has the version `expected` (null: if there is no row). An error leaves the outcome unknown:
    * the caller reads again and recognises its own write by what it wrote.
    */
-  swap(write: { readonly key: ControlKey; readonly value: unknown; readonly expected: RowVersion | null }, signal: AbortSignal): Promise<Swap>;
+  swap(
+    write: { readonly key: ControlKey; readonly value: unknown; readonly expected: RowVersion | null },
+    signal: AbortSignal,
+  ): Promise<Swap>;
   /** Removes the row if it still has that version. */
   remove(key: ControlKey, expected: RowVersion, signal: AbortSignal): Promise<Swap | { readonly tag: 'removed' }>;
   /** Rows whose key starts with `prefix`, in key order. */

@@ -44,7 +44,11 @@ export const errorTable = {
     meaning: 'The source refused the login or its certificate could not be verified.',
     mend: 'Correct the password file or `source.tls`; secret files are read again at each connection.',
   },
-  source_version: { retry: 'manual', meaning: 'The source is older than PostgreSQL 14 or not a supported server.', mend: 'Upgrade the source.' },
+  source_version: {
+    retry: 'manual',
+    meaning: 'The source is older than PostgreSQL 14 or not a supported server.',
+    mend: 'Upgrade the source.',
+  },
   source_table_refused: {
     retry: 'manual',
     meaning: 'A configured table cannot be captured: no usable key, a type without lossless mapping, unlogged or foreign.',
@@ -75,7 +79,11 @@ export const errorTable = {
     meaning: 'A captured table already holds rows, which would never be copied: loading existing rows is not built in.',
     mend: 'Copy the rows first (docs/resync.md), then set `snapshot: never` for the table, which says that you did.',
   },
-  log_unavailable: { retry: 'timed', meaning: 'The log cannot be reached or did not answer.', mend: 'Nothing is lost: the source keeps what is not yet durable.' },
+  log_unavailable: {
+    retry: 'timed',
+    meaning: 'The log cannot be reached or did not answer.',
+    mend: 'Nothing is lost: the source keeps what is not yet durable.',
+  },
   log_full: {
     retry: 'timed',
     meaning: 'The embedded log is at bytesMax, because a sink is behind, or its disk is full. Capture waits and the source keeps its log.',
@@ -86,7 +94,11 @@ export const errorTable = {
     meaning: 'The log file is damaged.',
     mend: 'Restore it from its disk, or load again: docs/resync.md. Nothing is read past the damage.',
   },
-  log_foreign: { retry: 'manual', meaning: 'The log belongs to another pipeline or program.', mend: 'Point `log.path` at a file of its own.' },
+  log_foreign: {
+    retry: 'manual',
+    meaning: 'The log belongs to another pipeline or program.',
+    mend: 'Point `log.path` at a file of its own.',
+  },
   log_partitions_changed: {
     retry: 'manual',
     meaning: 'The number of partitions differs from the one that the log was made with. Keys would move between partitions.',
@@ -102,9 +114,21 @@ export const errorTable = {
     meaning: 'A partition of the log lacks records: a counter was jumped, or a tail that had been acknowledged is missing.',
     mend: 'The sink must be loaded again: docs/resync.md.',
   },
-  log_record_invalid: { retry: 'manual', meaning: 'The log holds something that is not a record of ours.', mend: 'Nothing is skipped. Find who writes to the log.' },
-  log_format_unknown: { retry: 'manual', meaning: 'A record has a format version that this release does not know.', mend: 'Run the release that wrote it, or a newer one.' },
-  log_schema_unknown: { retry: 'manual', meaning: 'A change names a schema version that neither the log nor the control store has shown.', mend: 'The sink must be loaded again: docs/resync.md.' },
+  log_record_invalid: {
+    retry: 'manual',
+    meaning: 'The log holds something that is not a record of ours.',
+    mend: 'Nothing is skipped. Find who writes to the log.',
+  },
+  log_format_unknown: {
+    retry: 'manual',
+    meaning: 'A record has a format version that this release does not know.',
+    mend: 'Run the release that wrote it, or a newer one.',
+  },
+  log_schema_unknown: {
+    retry: 'manual',
+    meaning: 'A change names a schema version that neither the log nor the control store has shown.',
+    mend: 'The sink must be loaded again: docs/resync.md.',
+  },
   control_unavailable: {
     retry: 'timed',
     meaning: 'The control store cannot be reached. Capture goes on until its lease ends; apply needs no lease and goes on.',
@@ -115,7 +139,11 @@ export const errorTable = {
     meaning: 'The control store file is damaged.',
     mend: 'Restore it; if it is lost, `causeway lease raise --above N` and docs/resync.md tell how to go on.',
   },
-  control_foreign: { retry: 'manual', meaning: 'The file is not a control store of ours, or of a newer format.', mend: 'Point `control.path` at a file of its own.' },
+  control_foreign: {
+    retry: 'manual',
+    meaning: 'The file is not a control store of ours, or of a newer format.',
+    mend: 'Point `control.path` at a file of its own.',
+  },
   generation_behind: {
     retry: 'manual',
     meaning: 'The log holds a generation or epoch at or above the one that the control store gave out: the store was lost or restored.',
@@ -131,19 +159,40 @@ export const errorTable = {
     meaning: 'The log ends before what the checkpoint had acknowledged: it was truncated, restored or made again.',
     mend: 'The tables must be loaded again: docs/resync.md.',
   },
-  lease_lost: { retry: 'fatal', meaning: 'Another process took the capture lease.', mend: 'None needed: this process ends and starts again as a standby.' },
+  lease_lost: {
+    retry: 'fatal',
+    meaning: 'Another process took the capture lease.',
+    mend: 'None needed: this process ends and starts again as a standby.',
+  },
   fenced: { retry: 'fatal', meaning: 'A newer holder exists: a greater token was seen.', mend: 'None needed.' },
   partition_fenced: { retry: 'timed', meaning: 'Another worker was given the partition; its own batches go on.', mend: 'None needed.' },
-  sink_unavailable: { retry: 'timed', meaning: 'The sink cannot be reached, or ended the connection.', mend: 'Nothing is lost: the log keeps what is not applied.' },
-  sink_credentials: { retry: 'timed', meaning: 'The sink refused the login or its certificate could not be verified.', mend: 'Correct the password file or `tls`; secret files are read again at each connection.' },
+  sink_unavailable: {
+    retry: 'timed',
+    meaning: 'The sink cannot be reached, or ended the connection.',
+    mend: 'Nothing is lost: the log keeps what is not applied.',
+  },
+  sink_credentials: {
+    retry: 'timed',
+    meaning: 'The sink refused the login or its certificate could not be verified.',
+    mend: 'Correct the password file or `tls`; secret files are read again at each connection.',
+  },
   sink_throttled: { retry: 'timed', meaning: 'The sink asks for fewer writes.', mend: 'None needed; raise its capacity if lag grows.' },
   sink_misconfigured: {
     retry: 'manual',
-    meaning: 'The sink lacks a table, a column, a right or space, or has a constraint or trigger that rows arriving in another order violate.',
+    meaning:
+      'The sink lacks a table, a column, a right or space, or has a constraint or trigger that rows arriving in another order violate.',
     mend: '`causeway check --only sink` prints the DDL that mends it.',
   },
-  sink_went_back: { retry: 'timed', meaning: 'The sink lost commits that it had confirmed (it failed over or was restored).', mend: 'None needed: the partition starts over from the sink\'s own progress.' },
-  sink_unknown_progress: { retry: 'manual', meaning: 'A sink that was known has lost its progress.', mend: 'The sink must be loaded again: docs/resync.md.' },
+  sink_went_back: {
+    retry: 'timed',
+    meaning: 'The sink lost commits that it had confirmed (it failed over or was restored).',
+    mend: "None needed: the partition starts over from the sink's own progress.",
+  },
+  sink_unknown_progress: {
+    retry: 'manual',
+    meaning: 'A sink that was known has lost its progress.',
+    mend: 'The sink must be loaded again: docs/resync.md.',
+  },
   schema_blocked: {
     retry: 'manual',
     meaning: 'A table at the source has a new schema that the sink cannot follow by itself.',
@@ -154,14 +203,26 @@ export const errorTable = {
     meaning: 'More keys are parked than deadLetter.parkedKeysMax.',
     mend: '`causeway dlq list` shows why; mend the cause, then `causeway dlq replay`.',
   },
-  value_refused: { retry: 'manual', meaning: 'The sink refuses the value of one row for ever. Its key is parked; no other key waits.', mend: '`causeway dlq show` tells why.' },
+  value_refused: {
+    retry: 'manual',
+    meaning: 'The sink refuses the value of one row for ever. Its key is parked; no other key waits.',
+    mend: '`causeway dlq show` tells why.',
+  },
   partial_without_base: {
     retry: 'manual',
     meaning: 'An update left out an unchanged large column and the sink has no row to put it on. The key is parked.',
     mend: 'Set `REPLICA IDENTITY FULL` on the table; the next whole change of the row releases the key.',
   },
-  record_too_large: { retry: 'manual', meaning: 'A row is larger than a record of the log may be. It was published without its values and its key is parked at every sink.', mend: 'Raise the largest record, or exclude the column at the source.' },
-  value_unreadable: { retry: 'manual', meaning: 'A row of the source cannot be read as text. It was published without its values and its key is parked at every sink.', mend: 'Correct the row at the source; its next change releases the key.' },
+  record_too_large: {
+    retry: 'manual',
+    meaning: 'A row is larger than a record of the log may be. It was published without its values and its key is parked at every sink.',
+    mend: 'Raise the largest record, or exclude the column at the source.',
+  },
+  value_unreadable: {
+    retry: 'manual',
+    meaning: 'A row of the source cannot be read as text. It was published without its values and its key is parked at every sink.',
+    mend: 'Correct the row at the source; its next change releases the key.',
+  },
   internal: { retry: 'fatal', meaning: 'A broken invariant of the program.', mend: 'Report it with the log.' },
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
@@ -188,7 +249,12 @@ export function codeOf(error: unknown): ErrorCode {
 }
 
 /** Delay before attempt `attempt` (from 0): doubles from `firstMs` to `maxMs`, with full jitter over its upper half. */
-export function backoffMs(input: { readonly attempt: number; readonly firstMs: number; readonly maxMs: number; readonly random: number }): number {
+export function backoffMs(input: {
+  readonly attempt: number;
+  readonly firstMs: number;
+  readonly maxMs: number;
+  readonly random: number;
+}): number {
   const ceiling = Math.min(input.maxMs, input.firstMs * 2 ** Math.min(input.attempt, 30));
   return ceiling / 2 + (ceiling / 2) * input.random;
 }

@@ -50,4 +50,3 @@ export function sizeOfMessage(message: SourceMessage): number {
   for (const value of message.row) bytes += 8 + (value?.length ?? 0);
   return bytes;
 }
-

@@ -61,5 +61,5 @@ export function parseRowKey(key: RowKey): { readonly table: TableId; readonly co
   if (!Array.isArray(parts) || parts.length < 2 || !parts.every((part) => typeof part === 'string')) {
     throw new SyntaxError('a row key is a JSON array of the table and at least one text');
   }
-  return { table: parts[0] as TableId, columns: parts.slice(1) as string[] };
+  return { table: parts[0] as TableId, columns: parts.slice(1) };
 }

@@ -99,7 +99,10 @@ export interface SinkPartition extends AsyncDisposable {
    * Applies rows of distinct keys, atomically with `progress`: the progress that was true before this batch began, never its
    * end. Null leaves it. The outcomes stand in the rows' order. After an error nothing is known: the same call may be repeated.
    */
-  apply(batch: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null }, signal: AbortSignal): Promise<readonly RowOutcome[]>;
+  apply(
+    batch: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null },
+    signal: AbortSignal,
+  ): Promise<readonly RowOutcome[]>;
   /** Stores progress without rows. Never falls; returns what is stored. */
   save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress>;
 }

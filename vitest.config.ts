@@ -1,0 +1,45 @@
+import { defineConfig } from 'vitest/config';
+
+/** A hanging server must fail its test, not the whole run; a busy machine with two cores must not. */
+const unitTimeoutMs = 20_000;
+const integrationTimeoutMs = 120_000;
+
+export default defineConfig({
+  test: {
+    // Nothing is tried again: a test that passes at the second attempt has shown a fault.
+    retry: 0,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: [
+            'test/{core,capture,apply,lease,codec,config,cli,http,metrics,runtime,connectors,docs,golden}/**/*.test.ts',
+            'test/{tidy,imports}.test.ts',
+          ],
+          testTimeout: unitTimeoutMs,
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: unitTimeoutMs },
+      },
+      {
+        extends: true,
+        test: { name: 'sim', include: ['test/sim/**/*.test.ts'], testTimeout: 60_000 },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          globalSetup: ['test/support/global-setup.ts'],
+          testTimeout: integrationTimeoutMs,
+          hookTimeout: integrationTimeoutMs,
+          // Each file drives databases and often a daemon: two at once is what a small machine carries.
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+});
