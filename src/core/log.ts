@@ -1,6 +1,6 @@
 import type { RowKey } from './key.ts';
 import type { Offset } from './position.ts';
-import type { CounterPair } from './record.ts';
+import { comparePairs, type CounterPair } from './record.ts';
 import type { Sequence } from './sequence.ts';
 
 /** A record as the log holds it. */
@@ -21,6 +21,13 @@ export type LogProgress = {
   /** The pair of the last record before `offset`; null where that is not known (a new sink). */
   readonly pair: CounterPair | null;
 };
+
+/** Which of two is further on: by the pair where both have one, otherwise by the offset. */
+export function compareProgress(a: LogProgress, b: LogProgress): number {
+  const byPair = a.pair !== null && b.pair !== null ? comparePairs(a.pair, b.pair) : 0;
+  if (byPair !== 0) return byPair;
+  return a.offset === b.offset ? Number(a.pair !== null) - Number(b.pair !== null) : a.offset - b.offset;
+}
 
 /**
  * The log of one pipeline: ordered partitions of opaque records, durable and replicated as the implementation says. Only the
@@ -44,16 +51,24 @@ export interface Log extends AsyncDisposable {
   deadLetters(consumer: string): DeadLetters;
   /** Names the consumers whose progress holds records back, so that what no sink needs can be freed. No more than a hint. */
   retain(consumers: readonly string[], signal: AbortSignal): Promise<void>;
-  /** For status and metrics: bytes held and, where there is one, the limit. */
-  usage(signal: AbortSignal): Promise<{ readonly bytes: number; readonly bytesMax: number | null }>;
+  usage(signal: AbortSignal): Promise<LogUsage>;
 }
+
+/** For status and metrics. */
+export type LogUsage = {
+  readonly bytes: number;
+  /** Null where there is no limit. */
+  readonly bytesMax: number | null;
+  /** True while an append of this process waits for room. */
+  readonly stalled: boolean;
+};
 
 export type LogEnds = { readonly start: Offset; readonly end: Offset };
 
 export interface LogWriter extends AsyncDisposable {
   /**
    * Resolves once every record is durable, with the offset that each partition's last record got. Records of one partition
-   * keep their order. Nothing of a later call stands before an earlier one. Waits while the log is full (`onStall` is told).
+   * keep their order. Nothing of a later call stands before an earlier one. Waits while the log is full (`usage` says `stalled`).
    * Errors: `log_full`, `log_damaged`, `log_unavailable` (nothing is known about the records: the caller ends its generation).
    */
   append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>>;

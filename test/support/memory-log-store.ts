@@ -1,0 +1,106 @@
+import { present } from '#core/assert.ts';
+import { CausewayError } from '#core/errors.ts';
+import type { RowKey } from '#core/key.ts';
+import { type DeadLetter, type EncodedRecord, type LogProgress, type StoredRecord } from '#core/log.ts';
+
+type Partition = { start: number; readonly records: StoredRecord[] };
+
+/** What survives when a log is closed and opened again, and what a writer and readers of several Log objects share. */
+export class MemoryLogStore {
+  readonly partitions: readonly Partition[];
+  readonly bytesMax: number | null;
+  readonly recordBytesMax: number;
+  readonly progress = new Map<string, Map<number, LogProgress>>();
+  readonly letters = new Map<string, Map<number, Map<RowKey, DeadLetter>>>();
+  retained: readonly string[] | null = null;
+  bytes = 0;
+  stalled = 0;
+  /**
+   * Called before an append takes effect and after it, before its promise resolves. What it throws at `before` is a refused
+   * append, at `after` a lost reply; a promise that it returns delays the append.
+   */
+  onAppend: ((stage: 'before' | 'after', records: readonly EncodedRecord[]) => void | Promise<void>) | null = null;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(input: { readonly partitions?: number; readonly bytesMax?: number | null; readonly recordBytesMax?: number } = {}) {
+    this.partitions = Array.from({ length: input.partitions ?? 4 }, () => ({ start: 0, records: [] }));
+    this.bytesMax = input.bytesMax ?? null;
+    this.recordBytesMax = input.recordBytesMax ?? 16 * 1024 * 1024;
+  }
+
+  partition(index: number): Partition {
+    return present(this.partitions[index], 'partition of the log');
+  }
+
+  endOf(index: number): number {
+    const partition = this.partition(index);
+    return partition.start + partition.records.length;
+  }
+
+  /** Resolves at the next change of the log. */
+  changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const aborted = (): void => {
+        this.#waiting.delete(wake);
+        reject(signal.reason as Error);
+      };
+      const wake = (): void => {
+        signal.removeEventListener('abort', aborted);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal.addEventListener('abort', aborted, { once: true });
+    });
+  }
+
+  wakeAll(): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const wake of waiting) wake();
+  }
+
+  trim(): void {
+    const consumers = this.retained;
+    if (consumers === null || consumers.length === 0) return;
+    for (const [index, partition] of this.partitions.entries()) {
+      const needed = Math.min(...consumers.map((consumer) => this.progress.get(consumer)?.get(index)?.offset ?? 0));
+      // The newest record stays: who opens the log looks at it.
+      const drop = Math.min(needed - partition.start, partition.records.length - 1);
+      if (drop <= 0) continue;
+      for (const record of partition.records.splice(0, drop)) this.bytes -= sizeOf(record);
+      partition.start += drop;
+    }
+    this.wakeAll();
+  }
+
+  clear(): void {
+    for (const partition of this.partitions) {
+      partition.start = 0;
+      partition.records.length = 0;
+    }
+    this.bytes = 0;
+    this.progress.clear();
+    this.letters.clear();
+  }
+}
+
+const PAGE_RECORDS_MAX = 500;
+
+export function page(store: MemoryLogStore, partition: number, from: number, to: number): readonly StoredRecord[] {
+  const { start, records } = store.partition(partition);
+  if (from < start || from > start + records.length) {
+    throw new CausewayError('log_offset_gone', `offset ${from} of partition ${partition} is not in the log`);
+  }
+  return records.slice(from - start, Math.min(to, from + PAGE_RECORDS_MAX) - start);
+}
+
+export function sizeOf(record: { readonly key: string | null; readonly value: Uint8Array }): number {
+  return (record.key?.length ?? 0) + record.value.length;
+}
+
+export function mapIn<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const found = map.get(key) ?? make();
+  map.set(key, found);
+  return found;
+}
