@@ -1,6 +1,6 @@
 import type { Finding } from './finding.ts';
 import type { RowKey } from './key.ts';
-import type { EpochMicros, FencingToken } from './position.ts';
+import type { Epoch, EpochMicros, FencingToken } from './position.ts';
 import type { LogProgress } from './log.ts';
 import type { SchemaChange, TableId, TableSchema } from './schema.ts';
 import type { Sequence } from './sequence.ts';
@@ -30,16 +30,24 @@ export type RejectionCode = 'value_refused' | 'partial_without_base';
 /** Nothing of the table at or below `sequence` takes effect in this partition any more. */
 export type Floor = { readonly table: TableId; readonly sequence: Sequence };
 
+/** An epoch that was opened, with its fork as 16 hex digits: records of older epochs whose commit is at or above it change nothing. */
+export type EpochFork = { readonly epoch: Epoch; readonly fork: string };
+
 /**
  * What a sink keeps for a partition beside its rows. Everything before `offset` took effect, was proved stale or is parked.
- * Compared by the pair; it never falls.
+ * Compared by the pair, then by the offset (a record that changes nothing moves the offset alone); it never falls. An absent pair is
+ * the lowest.
  */
 export type SinkProgress = LogProgress & {
+  /** Holder of the pair's generation, so that a generation given out twice is noticed after a restart too; null where the pair is. */
+  readonly holder: string | null;
   /** Of the newest watermark record before `offset`; null before the first. */
   readonly watermark: { readonly sequence: Sequence; readonly sourceTime: EpochMicros } | null;
   readonly floors: readonly Floor[];
   /** Tables with a load under way: opened by `load-open`, ended by `load-close`. */
   readonly openLoads: readonly TableId[];
+  /** Epochs above the first that were opened before `offset`. */
+  readonly epochs: readonly EpochFork[];
 };
 
 export type SinkLimits = {
