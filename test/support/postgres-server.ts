@@ -44,10 +44,13 @@ const readyWithinMs = 60_000;
 const password = 'causeway';
 const linesKeptMax = 400;
 
-/** Servers that live: killed when this process ends, however it ends. */
-const running = new Set<ChildProcess>();
+/** Servers that live: ended and removed when this process ends, unless it is killed itself. */
+const undisposed = new Map<PostgresServer, { child?: ChildProcess }>();
 process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
+  for (const [server, { child }] of undisposed) {
+    child?.kill('SIGKILL');
+    rmSync(server.directory, { recursive: true, force: true });
+  }
 });
 
 export class PostgresServer {
@@ -74,8 +77,10 @@ export class PostgresServer {
   /** A new cluster, started and ready for connections. */
   static async create(options: PostgresServerOptions): Promise<PostgresServer> {
     const account = serverAccount();
+    const binaries = postgresBinaries(options.major);
     const directory = mkdtempSync(join(tmpdir(), `causeway-pg${options.major}-`));
-    const server = new PostgresServer(options.major, await freePort(), directory, postgresBinaries(options.major), account);
+    const server = new PostgresServer(options.major, await freePort(), directory, binaries, account);
+    undisposed.set(server, {});
     try {
       if (account !== undefined) chownSync(directory, account.uid, account.gid);
       await server.#initialise(options);
@@ -141,11 +146,11 @@ export class PostgresServer {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.#child = child;
-    running.add(child);
+    undisposed.set(this, { child });
     const abandoned = new AbortController();
     child.once('exit', () => {
-      running.delete(child);
       if (this.#child === child) this.#child = undefined;
+      if (undisposed.has(this)) undisposed.set(this, {});
       abandoned.abort();
     });
     child.once('error', () => {
@@ -191,6 +196,7 @@ export class PostgresServer {
   async dispose(): Promise<void> {
     await this.#end((child) => child.kill('SIGQUIT'));
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    undisposed.delete(this);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
