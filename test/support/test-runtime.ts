@@ -75,14 +75,14 @@ export class VirtualClock {
     finished.catch(() => undefined);
     const untilMs = this.#nowMs + maxMs;
     let idleRounds = 0;
-    while (!progress.done) {
+    while (true) {
       await settle();
+      if (progress.done) return finished;
       const next = this.#next(untilMs);
       if (next !== null) this.#wake(next);
       idleRounds = next === null ? idleRounds + 1 : 0;
       if (idleRounds > 1_000) throw new Error(`nothing left to wake before ${untilMs} ms, and the work is not done`);
     }
-    return finished;
   }
 
   #add(ms: number, wake: () => void): () => void {
