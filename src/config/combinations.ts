@@ -1,0 +1,145 @@
+import type { TableId } from '#core/schema.ts';
+import type { Config, PipelineConfig } from './config.ts';
+import { collidingTargets, isExclusion, isWildcard, targetOf } from './tables.ts';
+import type { ConfigPath } from './read.ts';
+
+/** Parts that are right by themselves and wrong together. */
+export type Collision = { readonly path: ConfigPath; readonly message: string; readonly mend: string };
+
+export function collisionsOf(config: Pick<Config, 'control' | 'pipelines'>): readonly Collision[] {
+  return [
+    ...config.pipelines.flatMap((pipeline) => tableCollisions(pipeline)),
+    ...sharedNames(config.pipelines),
+    ...sharedFiles(config),
+    ...sharedTargets(config.pipelines),
+  ];
+}
+
+function tableCollisions({ name, tables }: PipelineConfig): readonly Collision[] {
+  const found: Collision[] = [];
+  const place = (index: number): ConfigPath => ['pipelines', name, 'source', 'tables', index];
+  if (tables.every(({ pattern }) => isExclusion(pattern))) {
+    found.push({
+      path: ['pipelines', name, 'source', 'tables'],
+      message: 'names only exclusions',
+      mend: 'Name at least one table to capture.',
+    });
+  }
+  tables.forEach((entry, index) => {
+    if (tables.findIndex(({ pattern }) => pattern === entry.pattern) < index) {
+      found.push({ path: place(index), message: `names ${entry.pattern} a second time`, mend: 'Remove one of the two entries.' });
+    }
+    if (isExclusion(entry.pattern) && (entry.target !== null || entry.snapshot !== 'initial')) {
+      found.push({ path: place(index), message: 'leaves a table out and says how to copy it', mend: 'Write the exclusion as plain text.' });
+    }
+    if (entry.target !== null && isWildcard(entry.pattern) && !isWildcard(entry.target)) {
+      found.push({ path: place(index), message: 'maps several tables to one target', mend: 'Write the target as `schema.*`.' });
+    }
+  });
+  const exact = tables.map(({ pattern }) => pattern).filter((pattern) => !isExclusion(pattern) && !isWildcard(pattern)) as TableId[];
+  for (const { target, tables: sources } of collidingTargets(tables, [...new Set(exact)])) {
+    const index = tables.findIndex(({ pattern }) => pattern === sources.at(-1));
+    found.push({
+      path: place(index),
+      message: `${sources.join(' and ')} go to one target, ${target}`,
+      mend: 'Give each its own `target`.',
+    });
+  }
+  return found;
+}
+
+/** A slot that two pipelines share would give each only a part of the changes. */
+function sharedNames(pipelines: readonly PipelineConfig[]): readonly Collision[] {
+  return (['slot', 'publication'] as const).flatMap((key) =>
+    duplicates(pipelines, ({ source, name }) => textAt(source.raw, key) ?? `causeway_${name}`).map(([first, second, value]) => ({
+      path: ['pipelines', second.name, 'source', ...(textAt(second.source.raw, key) === null ? [] : [key])],
+      message: `shares the ${key} ${value} with the pipeline ${first.name}`,
+      mend: `Give each pipeline a ${key} of its own.`,
+    })),
+  );
+}
+
+function sharedFiles({ control, pipelines }: Pick<Config, 'control' | 'pipelines'>): readonly Collision[] {
+  const logs = duplicates(pipelines, ({ log }) => pathAt(log.raw)).map(([first, second, value]) => ({
+    path: ['pipelines', second.name, 'log', 'path'],
+    message: `shares the file ${value} with the pipeline ${first.name}`,
+    mend: 'Give each pipeline a log of its own.',
+  }));
+  const controlPath = pathAt(control.raw);
+  const withControl = pipelines
+    .filter(({ log }) => controlPath !== null && pathAt(log.raw) === controlPath)
+    .map(({ name }) => ({
+      path: ['pipelines', name, 'log', 'path'],
+      message: 'is the file of the control store',
+      mend: 'Give the log a file of its own.',
+    }));
+  return [...logs, ...withControl];
+}
+
+/** Two sinks that write the same table of the same database would take each other's rows for their own. */
+function sharedTargets(pipelines: readonly PipelineConfig[]): readonly Collision[] {
+  const seen = new Map<string, string>();
+  const found: Collision[] = [];
+  for (const pipeline of pipelines) {
+    const names = pipeline.tables.map(({ pattern }) => pattern).filter((pattern) => !isExclusion(pattern));
+    for (const sink of pipeline.sinks) {
+      const database = databaseOf(sink.raw);
+      if (database === null) continue;
+      for (const pattern of names) {
+        const target = isWildcard(pattern)
+          ? (pipeline.tables.find((entry) => entry.pattern === pattern)?.target ?? pattern)
+          : targetOf(pipeline.tables, pattern as TableId);
+        const key = JSON.stringify([database, target]);
+        const other = seen.get(key);
+        const here = `${pipeline.name}.sinks.${sink.name}`;
+        if (other !== undefined && other !== here) {
+          found.push({
+            path: ['pipelines', pipeline.name, 'sinks', sink.name],
+            message: `writes ${target} of the same database as ${other}`,
+            mend: 'Map one of the two to other tables with `target`, or remove a sink.',
+          });
+          break;
+        }
+        seen.set(key, here);
+      }
+    }
+  }
+  return found;
+}
+
+/** Pairs of pipelines for which `keyOf` gives the same text. */
+function duplicates(
+  pipelines: readonly PipelineConfig[],
+  keyOf: (pipeline: PipelineConfig) => string | null,
+): readonly (readonly [PipelineConfig, PipelineConfig, string])[] {
+  const seen = new Map<string, PipelineConfig>();
+  const found: [PipelineConfig, PipelineConfig, string][] = [];
+  for (const pipeline of pipelines) {
+    const key = keyOf(pipeline);
+    const first = key === null ? undefined : seen.get(key);
+    if (key !== null && first !== undefined) found.push([first, pipeline, key]);
+    else if (key !== null) seen.set(key, pipeline);
+  }
+  return found;
+}
+
+function textAt(raw: Readonly<Record<string, unknown>>, key: string): string | null {
+  const value = raw[key];
+  return typeof value === 'string' ? value : null;
+}
+
+/** One spelling for one path, as far as text can tell. */
+function pathAt(raw: Readonly<Record<string, unknown>>): string | null {
+  return (
+    textAt(raw, 'path')
+      ?.replaceAll(/\/(\.?\/)+/g, '/')
+      .replace(/^\.\//, '') ?? null
+  );
+}
+
+function databaseOf(raw: Readonly<Record<string, unknown>>): string | null {
+  const url = textAt(raw, 'url');
+  if (url === null || !URL.canParse(url)) return null;
+  const { hostname, port, pathname } = new URL(url);
+  return `${hostname}:${port}${pathname}`;
+}

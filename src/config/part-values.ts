@@ -1,0 +1,46 @@
+import type { PartConfig } from './config.ts';
+import type { ConnectorRole, Connectors } from './connectors.ts';
+import { mistakesOf } from './mistakes.ts';
+import { kindsOf, partSchema } from './parts.ts';
+import { pathText, type ConfigPath, type Mistake, type ReadFile } from './read.ts';
+import { validate } from './validate.ts';
+
+export type PartInput = PartConfig;
+
+type PartToParse = {
+  readonly role: ConnectorRole;
+  readonly path: ConfigPath;
+  readonly raw: Readonly<Record<string, unknown>>;
+  /** Keys of the part that are not the connector's. */
+  readonly ownKeys: readonly string[];
+};
+
+/** Validates a connector's part with the connector's own schema. */
+export async function parsePart(
+  { role, path, raw, ownKeys }: PartToParse,
+  context: { readonly file: string; readonly read: ReadFile; readonly connectors: Connectors },
+): Promise<{ readonly part: PartInput | null; readonly mistakes: readonly Mistake[] }> {
+  const { file, read, connectors } = context;
+  const kind = String(raw['kind']);
+  const schema = await partSchema(connectors, role, kind);
+  if (schema === null) {
+    const place = [...path, 'kind'];
+    const mend = `Known here: ${kindsOf(connectors, role).join(', ')}.`;
+    return {
+      part: null,
+      mistakes: [
+        { file, ...read.placeOf(place, 'value'), path: pathText(place), message: `there is no ${role} of the kind ${kind}`, mend },
+      ],
+    };
+  }
+  const hidden = new Set(
+    [...ownKeys, ...(schema.ownsKind ? [] : ['kind'])].filter((key) => key === 'kind' || !Object.hasOwn(schema.json.properties ?? {}, key)),
+  );
+  const value = Object.fromEntries(Object.entries(raw).filter(([key]) => !hidden.has(key)));
+  const parsed = validate(schema.schema, value, { read, prefix: path });
+  if (parsed.issues.length > 0) {
+    const issues = { file, read, prefix: path, json: schema.json, alsoKnown: [...ownKeys, 'kind'] };
+    return { part: null, mistakes: mistakesOf(parsed.issues, issues) };
+  }
+  return { part: { kind, config: parsed.value, raw }, mistakes: [] };
+}

@@ -1,0 +1,65 @@
+import { CausewayError, policyFor } from '#core/errors.ts';
+import type { LogFields, Logger, LogLevel, Runtime } from '#core/runtime.ts';
+
+const LEVEL_ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
+
+export type LogFormat = 'json' | 'text';
+
+export type LoggerOptions = {
+  readonly runtime: Pick<Runtime, 'wallMs'>;
+  /** Takes one whole line with its line break. */
+  readonly write: (line: string) => void;
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+};
+
+/** One line an event: JSON for machines, or plain text for a person at a terminal. */
+export function createLogger(options: LoggerOptions, bound: LogFields = {}): Logger {
+  return {
+    log(level, message, fields = {}) {
+      if (LEVEL_ORDER[level] < LEVEL_ORDER[options.level]) return;
+      const time = new Date(options.runtime.wallMs()).toISOString();
+      const all = { ...bound, ...fields };
+      options.write(options.format === 'json' ? jsonLine(time, level, message, all) : textLine(time, level, message, all));
+    },
+    with: (fields) => createLogger(options, { ...bound, ...fields }),
+  };
+}
+
+function jsonLine(time: string, level: LogLevel, message: string, fields: LogFields): string {
+  // The four names of the line itself win over a field of the same name.
+  return `${JSON.stringify({ ...fields, time, level, message })}\n`;
+}
+
+function textLine(time: string, level: LogLevel, message: string, fields: LogFields): string {
+  const parts = Object.entries(fields)
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([name, value]) => ` ${name}=${quoted(String(value))}`);
+  return `${time.slice(11, 23)} ${level.padEnd(5)} ${oneLine(message)}${parts.join('')}\n`;
+}
+
+function quoted(text: string): string {
+  return /^[^\s"=]+$/.test(text) ? text : JSON.stringify(text);
+}
+
+function oneLine(text: string): string {
+  return text.replaceAll(/\s*\n\s*/g, ' ');
+}
+
+/** What a log line says of an error: code, text, mend. The stack only for a defect of ours, which has no code. */
+export function errorFields(error: unknown): LogFields {
+  if (error instanceof CausewayError) {
+    return { code: error.code, error: error.message, mend: policyFor(error.code).mend, cause: causeText(error.cause) };
+  }
+  const known = error instanceof Error ? error : new Error(String(error));
+  return { code: 'internal', error: known.message, stack: known.stack, cause: causeText(known.cause) };
+}
+
+function causeText(cause: unknown): string | undefined {
+  if (cause === undefined || cause === null) return undefined;
+  // A driver's message can repeat a row's value, so only its class and its code are told.
+  if (cause instanceof CausewayError) return `${cause.code}: ${cause.message}`;
+  if (!(cause instanceof Error)) return undefined;
+  const code = 'code' in cause && typeof cause.code === 'string' ? ` ${cause.code}` : '';
+  return `${cause.name}${code}`;
+}
