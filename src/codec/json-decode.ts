@@ -5,6 +5,7 @@ import type { Position } from '#core/position.ts';
 import type { ChangeOp, ChangeRecord, ControlRecord, CounterPair, Envelope, LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
 import type { Row, Value } from '#core/value.ts';
+import { afterWithPlainNames, memberNames } from './json-escaped-names.ts';
 import { FORMAT_VERSION } from './json-encode.ts';
 import {
   arrayOf,
@@ -30,7 +31,7 @@ export function decodeText(text: string, schemas: SchemaCatalogue): LogRecord {
   const generation = tokenOf(fields['gen']);
   const holder = textOf(fields['by'], 'by');
   const counter = countOf(fields['n'], 'n');
-  if (fields['kind'] === 'change') return changeOf(fields, { generation, holder, counter }, schemas);
+  if (fields['kind'] === 'change') return changeOf({ text, fields, envelope: { generation, holder, counter } }, schemas);
   return { generation, holder, counter, ...controlOf(fields) };
 }
 
@@ -48,13 +49,17 @@ function formatError(format: unknown): CausewayError {
   return new CausewayError('log_format_unknown', `the record has format version ${format}, this release knows ${FORMAT_VERSION}`);
 }
 
-function changeOf(fields: Fields, envelope: Envelope, schemas: SchemaCatalogue): Envelope & ChangeRecord {
+function changeOf(
+  parsed: { readonly text: string; readonly fields: Fields; readonly envelope: Envelope },
+  schemas: SchemaCatalogue,
+): Envelope & ChangeRecord {
+  const { text, fields, envelope } = parsed;
   const schemaVersion = nameOf(fields['schema'], 'schema') as SchemaVersion;
   const schema = schemas.get(schemaVersion);
   if (schema === undefined) throw new CausewayError('log_schema_unknown', `schema version ${schemaVersion} has not been shown`);
   if (fields['table'] !== schema.table) throw invalid('table is not that of its schema version');
   const op = opOf(fields['op']);
-  const row = fields['after'] === undefined ? null : rowOf(objectOf(fields['after'], 'after'), schema);
+  const row = fields['after'] === undefined ? null : imageOf(text, fields['after'], schema);
   const withheld = optionalText(fields['withheld'], 'withheld');
   checkImage({ op, hasRow: row !== null, isWithheld: withheld !== null });
   return {
@@ -105,16 +110,20 @@ function keyOf(value: unknown, schema: TableSchema): RowKey {
   return JSON.stringify([schema.table, ...columns]) as RowKey;
 }
 
-function rowOf(after: Fields, schema: TableSchema): Row {
-  const { columns } = schema;
+function imageOf(text: string, after: unknown, schema: TableSchema): Row {
+  const { names, escaped } = memberNames(schema);
+  return rowOf(objectOf(escaped ? afterWithPlainNames(text) : after, 'after'), names);
+}
+
+function rowOf(after: Fields, names: readonly string[]): Row {
   const row: Value[] = [];
   let found = 0;
-  for (const column of columns) {
-    const value = after[column.name];
+  for (const name of names) {
+    const value = after[name];
     if (typeof value === 'string' || value === null) {
       found += 1;
       row.push(value);
-    } else if (value === undefined || !Object.hasOwn(after, column.name)) {
+    } else if (value === undefined || !Object.hasOwn(after, name)) {
       // What a column called `constructor` or `__proto__` inherits is no text, so that it is seen here as absent.
       row.push(undefined);
     } else {
