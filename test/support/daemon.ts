@@ -1,0 +1,121 @@
+// The daemon as a process of its own, as an operator runs it: started from a configuration file, watched from outside, killed.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const root = join(import.meta.dirname, '../..');
+const linesKeptMax = 2_000;
+
+export interface DaemonOptions {
+  readonly configFile: string;
+  /** Of its HTTP and metrics endpoints. */
+  readonly port: number;
+  /** What the configuration file refers to. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Daemons that live: killed when this process ends, however it ends. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+/** One sample of a metric: its labels and its value. */
+export interface Sample {
+  readonly labels: string;
+  readonly value: number;
+}
+
+export class Daemon {
+  readonly #child: ChildProcess;
+  readonly #port: number;
+  readonly #lines: string[] = [];
+  readonly #exited: Promise<void>;
+
+  private constructor(child: ChildProcess, port: number) {
+    this.#child = child;
+    this.#port = port;
+    running.add(child);
+    this.#exited = once(child, 'exit').then(() => {
+      running.delete(child);
+    });
+    if (child.stderr === null) throw new Error('the daemon was started without a pipe for its log');
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      this.#lines.push(line);
+      this.#lines.splice(0, Math.max(0, this.#lines.length - linesKeptMax));
+    });
+  }
+
+  static start(options: DaemonOptions): Daemon {
+    const child = spawn(process.execPath, [join(root, 'src/main.ts'), 'run', '-c', options.configFile], {
+      cwd: root,
+      // Only what the file refers to: settings of the shell, such as PGHOST, must not reach the daemon.
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    return new Daemon(child, options.port);
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Null while it runs. */
+  get exit(): { readonly code: number | null; readonly signal: NodeJS.Signals | null } | null {
+    const { exitCode, signalCode } = this.#child;
+    return exitCode === null && signalCode === null ? null : { code: exitCode, signal: signalCode };
+  }
+
+  /** The last lines of its log. */
+  get log(): readonly string[] {
+    return this.#lines;
+  }
+
+  /** As a crash: nothing is finished, stored or released. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.#exited;
+  }
+
+  /** As an operator stops it. */
+  async stop(): Promise<void> {
+    this.#child.kill('SIGTERM');
+    await this.#exited;
+  }
+
+  /** As a machine that stands still: sessions stay open, clocks go on. */
+  freeze(): void {
+    this.#child.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#child.kill('SIGCONT');
+  }
+
+  /** The samples of one metric. Empty while the daemon does not answer. */
+  async metric(name: string): Promise<readonly Sample[]> {
+    const text = await this.#get('/metrics');
+    return (text ?? '').split('\n').flatMap((line) => {
+      const match = /^([a-zA-Z_:][\w:]*)(\{.*\})? (\S+)/.exec(line);
+      return match?.[1] === name ? [{ labels: match[2] ?? '', value: Number(match[3]) }] : [];
+    });
+  }
+
+  /**
+   * Seconds since 1970 on the source's clock: all that was committed there before stands in every sink. Undefined while unknown.
+   */
+  async watermarkSeconds(): Promise<number | undefined> {
+    const samples = await this.metric('causeway_sink_watermark_timestamp_seconds');
+    return samples.length === 0 ? undefined : Math.min(...samples.map(({ value }) => value));
+  }
+
+  async #get(path: string): Promise<string | undefined> {
+    try {
+      const response = await fetch(`http://127.0.0.1:${this.#port}${path}`, { signal: AbortSignal.timeout(2_000) });
+      return response.ok ? await response.text() : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+}
