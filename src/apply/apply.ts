@@ -1,0 +1,204 @@
+import type { SinkRow } from '#core/control-rows.ts';
+import { CausewayError } from '#core/errors.ts';
+import { KnownSchemas } from './catalogue.ts';
+import type { SinkContext } from './context.ts';
+import { ParkingLimit } from './dead-letter.ts';
+import type { ApplyDeps, ApplySignals } from './deps.ts';
+import type { ApplyState, ApplyStatus, ParkedStatus, WatermarkPoint } from './observer.ts';
+import { sinkPosition } from './position.ts';
+import type { PartitionStanding } from './position.ts';
+import { RequestDesk } from './requests.ts';
+import { passesByItself, rideOut } from './ride-out.ts';
+import { SchemaGate } from './schema-gate.ts';
+import { awaitSinkRow, makeKnown } from './sink-row.ts';
+import { Sweeper } from './sweeper.ts';
+import { PartitionWorker } from './worker.ts';
+
+export { applyDefaults } from './deps.ts';
+export type { ApplyDeps, ApplyOptions, ApplySignals } from './deps.ts';
+
+/**
+ * Applies a pipeline's log to one sink until `stop` (the batch in hand is finished, progress stored) or `kill`. What passes by
+ * itself is ridden out inside. Anything else is thrown with its code after the workers have left cleanly; the caller may
+ * call again at any time, and it goes on from the sink's own progress.
+ */
+export async function runApply(deps: ApplyDeps, signals: ApplySignals): Promise<void> {
+  const apply = new SinkApply(deps, signals);
+  deps.observer.attach(() => apply.status());
+  await apply.run();
+}
+
+class SinkApply {
+  readonly #deps: ApplyDeps;
+  readonly #kill: AbortSignal;
+  /** Aborted by a stop, a kill, or the first error of any part. */
+  readonly #leave: AbortSignal;
+  readonly #failure = new AbortController();
+  readonly #workers = new Map<number, PartitionWorker>();
+  #context: SinkContext | null = null;
+  #sweeper: Sweeper | null = null;
+  #position: WatermarkPoint | null = null;
+  #phase: 'waiting' | 'starting' | 'running' | 'stopped' = 'waiting';
+  #firstError: { readonly error: unknown } | null = null;
+
+  constructor(deps: ApplyDeps, signals: ApplySignals) {
+    this.#deps = deps;
+    this.#kill = signals.kill;
+    this.#leave = AbortSignal.any([signals.stop, signals.kill, this.#failure.signal]);
+  }
+
+  async run(): Promise<void> {
+    try {
+      await this.#guard(() => this.#run());
+    } finally {
+      this.#phase = 'stopped';
+    }
+    if (this.#firstError !== null) throw this.#firstError.error;
+  }
+
+  status(): ApplyStatus {
+    const workers = [...this.#workers.values()].sort((a, b) => a.partition - b.partition);
+    const position = this.#readPosition(workers);
+    return {
+      sink: this.#deps.sinkName,
+      state: this.#state(workers),
+      partitions: workers.map((worker) => worker.status()),
+      position,
+      // Loads do not exist yet, so no table is behind the position.
+      watermark: position,
+      parked: parkedOf(workers),
+      blocked: this.#context?.gate.blocked ?? [],
+      inFlightRows: workers.reduce((sum, worker) => sum + worker.inFlightRows, 0),
+    };
+  }
+
+  async #run(): Promise<void> {
+    const deps = this.#deps;
+    const leave = this.#leave;
+    const schemas = new KnownSchemas();
+    const registered = await rideOut(deps, () => awaitSinkRow(deps, schemas, leave), { signal: leave });
+    if (registered.state === 'resync_required') throw resyncRequired(deps, registered);
+    this.#phase = 'starting';
+    const gate = new SchemaGate(deps, schemas);
+    const load = async (): Promise<void> => {
+      await schemas.load(deps.control, deps.pipeline, leave);
+      await gate.provision(leave);
+    };
+    await rideOut(deps, load, { signal: leave });
+    const row = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
+    const desk = new RequestDesk(deps);
+    const context: SinkContext = { deps, row, schemas, gate, desk, limit: new ParkingLimit(deps.options.parkedKeysMax) };
+    this.#context = context;
+    const sweeper = new Sweeper(context, () => this.#standings());
+    this.#sweeper = sweeper;
+    // Requests come before the first batch: they may be what lets a sink with too many parked keys go on.
+    await this.#lookForRequests(desk);
+    this.#phase = 'running';
+    await Promise.all([
+      this.#guard(() => this.#assign(context)),
+      this.#guard(() => sweeper.run(leave)),
+      this.#guard(() => this.#pollRequests(desk)),
+    ]);
+  }
+
+  async #assign(context: SinkContext): Promise<void> {
+    const deps = this.#deps;
+    const leave = this.#leave;
+    const running = new Set<Promise<void>>();
+    try {
+      await using reader = await rideOut(deps, () => deps.log.reader(deps.sinkName, leave), { signal: leave });
+      try {
+        for await (const assignment of reader.assignments(leave)) {
+          const worker = new PartitionWorker(context, assignment);
+          const work = this.#guard(() => this.#work(worker));
+          running.add(work);
+          void work.finally(() => running.delete(work));
+        }
+      } finally {
+        // The reader is closed only after its partitions were left, so that their last progress can be committed.
+        await Promise.all(running);
+      }
+    } finally {
+      await Promise.all(running);
+    }
+  }
+
+  async #work(worker: PartitionWorker): Promise<void> {
+    this.#workers.set(worker.partition, worker);
+    try {
+      await worker.run({ leave: this.#leave, kill: this.#kill });
+    } finally {
+      if (this.#workers.get(worker.partition) === worker) this.#workers.delete(worker.partition);
+    }
+  }
+
+  async #pollRequests(desk: RequestDesk): Promise<void> {
+    const { runtime, options } = this.#deps;
+    while (!this.#leave.aborted) {
+      await runtime.sleep(options.controlPollMs, this.#leave);
+      await this.#lookForRequests(desk);
+      for (const worker of this.#workers.values()) if (desk.waitsFor(worker.partition)) worker.wake();
+    }
+  }
+
+  /** Apply goes on while the control store cannot be reached: requests wait. */
+  async #lookForRequests(desk: RequestDesk): Promise<void> {
+    try {
+      await desk.look(this.#leave);
+    } catch (error) {
+      if (this.#leave.aborted || !passesByItself(error)) throw error;
+    }
+  }
+
+  /** Keeps the first error and makes every other part leave. What is thrown because of a signal is no error. */
+  async #guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (this.#leave.aborted) return;
+      this.#firstError ??= { error };
+      this.#failure.abort(error);
+    }
+  }
+
+  #standings(): ReadonlyMap<number, PartitionStanding> {
+    const standings = new Map<number, PartitionStanding>();
+    for (const worker of this.#workers.values()) if (worker.done !== null) standings.set(worker.partition, worker.done);
+    return standings;
+  }
+
+  #readPosition(workers: readonly PartitionWorker[]): WatermarkPoint | null {
+    if (this.#sweeper === null) return this.#position;
+    for (const worker of workers) {
+      if (!worker.wentBack || worker.done === null) continue;
+      worker.wentBack = false;
+      this.#position = null;
+    }
+    this.#position = sinkPosition({ reported: this.#position, standings: this.#sweeper.all(), pending: this.#sweeper.pending() });
+    return this.#position;
+  }
+
+  #state(workers: readonly PartitionWorker[]): ApplyState {
+    if (this.#phase === 'stopped') return 'stopped';
+    if (this.#leave.aborted) return 'stopping';
+    if (this.#phase !== 'running') return this.#phase;
+    const states = new Set(workers.map((worker) => worker.status().state));
+    if (states.has('blocked')) return 'blocked';
+    if (states.has('retrying')) return 'retrying';
+    return states.has('running') || workers.length === 0 ? 'running' : 'starting';
+  }
+}
+
+function parkedOf(workers: readonly PartitionWorker[]): ParkedStatus {
+  let all: ParkedStatus = { keys: 0, oldestSequence: null, oldestCommittedAt: null };
+  for (const { keys, oldestSequence, oldestCommittedAt } of workers.map((worker) => worker.parked.status())) {
+    const older = oldestSequence !== null && (all.oldestSequence === null || oldestSequence < all.oldestSequence);
+    all = older ? { keys: all.keys + keys, oldestSequence, oldestCommittedAt: oldestCommittedAt } : { ...all, keys: all.keys + keys };
+  }
+  return all;
+}
+
+function resyncRequired(deps: ApplyDeps, row: SinkRow): CausewayError {
+  return new CausewayError('sink_unknown_progress', `the sink ${deps.sinkName} has to be loaded again: ${row.reason?.text ?? 'no reason was kept'}`);
+}
+

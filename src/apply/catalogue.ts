@@ -1,0 +1,49 @@
+import type { SchemaCatalogue } from '#core/codec.ts';
+import type { ControlStore } from '#core/control.ts';
+import { controlKeys } from '#core/control-rows.ts';
+import type { TableRow } from '#core/control-rows.ts';
+import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
+
+/**
+ * The schemas that this sink's records can be decoded with: the live ones of the control store, and those that the log showed. The
+ * control store comes first, because a reader can start behind the log's `schema` record.
+ */
+export class KnownSchemas implements SchemaCatalogue {
+  readonly #byVersion = new Map<SchemaVersion, TableSchema>();
+  /** Live versions of each table, the newest last. */
+  readonly #live = new Map<TableId, readonly TableSchema[]>();
+
+  get(version: SchemaVersion): TableSchema | undefined {
+    return this.#byVersion.get(version);
+  }
+
+  learn(schema: TableSchema): void {
+    this.#byVersion.set(schema.version, schema);
+    if (!this.#live.has(schema.table)) this.#live.set(schema.table, [schema]);
+  }
+
+  live(): ReadonlyMap<TableId, readonly TableSchema[]> {
+    return this.#live;
+  }
+
+  /** What the control store tells about the pipeline's tables now. */
+  async load(control: ControlStore, pipeline: string, signal: AbortSignal): Promise<void> {
+    for (const row of await control.list(controlKeys.tables(pipeline), signal)) {
+      const { table, schemas } = row.value as TableRow;
+      if (schemas.length === 0) continue;
+      this.#live.set(table, schemas);
+      for (const schema of schemas) this.#byVersion.set(schema.version, schema);
+    }
+  }
+
+  /** The live version before this one; null where there is none. */
+  before(schema: TableSchema): TableSchema | null {
+    const versions = this.#live.get(schema.table) ?? [];
+    const index = versions.findIndex((live) => live.version === schema.version);
+    return index > 0 ? (versions[index - 1] ?? null) : null;
+  }
+
+  newest(table: TableId): TableSchema | null {
+    return this.#live.get(table)?.at(-1) ?? null;
+  }
+}

@@ -1,0 +1,16 @@
+import type { SinkRow } from '#core/control-rows.ts';
+import type { KnownSchemas } from './catalogue.ts';
+import type { ParkingLimit } from './dead-letter.ts';
+import type { ApplyDeps } from './deps.ts';
+import type { RequestDesk } from './requests.ts';
+import type { SchemaGate } from './schema-gate.ts';
+
+/** What the workers of one sink share. */
+export type SinkContext = {
+  readonly deps: ApplyDeps;
+  readonly row: SinkRow;
+  readonly schemas: KnownSchemas;
+  readonly gate: SchemaGate;
+  readonly limit: ParkingLimit;
+  readonly desk: RequestDesk;
+};

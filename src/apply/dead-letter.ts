@@ -1,0 +1,146 @@
+import { CausewayError } from '#core/errors.ts';
+import { parseRowKey } from '#core/key.ts';
+import type { RowKey } from '#core/key.ts';
+import type { DeadLetter, DeadLetters } from '#core/log.ts';
+import type { EpochMicros } from '#core/position.ts';
+import type { TableId } from '#core/schema.ts';
+import type { Sequence } from '#core/sequence.ts';
+import type { ParkedStatus } from './observer.ts';
+
+/** What is kept in memory of a parked key; its record stays in the queue. */
+type ParkedKey = {
+  /** Newest change of the key that did not take effect: only a whole one at or above it releases the key. */
+  readonly sequence: Sequence;
+  readonly letter: Omit<DeadLetter, 'record'>;
+  /** The queue already says that a partial image came behind the letter, so that later ones need not be written. */
+  readonly marked: boolean;
+};
+
+/** Counts the parked keys of a sink over its partitions. */
+export class ParkingLimit {
+  readonly keysMax: number;
+  keys = 0;
+
+  constructor(keysMax: number) {
+    this.keysMax = keysMax;
+  }
+}
+
+/** The parked keys of one partition: what stands in the sink's dead-letter queue, and what of it a worker has to know. */
+export class ParkedKeys {
+  readonly #partition: number;
+  readonly #queue: DeadLetters;
+  readonly #limit: ParkingLimit;
+  readonly #keys = new Map<RowKey, ParkedKey>();
+  /** Marks that are not in the queue yet. */
+  readonly #unwritten = new Map<RowKey, DeadLetter>();
+
+  constructor(input: { readonly partition: number; readonly queue: DeadLetters; readonly limit: ParkingLimit }) {
+    this.#partition = input.partition;
+    this.#queue = input.queue;
+    this.#limit = input.limit;
+  }
+
+  get size(): number {
+    return this.#keys.size;
+  }
+
+  get hasUnwritten(): boolean {
+    return this.#unwritten.size > 0;
+  }
+
+  /** The newest sequence of the key that did not take effect; undefined for a key that is not parked. */
+  sequenceOf(key: RowKey): Sequence | undefined {
+    return this.#keys.size === 0 ? undefined : this.#keys.get(key)?.sequence;
+  }
+
+  /** Called once, after the partition was taken and before its first batch. */
+  async load(signal: AbortSignal): Promise<void> {
+    this.forget();
+    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);
+  }
+
+  /** Leaves the limit's count without the keys of this partition; the queue keeps them. */
+  forget(): void {
+    this.#limit.keys -= this.#keys.size;
+    this.#keys.clear();
+    this.#unwritten.clear();
+  }
+
+  /** A partial image came for a parked key: it cannot be applied by itself any more, not even by a replay. */
+  mark(change: { readonly key: RowKey; readonly sequence: Sequence }): void {
+    const parked = this.#keys.get(change.key);
+    if (parked === undefined || change.sequence <= parked.sequence) return;
+    const letter: DeadLetter = { ...parked.letter, sequence: change.sequence, record: null };
+    this.#keys.set(change.key, { ...parked, sequence: change.sequence, marked: true });
+    if (!parked.marked) this.#unwritten.set(change.key, letter);
+  }
+
+  /** Durable when it resolves. Errors: `parked_keys_max`, with nothing parked. May be called again after an error. */
+  async park(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
+    const newer = letters.filter((letter) => (this.sequenceOf(letter.key) ?? '') <= letter.sequence);
+    const added = newer.filter((letter) => !this.#keys.has(letter.key)).length;
+    if (this.#limit.keys + added > this.#limit.keysMax) {
+      throw new CausewayError(
+        'parked_keys_max',
+        `${this.#limit.keys} keys are parked and ${added} more would be: more than deadLetter.parkedKeysMax (${this.#limit.keysMax})`,
+      );
+    }
+    if (newer.length > 0) await this.#queue.park(this.#partition, newer, signal);
+    for (const letter of newer) {
+      this.#unwritten.delete(letter.key);
+      this.#set(letter, letter.record === null);
+    }
+  }
+
+  /** Writes the marks that are not durable yet. */
+  async writeMarks(signal: AbortSignal): Promise<void> {
+    if (this.#unwritten.size === 0) return;
+    await this.#queue.park(this.#partition, [...this.#unwritten.values()], signal);
+    this.#unwritten.clear();
+  }
+
+  /** Durable when it resolves. */
+  async release(keys: readonly RowKey[], signal: AbortSignal): Promise<void> {
+    if (keys.length === 0) return;
+    await this.#queue.release(this.#partition, keys, signal);
+    for (const key of keys) {
+      if (this.#keys.delete(key)) this.#limit.keys -= 1;
+      this.#unwritten.delete(key);
+    }
+  }
+
+  /** Keys whose changes are all at or below their table's floor. */
+  below(isBelowFloor: (table: TableId, sequence: Sequence) => boolean): RowKey[] {
+    const found: RowKey[] = [];
+    for (const [key, parked] of this.#keys) if (isBelowFloor(parseRowKey(key).table, parked.sequence)) found.push(key);
+    return found;
+  }
+
+  /** The letters as they stand in the queue, of these keys or of all. A key that was released in between is not there. */
+  async letters(keys: readonly RowKey[] | null, signal: AbortSignal): Promise<readonly DeadLetter[]> {
+    const wanted = keys === null ? null : new Set(keys);
+    const found: DeadLetter[] = [];
+    for await (const letter of this.#queue.read(this.#partition, signal)) {
+      if (!this.#keys.has(letter.key) || (wanted !== null && !wanted.has(letter.key))) continue;
+      found.push(letter);
+    }
+    return found;
+  }
+
+  status(): ParkedStatus {
+    let oldest: ParkedKey['letter'] | null = null;
+    for (const { letter } of this.#keys.values()) if (oldest === null || letter.sequence < oldest.sequence) oldest = letter;
+    return {
+      keys: this.#keys.size,
+      oldestSequence: oldest?.sequence ?? null,
+      oldestCommittedAt: oldest === null ? null : (oldest.committedAtMicros as EpochMicros),
+    };
+  }
+
+  #set(letter: DeadLetter, marked: boolean): void {
+    if (!this.#keys.has(letter.key)) this.#limit.keys += 1;
+    const { record: _, ...kept } = letter;
+    this.#keys.set(letter.key, { sequence: letter.sequence, letter: kept, marked });
+  }
+}

@@ -1,0 +1,54 @@
+import type { Codec } from '#core/codec.ts';
+import type { TableSelection } from '#core/connector.ts';
+import type { ControlStore } from '#core/control.ts';
+import type { Log } from '#core/log.ts';
+import type { Logger, Runtime } from '#core/runtime.ts';
+import type { Sink } from '#core/sink.ts';
+import type { ApplyObserver } from './observer.ts';
+
+export type ApplyOptions = {
+  /** Progress that no batch carried to the sink is stored by itself after this long. */
+  readonly idleSaveMs: number;
+  /** Parked keys of the sink beyond which it stops. */
+  readonly parkedKeysMax: number;
+  /** Log bytes that are read ahead of what is being applied, for each partition. */
+  readonly readAheadBytesMax: number;
+  readonly backoffFirstMs: number;
+  readonly backoffMaxMs: number;
+  /** How often the control store is looked at: for a sink's row, approvals, and requests. */
+  readonly controlPollMs: number;
+  /** How often pending truncate sweeps are looked at. */
+  readonly sweepPollMs: number;
+  /** A partition that another worker took is taken back only after its progress stood still for this long. */
+  readonly fencedIdleMs: number;
+};
+
+export const applyDefaults: ApplyOptions = {
+  idleSaveMs: 1_000,
+  parkedKeysMax: 1_000,
+  readAheadBytesMax: 8 * 1024 * 1024,
+  backoffFirstMs: 100,
+  backoffMaxMs: 10_000,
+  controlPollMs: 1_000,
+  sweepPollMs: 250,
+  fencedIdleMs: 30_000,
+};
+
+/** What one sink's apply loop works with. The sink and the log stay the caller's: they are not disposed here. */
+export type ApplyDeps = {
+  readonly pipeline: string;
+  readonly sinkName: string;
+  /** The tables as configured: they decide whether a sink that was configured later may start without a load. */
+  readonly tables: readonly TableSelection[];
+  readonly sink: Sink;
+  readonly log: Log;
+  readonly control: ControlStore;
+  readonly codec: Codec;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+  readonly observer: ApplyObserver;
+  readonly options: ApplyOptions;
+};
+
+/** `stop`: finish the batch in hand, store progress, leave. `kill`: at once. */
+export type ApplySignals = { readonly stop: AbortSignal; readonly kill: AbortSignal };

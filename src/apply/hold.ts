@@ -1,0 +1,420 @@
+import { assert, unreachable } from '#core/assert.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
+import type { RowKey } from '#core/key.ts';
+import type { DeadLetter, PartitionAssignment, StoredRecord } from '#core/log.ts';
+import type { EpochMicros } from '#core/position.ts';
+import type { ChangeOp, ChangeRecord, Envelope } from '#core/record.ts';
+import type { TableId, TableSchema } from '#core/schema.ts';
+import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
+import type { Bell } from './bell.ts';
+import type { FoldedChange } from './coalesce.ts';
+import type { SinkContext } from './context.ts';
+import { counterStateOf } from './counter.ts';
+import type { ParkedKeys } from './dead-letter.ts';
+import type { ApplyResult } from './observer.ts';
+import { ReadAhead } from './read-ahead.ts';
+import { replayOf } from './replay.ts';
+import type { DeadLetterAnswer, DeadLetterTask } from './requests.ts';
+import { passesByItself, rideOut } from './ride-out.ts';
+import { Standing } from './standing.ts';
+import { Window } from './window.ts';
+import type { Alone } from './window.ts';
+
+export type HoldInput = {
+  readonly context: SinkContext;
+  readonly assignment: PartitionAssignment;
+  readonly held: SinkPartition;
+  readonly start: SinkProgress;
+  readonly parked: ParkedKeys;
+  readonly bell: Bell;
+  /** Aborts when the worker shall finish what is in hand. */
+  readonly leave: AbortSignal;
+  /** Aborts what waits, at once. */
+  readonly kill: AbortSignal;
+  readonly onState: (state: 'running' | 'retrying' | 'blocked') => void;
+};
+
+/**
+ * One life of a partition under one fence token: reads, folds, applies, stores progress. One batch is at the sink at a time, so a
+ * key never has two writes in flight; meanwhile the log is read ahead.
+ */
+export class PartitionHold {
+  /** What is true: everything before it took effect. Stored at the sink with the next batch, or by itself. */
+  done: SinkProgress;
+  inFlightRows = 0;
+  readonly #input: HoldInput;
+  readonly #standing: Standing;
+  readonly #window: Window;
+  readonly #met = new Map<TableId, TableSchema>();
+  readonly #tallies = new Map<string, { readonly op: ChangeOp; readonly result: ApplyResult; count: number }>();
+  #ahead: ReadAhead;
+  /** Since when `done` is ahead of what the sink stores; null while it is not. */
+  #unsavedSinceMs: number | null = null;
+  #committedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(input: HoldInput) {
+    const { context, start, held } = input;
+    const { startGeneration } = context.row;
+    this.#input = input;
+    this.done = start;
+    this.#standing = new Standing(held.partition, start, counterStateOf({ pair: start.pair, holder: start.holder, startGeneration }));
+    this.#window = new Window({
+      codec: context.deps.codec,
+      schemas: context.schemas,
+      sinkName: context.deps.sinkName,
+      tally: (op, result) => this.#tally(op, result, 1),
+    });
+    this.#ahead = this.#openAhead();
+  }
+
+  /** Resolves when the worker leaves. What is in hand is finished then and the progress stored, as far as the sink answers. */
+  async run(): Promise<void> {
+    const { leave, kill } = this.#input;
+    try {
+      await this.#releaseBelowFloors();
+      while (!leave.aborted) await this.#round();
+      await this.#flush();
+    } catch (error) {
+      if (!leave.aborted) throw error;
+    } finally {
+      await this.#ahead[Symbol.asyncDispose]();
+      this.#report();
+    }
+    if (!kill.aborted) await this.#save();
+  }
+
+  async #round(): Promise<void> {
+    const { context, assignment } = this.#input;
+    if (context.desk.waitsFor(assignment.partition)) {
+      await this.#flush();
+      await this.#serve();
+    }
+    const page = await this.#takePage();
+    if (page !== null) {
+      await this.#page(page);
+    } else {
+      const held = this.#window.fold.size > 0;
+      await this.#flush();
+      // More can have come in while the batch was at the sink.
+      if (!held) await this.#idle();
+    }
+  }
+
+  async #idle(): Promise<void> {
+    const { context, bell, leave } = this.#input;
+    const { runtime, options } = context.deps;
+    if (leave.aborted) return;
+    this.#report();
+    const dueMs = this.#unsavedSinceMs === null ? null : this.#unsavedSinceMs + options.idleSaveMs - runtime.monotonicMs();
+    if (dueMs !== null && dueMs <= 0) await this.#save();
+    else await bell.wait(dueMs, runtime);
+  }
+
+  async #takePage(): Promise<readonly StoredRecord[] | null> {
+    try {
+      return this.#ahead.take()?.records ?? null;
+    } catch (error) {
+      const { context, leave } = this.#input;
+      if (leave.aborted || !passesByItself(error)) throw await this.#afterFlush(error);
+      await this.#flush();
+      const { options, observer, runtime } = context.deps;
+      observer.retry(codeOf(error));
+      await this.#ahead[Symbol.asyncDispose]();
+      await runtime.sleep(options.backoffFirstMs, leave);
+      this.#ahead = this.#openAhead();
+      return null;
+    }
+  }
+
+  async #page(records: readonly StoredRecord[]): Promise<void> {
+    const { context, parked, leave } = this.#input;
+    const { limits } = context.deps.sink;
+    const at = { standing: this.#standing, parked };
+    for (const stored of records) {
+      let step = await this.#step(stored, at);
+      if (step.tag === 'flush-first') {
+        await this.#flush();
+        step = await this.#step(stored, at);
+        assert(step.tag !== 'flush-first', 'nothing is held after a flush');
+      }
+      if (step.tag === 'alone') {
+        await this.#flush();
+        await this.#alone(step.record, step.bytes);
+        step.follow();
+        this.#settle();
+      } else if (this.#window.isFull(limits)) {
+        await this.#flush();
+      }
+      // The rest of the page is read again by whoever comes next.
+      if (leave.aborted) return;
+    }
+  }
+
+  async #step(stored: StoredRecord, at: { readonly standing: Standing; readonly parked: ParkedKeys }): Promise<ReturnType<Window['step']>> {
+    const { context, kill } = this.#input;
+    try {
+      return this.#window.step(stored, at);
+    } catch (error) {
+      if (codeOf(error) !== 'log_schema_unknown') throw await this.#afterFlush(error);
+    }
+    // The control store holds every live version, also one that it was given after the catalogue was read.
+    await this.#ride(() => context.schemas.load(context.deps.control, context.deps.pipeline, kill));
+    try {
+      return this.#window.step(stored, at);
+    } catch (error) {
+      throw await this.#afterFlush(error);
+    }
+  }
+
+  /** What stands before a record that cannot be read takes effect, and is remembered, before the error goes up. */
+  async #afterFlush(error: unknown): Promise<unknown> {
+    await this.#flush();
+    await this.#save();
+    return error;
+  }
+
+  async #alone(record: Alone, bytes: Uint8Array): Promise<void> {
+    const { context } = this.#input;
+    switch (record.tag) {
+      case 'change':
+        await this.#parkWithheld(record, bytes);
+        return;
+      case 'truncate':
+        if (this.#standing.isLost(record.sequence)) return;
+        this.#standing.raiseFloor(record.table, record.sequence);
+        await this.#releaseBelowFloors();
+        return;
+      case 'schema':
+        await this.#passGate(record.schema);
+        return;
+      case 'load-open':
+        if (record.sink === null || record.sink === context.deps.sinkName) this.#standing.openLoads.add(record.table);
+        return;
+      case 'load-close':
+        if (record.sink === null || record.sink === context.deps.sinkName) this.#standing.openLoads.delete(record.table);
+        return;
+      case 'generation-open':
+        if (record.partitions !== context.deps.log.partitions) {
+          throw new CausewayError(
+            'log_partitions_changed',
+            `the log was written with ${record.partitions} partitions and is configured with ${context.deps.log.partitions}`,
+          );
+        }
+        this.#standing.openEpoch(record.epoch, record.fork);
+        return;
+      case 'epoch-open':
+        this.#standing.openEpoch(record.epoch, record.fork);
+        return;
+      default:
+        unreachable(record);
+    }
+  }
+
+  async #passGate(schema: TableSchema): Promise<void> {
+    const { context, leave, onState } = this.#input;
+    const whileBlocked = async (): Promise<void> => {
+      onState('blocked');
+      await this.#save();
+      await this.#serve();
+    };
+    await this.#ride(() => context.gate.pass(schema, { met: this.#met, signal: leave, whileBlocked }));
+    onState('running');
+  }
+
+  /** Applies what the window holds. Afterwards everything that was read took effect, was proved stale, or is parked. */
+  async #flush(): Promise<void> {
+    const { parked, kill } = this.#input;
+    const window = this.#window;
+    if (window.fold.size > 0) await this.#applyFolded(window.fold.values(), window.bytes);
+    window.clear();
+    if (parked.hasUnwritten) await this.#ride(() => parked.writeMarks(kill));
+    this.#settle();
+  }
+
+  async #applyFolded(folded: readonly FoldedChange[], bytes: number): Promise<void> {
+    const { context, parked, held, kill } = this.#input;
+    const { observer, runtime } = context.deps;
+    const startedMs = runtime.monotonicMs();
+    const outcomes = await this.#apply(folded.map(({ change }) => change));
+    const letters: DeadLetter[] = [];
+    const released: RowKey[] = [];
+    const committedAt: EpochMicros[] = [];
+    for (const [index, each] of folded.entries()) {
+      const outcome = outcomes[index];
+      assert(outcome !== undefined, 'a sink answers for each row');
+      const result = this.#resultOf(each, outcome);
+      this.#tally(each.record.op, result, 1);
+      for (const op of each.absorbed ?? []) this.#tally(op, result, 1);
+      if (outcome.tag === 'rejected') {
+        if (result === 'dead_lettered') letters.push(this.#letterOf(each, outcome));
+        continue;
+      }
+      if (outcome.tag === 'applied') committedAt.push(each.committedAt);
+      const sequence = parked.sequenceOf(each.change.key);
+      if (sequence !== undefined && each.change.tag !== 'partial' && each.change.sequence >= sequence) released.push(each.change.key);
+    }
+    if (letters.length > 0) await this.#park(letters);
+    if (released.length > 0) {
+      await this.#ride(() => parked.release(released, kill));
+      observer.released({ how: 'applied', keys: released.length });
+    }
+    const durationMs = runtime.monotonicMs() - startedMs;
+    observer.batch({ partition: held.partition, rows: folded.length, bytes, durationMs, committedAt });
+  }
+
+  /** Until the load brings the row, a partial image has nothing to stand on; the chunk comes later in this partition. */
+  #resultOf(each: FoldedChange, outcome: RowOutcome): ApplyResult {
+    if (outcome.tag !== 'rejected') return outcome.tag;
+    const awaitsLoad = outcome.code === 'partial_without_base' && this.#standing.openLoads.has(each.change.schema.table);
+    return awaitsLoad ? 'filtered' : 'dead_lettered';
+  }
+
+  async #apply(rows: readonly RowChange[]): Promise<readonly RowOutcome[]> {
+    const { context, held, kill, assignment } = this.#input;
+    const { runtime, options } = context.deps;
+    // What was true before this batch, never its end: the batch in hand may be the one that is lost.
+    const progress = this.done;
+    this.inFlightRows = rows.length;
+    const outcomes = await this.#ride(() => held.apply({ rows, progress }, kill)).finally(() => {
+      this.inFlightRows = 0;
+    });
+    assert(outcomes.length === rows.length, 'a sink answers for each row');
+    this.#unsavedSinceMs = null;
+    if (runtime.monotonicMs() - this.#committedAtMs >= options.idleSaveMs) {
+      await this.#commit(assignment, progress);
+    }
+    return outcomes;
+  }
+
+  #letterOf(each: FoldedChange, outcome: RowOutcome & { readonly tag: 'rejected' }): DeadLetter {
+    const { record, change } = each;
+    // A merged image stands in no record of the log; written anew it is what the sink refused, and can be replayed.
+    const bytes = each.bytes ?? this.#encodeMerged(record, change);
+    const { key, sequence } = change;
+    return { key, sequence, code: outcome.code, reason: outcome.reason, record: bytes, committedAtMicros: each.committedAt };
+  }
+
+  #encodeMerged(record: Envelope & ChangeRecord, change: RowChange): Uint8Array {
+    const row = change.tag === 'delete' ? null : change.row;
+    return this.#input.context.deps.codec.encode({ ...record, row }, change.schema);
+  }
+
+  async #parkWithheld(record: Envelope & ChangeRecord, bytes: Uint8Array): Promise<void> {
+    const { key, sequence } = record;
+    const reason = record.withheld ?? '';
+    const code = reason.startsWith('value_unreadable') ? 'value_unreadable' : 'record_too_large';
+    await this.#park([{ key, sequence, code, reason, record: bytes, committedAtMicros: record.committedAt }]);
+    this.#tally(record.op, 'dead_lettered', 1);
+  }
+
+  async #park(letters: readonly DeadLetter[]): Promise<void> {
+    const { context, parked, kill } = this.#input;
+    await this.#ride(() => parked.park(letters, kill));
+    const byCode = Map.groupBy(letters, (letter) => letter.code);
+    for (const [code, ofCode] of byCode) {
+      context.deps.observer.parked({ code, keys: ofCode.length });
+      context.deps.logger.log('warn', 'parked keys whose values the sink refuses: see `causeway dlq list`', {
+        code,
+        keys: ofCode.length,
+        sequence: ofCode[0]?.sequence,
+      });
+    }
+  }
+
+  async #releaseBelowFloors(): Promise<void> {
+    const { context, parked, kill } = this.#input;
+    const keys = parked.below((table, sequence) => this.#standing.isBelowFloor(table, sequence));
+    if (keys.length === 0) return;
+    await this.#ride(() => parked.release(keys, kill));
+    context.deps.observer.released({ how: 'floor', keys: keys.length });
+  }
+
+  /** Only between batches: a replay is a write of its key like any other. */
+  async #serve(): Promise<void> {
+    const { context, assignment, leave } = this.#input;
+    try {
+      await context.desk.serve(assignment.partition, (task) => this.#handle(task), leave);
+    } catch (error) {
+      // Requests wait until the control store answers; changes do not wait for them.
+      if (leave.aborted || !passesByItself(error)) throw error;
+    }
+  }
+
+  async #handle(task: DeadLetterTask): Promise<DeadLetterAnswer> {
+    const { context, parked, kill } = this.#input;
+    const letters = await this.#ride(() => parked.letters(task.keys, kill));
+    const released: RowKey[] = [];
+    const kept = new Map<string, number>();
+    const keep = (code: string): void => void kept.set(code, (kept.get(code) ?? 0) + 1);
+    const rows: RowChange[] = [];
+    for (const letter of letters) {
+      const replay = task.kind === 'dlq-discard' ? ({ tag: 'release' } as const) : replayOf(letter, context, this.#standing);
+      if (replay.tag === 'apply') rows.push(replay.change);
+      else if (replay.tag === 'release') released.push(letter.key);
+      else keep(replay.code);
+    }
+    const { batchRowsMax } = context.deps.sink.limits;
+    for (let from = 0; from < rows.length; from += batchRowsMax) {
+      const batch = rows.slice(from, from + batchRowsMax);
+      for (const [index, outcome] of (await this.#apply(batch)).entries()) {
+        const key = batch[index]?.key;
+        if (outcome.tag === 'rejected') keep(outcome.code);
+        else if (key !== undefined) released.push(key);
+      }
+    }
+    await this.#ride(() => parked.release(released, kill));
+    if (released.length > 0) {
+      context.deps.observer.released({ how: task.kind === 'dlq-discard' ? 'discarded' : 'replayed', keys: released.length });
+    }
+    return { released: released.length, kept: Object.fromEntries(kept) };
+  }
+
+  #settle(): void {
+    if (this.#standing.offset === this.done.offset) return;
+    this.done = this.#standing.progress();
+    this.#unsavedSinceMs ??= this.#input.context.deps.runtime.monotonicMs();
+  }
+
+  async #save(): Promise<void> {
+    const { held, kill, assignment } = this.#input;
+    if (this.#unsavedSinceMs === null) return;
+    const progress = this.done;
+    await this.#ride(() => held.save(progress, kill));
+    this.#unsavedSinceMs = null;
+    await this.#commit(assignment, progress);
+  }
+
+  /** The log may forget only what the sink remembers. */
+  async #commit(assignment: PartitionAssignment, progress: SinkProgress): Promise<void> {
+    const { context, kill } = this.#input;
+    await this.#ride(() => assignment.commit({ offset: progress.offset, pair: progress.pair }, kill));
+    this.#committedAtMs = context.deps.runtime.monotonicMs();
+  }
+
+  #ride<T>(work: () => Promise<T>): Promise<T> {
+    const { context, leave, onState } = this.#input;
+    return rideOut(context.deps, work, { signal: leave, onWait: (waiting) => onState(waiting ? 'retrying' : 'running') });
+  }
+
+  #openAhead(): ReadAhead {
+    const { assignment, bell, context } = this.#input;
+    return new ReadAhead({
+      open: (signal) => assignment.batches(this.#standing.offset, signal),
+      bytesMax: context.deps.options.readAheadBytesMax,
+      onChange: () => bell.ring(),
+    });
+  }
+
+  #tally(op: ChangeOp, result: ApplyResult, count: number): void {
+    const name = `${op} ${result}`;
+    const tally = this.#tallies.get(name);
+    if (tally === undefined) this.#tallies.set(name, { op, result, count });
+    else tally.count += count;
+  }
+
+  #report(): void {
+    const { observer } = this.#input.context.deps;
+    for (const { op, result, count } of this.#tallies.values()) observer.outcome(op, result, count);
+    this.#tallies.clear();
+  }
+}

@@ -1,0 +1,98 @@
+import { assert } from '#core/assert.ts';
+import type { Epoch, EpochMicros, Offset } from '#core/position.ts';
+import { EPOCH_FIRST } from '#core/position.ts';
+import type { TableId } from '#core/schema.ts';
+import { commitPrefix, maxSequence } from '#core/sequence.ts';
+import type { Sequence } from '#core/sequence.ts';
+import type { EpochFork, SinkProgress } from '#core/sink.ts';
+import { pairOf } from './counter.ts';
+import type { CounterState } from './counter.ts';
+
+/** An EpochFork as a bound that sequences are compared with. */
+type EpochEnd = { readonly epoch: Epoch; readonly fork: bigint };
+
+/**
+ * Where a worker stands in its partition: everything before `offset` took effect, was proved stale, or is parked. Floors, open
+ * loads and epochs live beside it, because they have to reach the sink in the same write as the offset behind their record.
+ */
+export class Standing {
+  readonly partition: number;
+  offset: Offset;
+  counter: CounterState;
+  watermark: SinkProgress['watermark'];
+  readonly floors: Map<TableId, Sequence>;
+  readonly openLoads: Set<TableId>;
+  #epochs: EpochEnd[] = [];
+  /** For each closed epoch, as 8 hex digits, the first sequence that its successors lost. */
+  readonly #lostFrom = new Map<string, string>();
+
+  constructor(partition: number, progress: SinkProgress, counter: CounterState) {
+    this.partition = partition;
+    this.offset = progress.offset;
+    this.counter = counter;
+    this.watermark = progress.watermark;
+    this.floors = new Map(progress.floors.map((floor) => [floor.table, floor.sequence]));
+    this.openLoads = new Set(progress.openLoads);
+    for (const { epoch, fork } of progress.epochs) this.openEpoch(epoch, BigInt(`0x${fork}`));
+  }
+
+  progress(): SinkProgress {
+    return {
+      offset: this.offset,
+      pair: pairOf(this.counter),
+      holder: this.counter.counter === null ? null : this.counter.holder,
+      watermark: this.watermark,
+      floors: [...this.floors].map(([table, sequence]) => ({ table, sequence })),
+      openLoads: [...this.openLoads],
+      epochs: this.#epochs.map(({ epoch, fork }): EpochFork => ({ epoch, fork: forkText(fork) })),
+    };
+  }
+
+  /** Moves on to the record behind `offset`. */
+  advance(offset: Offset): void {
+    assert(offset >= this.offset, 'progress in a partition never falls');
+    this.offset = offset;
+  }
+
+  raiseFloor(table: TableId, sequence: Sequence): void {
+    const floor = this.floors.get(table);
+    this.floors.set(table, floor === undefined ? sequence : maxSequence(floor, sequence));
+  }
+
+  isBelowFloor(table: TableId, sequence: Sequence): boolean {
+    if (this.floors.size === 0) return false;
+    const floor = this.floors.get(table);
+    return floor !== undefined && sequence <= floor;
+  }
+
+  /** True for a record of an older epoch that the source's newer history does not contain. */
+  isLost(sequence: Sequence): boolean {
+    if (this.#lostFrom.size === 0) return false;
+    const from = this.#lostFrom.get(sequence.slice(0, 8));
+    return from !== undefined && sequence >= from;
+  }
+
+  /** The first epoch closes none. An epoch that was opened before is known already: `generation-open` repeats it. */
+  openEpoch(epoch: Epoch, fork: bigint): void {
+    if (epoch <= EPOCH_FIRST || this.#epochs.some((known) => known.epoch === epoch)) return;
+    this.#epochs = [...this.#epochs, { epoch, fork }].sort((a, b) => a.epoch - b.epoch);
+    this.#lostFrom.clear();
+    // What an epoch keeps is bounded by every later fork: a second promotion can fork below the first one.
+    let least: bigint | null = null;
+    for (let older = (this.#epochs.at(-1)?.epoch ?? EPOCH_FIRST) - 1; older >= EPOCH_FIRST; older -= 1) {
+      const next = this.#epochs.find((known) => known.epoch === older + 1);
+      if (next !== undefined) least = least === null || next.fork < least ? next.fork : least;
+      if (least !== null) this.#lostFrom.set(older.toString(16).padStart(8, '0'), commitPrefix(older as Epoch, least));
+    }
+  }
+
+  /** A watermark never takes the partition's own back: records sent again bring older ones. */
+  raiseWatermark(sequence: Sequence, sourceTime: EpochMicros): void {
+    if (this.watermark === null || this.watermark.sequence < sequence) this.watermark = { sequence, sourceTime };
+    else if (this.watermark.sequence === sequence && this.watermark.sourceTime < sourceTime) this.watermark = { sequence, sourceTime };
+  }
+}
+
+function forkText(fork: bigint): string {
+  return fork.toString(16).padStart(16, '0');
+}

@@ -1,0 +1,97 @@
+import { assert } from '#core/assert.ts';
+import { codeOf } from '#core/errors.ts';
+import type { TableId } from '#core/schema.ts';
+import type { Sequence } from '#core/sequence.ts';
+import type { Floor, SinkProgress } from '#core/sink.ts';
+import type { SinkContext } from './context.ts';
+import { hasPassed, pendingFloors } from './position.ts';
+import type { PartitionStanding } from './position.ts';
+import { passesByItself } from './ride-out.ts';
+
+/**
+ * Finishes truncates. Each partition keeps out what is below its floor by itself; the rows that stood in the table before are
+ * tombstoned once, by whoever works on partition 0, after every partition has passed the floor.
+ */
+export class Sweeper {
+  readonly #context: SinkContext;
+  /** What the workers here know of their partitions. */
+  readonly #standings: () => ReadonlyMap<number, PartitionStanding>;
+  #swept: ReadonlyMap<TableId, Sequence> = new Map();
+  /** Progress as stored, for the partitions that work elsewhere; looked up only where there are some. */
+  #stored: ReadonlyMap<number, SinkProgress> = new Map();
+  #storedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(context: SinkContext, standings: () => ReadonlyMap<number, PartitionStanding>) {
+    this.#context = context;
+    this.#standings = standings;
+  }
+
+  /** Floors whose rows are not swept yet, as far as is known here. */
+  pending(): Floor[] {
+    return pendingFloors(this.#all().filter((standing) => standing !== null), this.#swept);
+  }
+
+  /** The newest known standing of each partition; null where none is known. */
+  all(): readonly (PartitionStanding | null)[] {
+    return this.#all();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { runtime, options, observer, logger } = this.#context.deps;
+    let attempt = 0;
+    while (!signal.aborted) {
+      // The delay doubles while the sink does not answer; a sweep is taken up where it was left.
+      await runtime.sleep(Math.min(options.sweepPollMs * 2 ** attempt, options.backoffMaxMs), signal);
+      try {
+        await this.#look(signal);
+        attempt = 0;
+      } catch (error) {
+        if (signal.aborted || !passesByItself(error)) throw error;
+        attempt = Math.min(attempt + 1, 10);
+        observer.retry(codeOf(error));
+        logger.log('debug', 'the sweep of a truncate waits', { code: codeOf(error) });
+      }
+    }
+  }
+
+  async #look(signal: AbortSignal): Promise<void> {
+    const { deps, schemas } = this.#context;
+    await this.#lookElsewhere(signal);
+    if (this.pending().length === 0) return;
+    this.#swept = await deps.sink.sweeps(signal);
+    const pending = this.pending();
+    if (pending.length === 0 || !this.#standings().has(0)) return;
+    const stored = await deps.sink.progress(signal);
+    for (const floor of pending) {
+      const passed = this.#partitions().every((partition) => {
+        const progress = stored.get(partition);
+        return progress !== undefined && hasPassed(progress, floor);
+      });
+      if (!passed) continue;
+      const schema = schemas.newest(floor.table);
+      assert(schema !== null, 'a truncated table has a schema');
+      const { rows } = await deps.sink.sweep(schema, floor, signal);
+      deps.observer.swept({ rows });
+      deps.logger.log('info', 'a truncate is finished', { table: floor.table, sequence: floor.sequence, rows });
+    }
+    this.#swept = await deps.sink.sweeps(signal);
+  }
+
+  async #lookElsewhere(signal: AbortSignal): Promise<void> {
+    const { deps } = this.#context;
+    const here = this.#standings();
+    const nowMs = deps.runtime.monotonicMs();
+    if (here.size >= deps.log.partitions || nowMs - this.#storedAtMs < deps.options.controlPollMs) return;
+    this.#stored = await deps.sink.progress(signal);
+    this.#storedAtMs = nowMs;
+  }
+
+  #all(): (PartitionStanding | null)[] {
+    const here = this.#standings();
+    return this.#partitions().map((partition) => here.get(partition) ?? this.#stored.get(partition) ?? null);
+  }
+
+  #partitions(): number[] {
+    return [...Array(this.#context.deps.log.partitions).keys()];
+  }
+}
