@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import type pg from 'pg';
 import { Daemon } from '../test/support/daemon.ts';
 import { freePort, PostgresServer } from '../test/support/postgres-server.ts';
-import { digests } from './compare.ts';
+import { digests } from '../test/support/digest.ts';
 import { Pulse, quantile } from './pulse.ts';
 import { print, say, show, strong, verdictColour } from './screen.ts';
 import { clerk, schema, tables, type Written } from './shop.ts';

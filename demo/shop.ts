@@ -1,6 +1,7 @@
 // A small shop that is never quiet: its tables, and clerks who write to them.
 import type pg from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { seededRandom } from '../test/support/random.ts';
 
 export const tables = ['shop.customers', 'shop.orders', 'shop.order_lines', 'shop.documents', 'shop.pulse'] as const;
 
@@ -56,17 +57,6 @@ export interface Written {
   transactions: number;
   /** Rows that the statements named; what a foreign key's cascade changed comes on top. */
   rows: number;
-}
-
-/** Numbers that look like chance and are the same in every run with the same seed (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
 
 /** Ids of one clerk's customers; another clerk never touches them, so that clerks do not wait for each other. */

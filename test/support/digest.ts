@@ -1,4 +1,4 @@
-// Whether two databases hold the same rows, asked in SQL alone: nothing of Causeway takes part.
+// Whether two databases hold the same rows, asked in SQL alone: nothing of Causeway takes part, so that it can judge Causeway.
 import type pg from 'pg';
 
 export interface TableDigest {
