@@ -1,0 +1,346 @@
+import { unreachable } from '#core/assert.ts';
+import type { Codec } from '#core/codec.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
+import type { SourceBegin, SourceChange, SourceMessage } from '#core/event.ts';
+import { partitionOf } from '#core/hash.ts';
+import type { RowKey } from '#core/key.ts';
+import type { EncodedRecord } from '#core/log.ts';
+import type { Epoch, EpochMicros, FencingToken, Position } from '#core/position.ts';
+import type { ChangeOp, ChangeRecord, ControlRecord, LogRecord } from '#core/record.ts';
+import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
+import { commitPrefix, sequenceIn, SUB_DELETE_HALF, SUB_WHOLE } from '#core/sequence.ts';
+import type { Row } from '#core/value.ts';
+
+export type EncodedBatch = {
+  readonly records: EncodedRecord[];
+  /** Keys and values. */
+  bytes: number;
+  /** Ends of transactions and keepalives, in stream order. */
+  readonly marks: Mark[];
+  readonly counts: { insert: number; update: number; delete: number; truncate: number; withheld: number; dropped: number };
+  /** Changes of the largest transaction that ended here. */
+  largestTransaction: number;
+};
+
+export type Mark =
+  /** `records` counts everything encoded since the generation began, up to and including this transaction. */
+  | {
+      readonly tag: 'commit';
+      readonly position: Position;
+      readonly commit: bigint;
+      readonly committedAt: EpochMicros;
+      readonly records: number;
+    }
+  | { readonly tag: 'keepalive'; readonly position: Position };
+
+export type EncoderInput = {
+  readonly codec: Codec;
+  readonly generation: FencingToken;
+  /** Short form of the holder's name. */
+  readonly holder: string;
+  readonly epoch: Epoch;
+  readonly partitions: number;
+  readonly recordBytesMax: number;
+  /** False for a table that is stopped or not captured: its changes are dropped. */
+  readonly captures: (table: TableId) => boolean;
+};
+
+/** Key texts are mostly ASCII; three bytes is the most that a UTF-16 code unit takes. */
+const BYTES_PER_UNIT_MAX = 3;
+
+/**
+ * Makes log records of what the source's stream shows: sequence, partition, dense counter, bytes. Synchronous, because every
+ * change of the source passes through it. Whoever calls it hands the records to the log before it is called again, so that
+ * counters are dense in the log too.
+ */
+export class Encoder {
+  readonly #input: EncoderInput;
+  readonly #counters: number[];
+  readonly #announced = new Set<SchemaVersion>();
+  /** What to do with changes of a schema version, as long as `captures` says the same. */
+  readonly #gates = new Map<SchemaVersion, 'publish' | 'drop'>();
+  #records = 0;
+  #transaction: SourceBegin | null = null;
+  #prefix = '';
+  #changes = 0;
+
+  constructor(input: EncoderInput) {
+    this.#input = input;
+    this.#counters = new Array<number>(input.partitions).fill(0);
+  }
+
+  /** Records encoded since the generation began. */
+  get records(): number {
+    return this.#records;
+  }
+
+  /** The last counter given out in each partition, as a copy. */
+  counters(): readonly number[] {
+    return this.#counters.slice();
+  }
+
+  /** The stream broke off: what was half received comes again from its `begin`. */
+  disconnected(): void {
+    this.#transaction = null;
+    this.#changes = 0;
+  }
+
+  /** The answer of `captures` may have changed. */
+  tablesChanged(): void {
+    this.#gates.clear();
+  }
+
+  /** One record in every partition. `of` may differ by partition. */
+  control(of: (partition: number) => ControlRecord): EncodedBatch {
+    const batch = emptyBatch();
+    this.#broadcast(of, batch);
+    return batch;
+  }
+
+  /** The `schema` record of each version that this generation has not announced yet, in every partition. */
+  announce(schemas: readonly TableSchema[]): EncodedBatch {
+    const batch = emptyBatch();
+    for (const schema of schemas) this.#announce(schema, batch);
+    return batch;
+  }
+
+  encode(messages: readonly SourceMessage[]): EncodedBatch {
+    const batch = emptyBatch();
+    for (const message of messages) {
+      switch (message.tag) {
+        case 'change':
+          this.#change(message, batch);
+          break;
+        case 'begin':
+          this.#begin(message);
+          break;
+        case 'commit':
+          this.#commit(message.position, batch);
+          break;
+        case 'schema':
+          if (this.#input.captures(message.schema.table)) this.#announce(message.schema, batch);
+          break;
+        case 'truncate':
+          this.#truncate(message.tables, message.change, batch);
+          break;
+        case 'keepalive':
+          // Inside a transaction a position says nothing about what was received.
+          if (this.#transaction === null) batch.marks.push({ tag: 'keepalive', position: message.position });
+          break;
+        case 'message':
+          break;
+        default:
+          unreachable(message);
+      }
+    }
+    return batch;
+  }
+
+  #begin(begin: SourceBegin): void {
+    if (this.#transaction !== null) throw invalid('a transaction began inside another');
+    this.#transaction = begin;
+    this.#prefix = commitPrefix(this.#input.epoch, begin.commit);
+    this.#changes = 0;
+  }
+
+  #commit(position: Position, batch: EncodedBatch): void {
+    const { commit, committedAt } = this.#open();
+    batch.marks.push({ tag: 'commit', position, commit, committedAt, records: this.#records });
+    if (this.#changes > batch.largestTransaction) batch.largestTransaction = this.#changes;
+    this.#transaction = null;
+  }
+
+  #open(): SourceBegin {
+    if (this.#transaction === null) throw invalid('a change or commit came outside of a transaction');
+    return this.#transaction;
+  }
+
+  #change(message: SourceChange, batch: EncodedBatch): void {
+    const transaction = this.#open();
+    const { schema } = message;
+    const { counts } = batch;
+    if (this.#gate(schema) === 'drop') {
+      counts.dropped += 1;
+      return;
+    }
+    this.#changes += 1;
+    switch (message.op) {
+      case 'insert':
+        counts.insert += 1;
+        this.#publish(
+          { transaction, schema, change: message.change, key: message.key, op: 'insert', row: message.row, withheld: null },
+          batch,
+        );
+        break;
+      case 'update':
+        counts.update += 1;
+        // Each half goes to the partition of its own key, so each is ordered among that key's changes.
+        if (message.oldKey !== null) {
+          const half = {
+            transaction,
+            schema,
+            change: message.change,
+            key: message.oldKey,
+            op: 'delete',
+            row: null,
+            withheld: null,
+          } as const;
+          this.#publish(half, batch, SUB_DELETE_HALF);
+        }
+        this.#publish(
+          { transaction, schema, change: message.change, key: message.key, op: 'update', row: message.row, withheld: null },
+          batch,
+        );
+        break;
+      case 'delete':
+        counts.delete += 1;
+        this.#publish({ transaction, schema, change: message.change, key: message.key, op: 'delete', row: null, withheld: null }, batch);
+        break;
+      case 'unreadable': {
+        counts.update += 1;
+        const withheld = withheldText('value_unreadable', message.reason);
+        this.#publish({ transaction, schema, change: message.change, key: message.key, op: 'update', row: null, withheld }, batch);
+        break;
+      }
+      default:
+        unreachable(message);
+    }
+  }
+
+  #gate(schema: TableSchema): 'publish' | 'drop' {
+    const known = this.#gates.get(schema.version);
+    if (known !== undefined) return known;
+    const gate = this.#input.captures(schema.table) ? 'publish' : 'drop';
+    if (gate === 'publish' && !this.#announced.has(schema.version)) {
+      throw invalid(`a change of ${schema.table} came before the schema of its version`);
+    }
+    this.#gates.set(schema.version, gate);
+    return gate;
+  }
+
+  #publish(
+    of: {
+      readonly transaction: SourceBegin;
+      readonly schema: TableSchema;
+      readonly change: bigint;
+      readonly key: RowKey;
+      readonly op: ChangeOp;
+      readonly row: Row | null;
+      readonly withheld: string | null;
+    },
+    batch: EncodedBatch,
+    sub: 0 | 1 = SUB_WHOLE,
+  ): void {
+    const { generation, holder, partitions, recordBytesMax } = this.#input;
+    const { transaction, schema, key } = of;
+    const partition = partitionOf(key, partitions);
+    const counter = this.#next(partition);
+    const record: LogRecord & ChangeRecord = {
+      generation,
+      holder,
+      counter,
+      tag: 'change',
+      table: schema.table,
+      schemaVersion: schema.version,
+      key,
+      sequence: sequenceIn(this.#prefix, of.change, sub),
+      op: of.op,
+      row: of.row,
+      withheld: of.withheld,
+      committedAt: transaction.committedAt,
+      transactionId: transaction.transactionId,
+      origin: transaction.origin,
+      trace: null,
+      sink: null,
+    };
+    if (of.withheld !== null) batch.counts.withheld += 1;
+    const value = this.#valueOf(record, schema);
+    let encoded = value.bytes;
+    if (value.withheld !== null || tooLarge(key, encoded, recordBytesMax)) {
+      const size = encoded.length + Buffer.byteLength(key);
+      const withheld =
+        value.withheld ?? withheldText('record_too_large', `the record would take ${size} bytes of at most ${recordBytesMax}`);
+      if (of.withheld === null) batch.counts.withheld += 1;
+      encoded = this.#input.codec.encode({ ...record, row: null, withheld }, schema);
+      if (tooLarge(key, encoded, recordBytesMax)) {
+        throw new CausewayError('record_too_large', `a key of ${schema.table} alone is larger than a record may be`);
+      }
+    }
+    batch.records.push({ partition, key, value: encoded });
+    batch.bytes += encoded.length + key.length;
+  }
+
+  /** A row that cannot be encoded stops nothing: its key and the reason are published in its place. */
+  #valueOf(record: LogRecord & ChangeRecord, schema: TableSchema): { readonly bytes: Uint8Array; readonly withheld: string | null } {
+    try {
+      return { bytes: this.#input.codec.encode(record, schema), withheld: null };
+    } catch (error) {
+      // A change without values has nothing that could be left out: the fault is ours.
+      if (record.row === null) throw error;
+      return { bytes: NOTHING, withheld: withheldText('value_unreadable', 'the row could not be encoded') };
+    }
+  }
+
+  #truncate(tables: readonly TableSchema[], change: bigint, batch: EncodedBatch): void {
+    const { committedAt } = this.#open();
+    const sequence = sequenceIn(this.#prefix, change, SUB_WHOLE);
+    for (const { table } of tables) {
+      if (!this.#input.captures(table)) {
+        batch.counts.dropped += 1;
+        continue;
+      }
+      batch.counts.truncate += 1;
+      this.#changes += 1;
+      this.#broadcast(() => ({ tag: 'truncate', table, sequence, committedAt }), batch);
+    }
+  }
+
+  #announce(schema: TableSchema, batch: EncodedBatch): void {
+    if (this.#announced.has(schema.version)) return;
+    this.#announced.add(schema.version);
+    this.#broadcast(() => ({ tag: 'schema', schema }), batch);
+  }
+
+  #broadcast(of: (partition: number) => ControlRecord, batch: EncodedBatch): void {
+    const { generation, holder, partitions, codec } = this.#input;
+    for (let partition = 0; partition < partitions; partition += 1) {
+      const record: LogRecord = { generation, holder, counter: this.#next(partition), ...of(partition) };
+      const value = codec.encode(record, null);
+      batch.records.push({ partition, key: null, value });
+      batch.bytes += value.length;
+    }
+  }
+
+  #next(partition: number): number {
+    const counter = (this.#counters[partition] ?? 0) + 1;
+    this.#counters[partition] = counter;
+    this.#records += 1;
+    return counter;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** Begins with the error's code, so that whoever parks the key need not guess. Never holds a value. */
+function withheldText(code: ErrorCode, words: string): string {
+  return `${code}: ${words}`;
+}
+
+function tooLarge(key: string, value: Uint8Array, bytesMax: number): boolean {
+  if (value.length + key.length * BYTES_PER_UNIT_MAX <= bytesMax) return false;
+  return value.length + Buffer.byteLength(key) > bytesMax;
+}
+
+function invalid(message: string): CausewayError {
+  return new CausewayError('source_stream_invalid', message);
+}
+
+function emptyBatch(): EncodedBatch {
+  return {
+    records: [],
+    bytes: 0,
+    marks: [],
+    counts: { insert: 0, update: 0, delete: 0, truncate: 0, withheld: 0, dropped: 0 },
+    largestTransaction: 0,
+  };
+}

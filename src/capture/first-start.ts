@@ -1,0 +1,88 @@
+import { controlKeys, type EpochRow, type SinkRow } from '#core/control-rows.ts';
+import { CausewayError } from '#core/errors.ts';
+import { EPOCH_FIRST } from '#core/position.ts';
+import type { TableId } from '#core/schema.ts';
+import type { Source, SourceFacts } from '#core/source.ts';
+import type { Checkpoint, CheckpointOwner } from './checkpoint.ts';
+import { changeRow, type ControlAccess } from './control-rows.ts';
+import type { CaptureDeps } from './deps.ts';
+import type { Tables } from './tables.ts';
+
+export type FirstStart = {
+  readonly deps: CaptureDeps;
+  readonly access: ControlAccess;
+  readonly owner: CheckpointOwner;
+  readonly checkpoint: Checkpoint;
+  readonly tables: Tables;
+};
+
+const FORK_NONE = '0'.repeat(16);
+const NAMES_SHOWN_MAX = 10;
+
+/**
+ * Makes what a pipeline needs that has never published anything. The epoch row comes first and the checkpoint last, so that a
+ * start which ends in between is recognised and done again. Errors: `source_table_refused` and `table_not_empty`, both before
+ * anything is made; `table_not_empty` also where rows came while the slot was being made.
+ */
+export async function startFirst(
+  start: FirstStart,
+  from: { readonly facts: SourceFacts; readonly slot: 'create' | 'recreate' },
+  signal: AbortSignal,
+): Promise<void> {
+  const { deps, access, owner, checkpoint, tables } = start;
+  const { source, log, pipeline, snapshotNever } = deps;
+  assertTablesCapturable(from.facts, snapshotNever);
+  const epoch = await openEpoch(access, { pipeline, facts: from.facts }, signal);
+  const begins = await source.provision(from.slot, signal);
+  const facts = await source.inspect(signal);
+  // A row that is there now was written before the slot begins or after it, and nobody can tell which.
+  assertTablesCapturable(facts, snapshotNever);
+  const position = begins ?? slotPosition(source, facts);
+  await tables.startFresh(facts, signal);
+  const startOffsets = (await log.ends(signal)).map(({ end }) => end);
+  for (const sink of deps.sinks) {
+    const row: SinkRow = { state: 'new', reason: null, startOffsets, startGeneration: owner.generation, blocked: [] };
+    await changeRow<SinkRow>(
+      access,
+      { key: controlKeys.sink(pipeline, sink), change: (current) => (current === null ? row : null) },
+      signal,
+    );
+  }
+  const partitions = startOffsets.map(() => null);
+  await checkpoint.create({ epoch: epoch.epoch, position, sequence: null, partitions }, signal);
+}
+
+async function openEpoch(
+  access: ControlAccess,
+  of: { readonly pipeline: string; readonly facts: SourceFacts },
+  signal: AbortSignal,
+): Promise<EpochRow> {
+  const { identity } = of.facts;
+  const change = (current: EpochRow | null): EpochRow => ({
+    epoch: current?.epoch ?? EPOCH_FIRST,
+    identity,
+    fork: current?.fork ?? FORK_NONE,
+  });
+  const row = await changeRow<EpochRow>(access, { key: controlKeys.epoch(of.pipeline), change }, signal);
+  return row ?? change(null);
+}
+
+function slotPosition(source: Source, facts: SourceFacts): NonNullable<SourceFacts['slot']>['position'] {
+  if (facts.slot === null) throw new CausewayError('source_slot_lost', `the ${source.kind} source has no slot right after it was made`);
+  return facts.slot.position;
+}
+
+function assertTablesCapturable(facts: SourceFacts, snapshotNever: (table: TableId) => boolean): void {
+  const [refused] = facts.refused;
+  if (refused !== undefined) {
+    const others = facts.refused.length > 1 ? ` (and ${facts.refused.length - 1} more)` : '';
+    throw new CausewayError('source_table_refused', `${refused.table} cannot be captured: ${refused.reason}; ${refused.mend}${others}`);
+  }
+  const filled = facts.tables
+    .filter(({ schema, holdsRows }) => holdsRows && !snapshotNever(schema.table))
+    .map(({ schema }) => schema.table);
+  if (filled.length > 0) {
+    const names = filled.slice(0, NAMES_SHOWN_MAX).join(', ') + (filled.length > NAMES_SHOWN_MAX ? ', …' : '');
+    throw new CausewayError('table_not_empty', `${filled.length} of the captured tables hold rows, which would never be copied: ${names}`);
+  }
+}

@@ -1,0 +1,382 @@
+import { CausewayError, backoffMs, codeOf, type ErrorCode } from '#core/errors.ts';
+import type { SourceMessage } from '#core/event.ts';
+import type { PartitionCheckpoint } from '#core/control-rows.ts';
+import { watermarkSequence } from '#core/sequence.ts';
+import type { SourceStream } from '#core/source.ts';
+import type { Lease } from '../lease/lease.ts';
+import { Acknowledger } from './acknowledger.ts';
+import { Checkpoint } from './checkpoint.ts';
+import type { ControlAccess } from './control-rows.ts';
+import type { CaptureDeps } from './deps.ts';
+import type { EncodedBatch, Encoder } from './encode.ts';
+import type { FirstStart } from './first-start.ts';
+import type { CaptureState } from './observer.ts';
+import { connect, openingRecords, readTail, type Connected } from './open.ts';
+import { Publisher, type Durable } from './publisher.ts';
+import { Tables } from './tables.ts';
+import { runBeside } from './tasks.ts';
+import { Watermarks } from './watermark.ts';
+
+/** Ridden out in the same generation: the source is tried again, and what was not acknowledged is sent again. */
+const RIDDEN_OUT: ReadonlySet<ErrorCode> = new Set(['source_unavailable', 'source_slot_in_use', 'source_credentials']);
+
+/** How often the log and the due watermarks are looked at. */
+const TICK_MS = 250;
+
+export type Signals = { readonly stop: AbortSignal; readonly kill: AbortSignal };
+
+/**
+ * Captures under one lease, from taking the slot until `stop`, or throws. Whatever it throws, slot and producer are dropped
+ * when it has ended, and nothing of this generation is published any more.
+ */
+export async function runGeneration(deps: CaptureDeps, lease: Lease, signals: Signals): Promise<void> {
+  const failure = new AbortController();
+  const hard = AbortSignal.any([signals.kill, lease.ended, failure.signal]);
+  const soft = AbortSignal.any([hard, signals.stop]);
+  const start = prepare(deps, lease);
+  deps.observer.state({ tag: 'starting', generation: lease.token });
+  await deps.log.provision(soft);
+  await start.tables.load(soft);
+  const connected = await connectPatiently(start, true, soft);
+  const holder = new StreamHolder(connected.stream);
+  try {
+    await readTail(start, { checkpoint: connected.checkpoint, epoch: connected.epoch }, soft);
+    await using writer = await deps.log.writer(soft);
+    const { encoder, batches } = openingRecords(start, connected);
+    const session = new Session({ start, connected, holder, encoder, stop: signals.stop });
+    const publisher = new Publisher({
+      writer,
+      runtime: deps.runtime,
+      bytesMax: deps.options.pendingBytesMax,
+      counters: () => encoder.counters(),
+      onDurable: (durable) => session.durable(durable),
+      onFailure: (error) => failure.abort(error),
+      signal: hard,
+    });
+    session.publishTo(publisher);
+    try {
+      for (const batch of batches) session.deliver(batch);
+      await publisher.drained();
+      await session.run(hard);
+    } finally {
+      failure.abort(new CausewayError('log_unavailable', 'the generation ended'));
+      if (!signals.kill.aborted) await publisher.ended();
+    }
+  } finally {
+    await holder.drop();
+  }
+}
+
+function prepare(deps: CaptureDeps, lease: Lease): FirstStart {
+  const { source, observer, pipeline } = deps;
+  const trouble = (error: unknown, during: string): void => observer.trouble(error, during);
+  const access: ControlAccess = { control: deps.control, runtime: deps.runtime, trouble };
+  const owner = { generation: lease.token, holder: lease.holder };
+  return {
+    deps,
+    access,
+    owner,
+    checkpoint: new Checkpoint({ access, pipeline, owner, comparePositions: (a, b) => source.comparePositions(a, b) }),
+    tables: new Tables({
+      access,
+      pipeline,
+      observer,
+      snapshotNever: deps.snapshotNever,
+      compareFingerprints: (stored, current) => source.compareFingerprints(stored, current),
+    }),
+  };
+}
+
+async function connectPatiently(start: FirstStart, first: boolean, signal: AbortSignal): Promise<Connected> {
+  const { runtime, observer, options } = start.deps;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await connect(start, first, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isRiddenOut(error)) throw error;
+      observer.trouble(error, 'connecting to the source');
+      observer.state({ tag: 'reconnecting', generation: start.owner.generation, code: error.code, message: error.message });
+      const { reconnectFirstMs: firstMs, reconnectMaxMs: maxMs } = options;
+      await runtime.sleep(backoffMs({ attempt, firstMs, maxMs, random: runtime.random() }), signal);
+    }
+  }
+}
+
+function isRiddenOut(error: unknown): error is CausewayError {
+  return error instanceof CausewayError && RIDDEN_OUT.has(error.code);
+}
+
+/** The connection that holds the slot; absent while it is being taken again. */
+class StreamHolder {
+  #stream: SourceStream | null;
+
+  constructor(stream: SourceStream) {
+    this.#stream = stream;
+  }
+
+  get stream(): SourceStream | null {
+    return this.#stream;
+  }
+
+  hold(stream: SourceStream): void {
+    this.#stream = stream;
+  }
+
+  async drop(): Promise<void> {
+    const stream = this.#stream;
+    this.#stream = null;
+    await stream?.[Symbol.asyncDispose]();
+  }
+}
+
+/** Everything that one generation holds once it is open. */
+class Session {
+  readonly #start: FirstStart;
+  readonly #deps: CaptureDeps;
+  readonly #connected: Connected;
+  readonly #holder: StreamHolder;
+  readonly #encoder: Encoder;
+  readonly #acknowledger: Acknowledger;
+  readonly #watermarks: Watermarks;
+  readonly #partitions: (PartitionCheckpoint | null)[];
+  readonly #stop: AbortSignal;
+  #publisher: Publisher | null = null;
+  #state: CaptureState | null = null;
+  #unsaved = false;
+  #broken = false;
+
+  constructor(input: {
+    readonly start: FirstStart;
+    readonly connected: Connected;
+    readonly holder: StreamHolder;
+    readonly encoder: Encoder;
+    readonly stop: AbortSignal;
+  }) {
+    const { source, options } = input.start.deps;
+    const { checkpoint, epoch } = input.connected;
+    this.#start = input.start;
+    this.#deps = input.start.deps;
+    this.#connected = input.connected;
+    this.#holder = input.holder;
+    this.#encoder = input.encoder;
+    this.#stop = input.stop;
+    this.#acknowledger = new Acknowledger((a, b) => source.comparePositions(a, b));
+    this.#watermarks = new Watermarks({
+      epoch: epoch.epoch,
+      sequence: checkpoint.sequence,
+      position: checkpoint.position,
+      intervalMs: options.watermarkIntervalMs,
+      idleIntervalMs: options.idleWatermarkIntervalMs,
+    });
+    this.#partitions = [...checkpoint.partitions];
+  }
+
+  publishTo(publisher: Publisher): void {
+    this.#publisher = publisher;
+  }
+
+  /** Hands a batch to the log. In the same turn as it was encoded, so that counters are dense in the log. */
+  deliver(batch: EncodedBatch): void {
+    const { observer, options } = this.#deps;
+    this.#log.push(batch.records, batch.bytes);
+    for (const mark of batch.marks) {
+      if (mark.tag === 'commit') {
+        this.#acknowledger.committed(mark);
+        this.#watermarks.committed(mark);
+      } else {
+        this.#acknowledger.keepalive(mark.position);
+      }
+    }
+    const { counts } = batch;
+    if (counts.insert + counts.update + counts.delete + counts.truncate + counts.dropped > 0) {
+      observer.read(counts);
+      this.#watermarks.changesFlowed(batch.largestTransaction > options.largeTransactionChanges);
+    }
+    if (batch.marks.length > 0 && this.#watermarks.sourceTime !== null) observer.readUpTo(this.#watermarks.sourceTime);
+    observer.queue(this.#log.pendingBytes, options.pendingBytesMax);
+  }
+
+  durable(durable: Durable): void {
+    const { generation } = this.#start.owner;
+    for (const [partition, offset] of durable.offsets) {
+      this.#partitions[partition] = { generation, counter: durable.counters[partition] ?? 0, offset };
+    }
+    this.#unsaved = true;
+    this.#acknowledger.durable(durable.records);
+    this.#deps.observer.published(durable.batch);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { options } = this.#deps;
+    this.#enter({ tag: 'streaming', generation: this.#start.owner.generation, epoch: this.#connected.epoch.epoch });
+    await runBeside(
+      {
+        main: (inner) => this.#stream(inner),
+        beside: [
+          (inner) => this.#every(options.checkpointIntervalMs, () => this.#save(inner), inner),
+          (inner) => this.#every(Math.min(TICK_MS, options.watermarkIntervalMs), () => this.#tick(), inner),
+          (inner) => this.#heartbeats(inner),
+          (inner) => this.#every(options.fingerprintIntervalMs, () => this.#look(inner), inner),
+        ],
+      },
+      signal,
+    );
+  }
+
+  get #log(): Publisher {
+    if (this.#publisher === null) throw new Error('the publisher is set before anything is delivered');
+    return this.#publisher;
+  }
+
+  get #stopping(): boolean {
+    return this.#stop.aborted;
+  }
+
+  async #every(intervalMs: number, act: () => Promise<void> | void, signal: AbortSignal): Promise<void> {
+    while (true) {
+      await this.#deps.runtime.sleep(intervalMs, signal);
+      signal.throwIfAborted();
+      await act();
+    }
+  }
+
+  /** Pulls until `stop`, taking the slot again whenever the connection breaks; then brings what is in hand to its end. */
+  async #stream(signal: AbortSignal): Promise<void> {
+    while (!this.#stopping) {
+      try {
+        await this.#pull(AbortSignal.any([signal, this.#stop]), signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (this.#stopping) break;
+        if (!isRiddenOut(error)) throw error;
+        await this.#reconnect(error, signal);
+      }
+    }
+    this.#enter({ tag: 'stopping' });
+    await this.#log.drained();
+    await this.#save(signal);
+  }
+
+  async #pull(pulling: AbortSignal, signal: AbortSignal): Promise<void> {
+    const { stream } = this.#holder;
+    if (stream === null) throw new CausewayError('source_unavailable', 'there is no connection to the source');
+    for await (const messages of stream.messages(pulling)) {
+      await this.#remember(messages, signal);
+      signal.throwIfAborted();
+      this.deliver(this.#encode(messages));
+      await this.#log.room();
+    }
+    if (!pulling.aborted) throw new CausewayError('source_unavailable', 'the source ended the stream');
+  }
+
+  /** After an error counters were given out for records that never come: nothing may follow them. */
+  #encode(messages: readonly SourceMessage[]): EncodedBatch {
+    this.#broken = true;
+    const batch = this.#encoder.encode(messages);
+    this.#broken = false;
+    return batch;
+  }
+
+  /** A schema version stands in the control store before a change of it stands in the log. */
+  async #remember(messages: readonly SourceMessage[], signal: AbortSignal): Promise<void> {
+    const { tables } = this.#start;
+    for (const message of messages) {
+      if (message.tag === 'schema' && !tables.remembers(message.schema)) await tables.remember(message.schema, signal);
+    }
+  }
+
+  async #reconnect(cause: CausewayError, signal: AbortSignal): Promise<void> {
+    const { generation } = this.#start.owner;
+    const { observer } = this.#deps;
+    observer.trouble(cause, 'streaming');
+    this.#enter({ tag: 'reconnecting', generation, code: cause.code, message: cause.message });
+    await this.#holder.drop();
+    this.#encoder.disconnected();
+    // What was received before the break goes first: afterwards it comes again, and the order of records stays one that the
+    // source had.
+    await this.#log.drained();
+    await this.#save(signal);
+    const { stream } = await connectPatiently(this.#start, false, AbortSignal.any([signal, this.#stop]));
+    this.#holder.hold(stream);
+    this.#encoder.tablesChanged();
+    this.#enter({ tag: 'streaming', generation, epoch: this.#connected.epoch.epoch });
+  }
+
+  /** Stores how far everything is durable, and only then tells the source. */
+  async #save(signal: AbortSignal): Promise<void> {
+    const { checkpoint } = this.#start;
+    const stored = checkpoint.row;
+    const position = this.#acknowledger.position ?? stored?.position ?? null;
+    if (position === null || (!this.#unsaved && position === stored?.position)) return;
+    const { commit } = this.#acknowledger;
+    const sequence = commit === null ? null : watermarkSequence(this.#connected.epoch.epoch, commit);
+    this.#unsaved = false;
+    const row = await checkpoint.advance({ position, sequence, partitions: [...this.#partitions] }, signal);
+    this.#deps.observer.checkpoint(row);
+    this.#holder.stream?.acknowledge(row.position);
+  }
+
+  #tick(): void {
+    const { runtime, observer, options } = this.#deps;
+    const { generation } = this.#start.owner;
+    const stalled = (this.#log.inFlightMs ?? 0) >= options.stallMs;
+    if (stalled && this.#state?.tag === 'streaming') this.#enter({ tag: 'waiting_for_log', generation });
+    if (!stalled && this.#state?.tag === 'waiting_for_log') {
+      this.#enter({ tag: 'streaming', generation, epoch: this.#connected.epoch.epoch });
+    }
+    // A log that does not answer is not given more to keep waiting.
+    if (stalled || this.#broken) return;
+    const watermark = this.#watermarks.due(runtime.monotonicMs());
+    if (watermark === null) return;
+    this.deliver(this.#encoder.control(() => watermark));
+    observer.watermark(watermark);
+  }
+
+  /** An idle source's slot moves, and its time is known, because something of ours passes through its log now and then. */
+  async #heartbeats(signal: AbortSignal): Promise<void> {
+    const { source, runtime, observer, options } = this.#deps;
+    while (true) {
+      const startedMs = runtime.monotonicMs();
+      const startedWallMs = runtime.wallMs();
+      await this.#rideOut('heartbeat', signal, async () => {
+        const sourceTime = await source.heartbeat(signal);
+        const roundTripMs = runtime.monotonicMs() - startedMs;
+        observer.sourceClock({ offsetMicros: Math.round(sourceTime - (startedWallMs + roundTripMs / 2) * 1000), roundTripMs });
+      });
+      await runtime.sleep(options.heartbeatIntervalMs, signal);
+    }
+  }
+
+  /** Looks at what the stream does not show. */
+  async #look(signal: AbortSignal): Promise<void> {
+    const { source, observer } = this.#deps;
+    await this.#rideOut('looking at the tables', signal, async () => {
+      const facts = await source.inspect(signal);
+      observer.slot(facts.slot);
+      const { system, timeline } = this.#connected.epoch.identity;
+      // Another server answers: its tables say nothing of ours, and the next connect decides.
+      if (facts.identity.system !== system || facts.identity.timeline !== timeline) return;
+      await this.#start.tables.observe(facts, signal);
+      this.#encoder.tablesChanged();
+      // A table that is captured from now on.
+      if (!this.#broken) this.deliver(this.#encoder.announce(this.#start.tables.liveSchemas));
+    });
+  }
+
+  /** What the source refuses beside the stream ends nothing: the stream itself shows when it is grave. */
+  async #rideOut(during: string, signal: AbortSignal, act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!codeOf(error).startsWith('source_')) throw error;
+      this.#deps.observer.trouble(error, during);
+    }
+  }
+
+  #enter(state: CaptureState): void {
+    this.#state = state;
+    this.#deps.observer.state(state);
+  }
+}

@@ -1,0 +1,112 @@
+import { assert } from '#core/assert.ts';
+import { controlKeys, type CheckpointRow, type EpochRow } from '#core/control-rows.ts';
+import { CausewayError } from '#core/errors.ts';
+import type { SourceStream } from '#core/source.ts';
+import { decideContinuity } from './continuity.ts';
+import { readRow } from './control-rows.ts';
+import { Encoder } from './encode.ts';
+import { startFirst, type FirstStart } from './first-start.ts';
+import { isEmptyLog, readLogTail } from './log-tail.ts';
+
+export type Connected = { readonly stream: SourceStream; readonly checkpoint: CheckpointRow; readonly epoch: EpochRow };
+
+/**
+ * Takes the slot: writes the own generation into the checkpoint, proves that the source joins on to what was captured, looks
+ * at the tables, and opens the stream. The same at each connect; `first` is the generation's first, which may also have to
+ * make what is missing.
+ */
+export async function connect(start: FirstStart, first: boolean, signal: AbortSignal): Promise<Connected> {
+  const { deps, checkpoint, tables } = start;
+  const { source, observer } = deps;
+  const tried = { fresh: false, provisioned: !first };
+  while (true) {
+    const stored = await checkpoint.fence(signal);
+    const epoch = await readRow<EpochRow>(start.access, controlKeys.epoch(deps.pipeline), signal);
+    const logEmpty = isEmptyLog(await deps.log.ends(signal));
+    if (stored !== null) assertPartitions(stored, deps.log.partitions);
+    // Without a checkpoint the log alone can tell which generation was reached; this stops where it is not below ours.
+    else if (!logEmpty) await readTail(start, { checkpoint: null, epoch }, signal);
+    const facts = await source.inspect(signal);
+    observer.slot(facts.slot);
+    const decision = decideContinuity({
+      facts,
+      checkpoint: stored,
+      epoch,
+      logEmpty,
+      comparePositions: (a, b) => source.comparePositions(a, b),
+    });
+    if (decision.tag === 'stop') throw decision.error;
+    if (decision.tag === 'start_fresh') {
+      assert(first && !tried.fresh, 'a pipeline starts for the first time only once');
+      tried.fresh = true;
+      tried.provisioned = true;
+      await startFirst(start, { facts, slot: decision.slot }, signal);
+      continue;
+    }
+    if (!tried.provisioned) {
+      // Only after the proof: nothing is made at a server that may be the wrong one.
+      tried.provisioned = true;
+      await source.provision('keep', signal);
+      continue;
+    }
+    await tables.observe(facts, signal);
+    const stream = await source.open(signal);
+    return { stream, checkpoint: decision.checkpoint, epoch: decision.epoch };
+  }
+}
+
+/** After the slot was taken: whatever was acknowledged before stands in the log by now. */
+export async function readTail(
+  start: FirstStart,
+  from: { readonly checkpoint: CheckpointRow | null; readonly epoch: EpochRow | null },
+  signal: AbortSignal,
+): Promise<void> {
+  const { deps, owner, tables } = start;
+  const schemas = tables.rows.flatMap((row) => row.schemas);
+  const own = { generation: owner.generation, epoch: from.epoch?.epoch ?? null };
+  await readLogTail({ log: deps.log, codec: deps.codec, checkpoint: from.checkpoint, schemas, own }, signal);
+}
+
+/**
+ * Writes `generation-open` and the live schema versions to every partition, and returns the encoder that goes on counting
+ * behind them, once they are durable.
+ */
+export function openingRecords(
+  start: FirstStart,
+  connected: Connected,
+): { readonly encoder: Encoder; readonly batches: readonly ReturnType<Encoder['control']>[] } {
+  const { deps, owner, tables } = start;
+  const { checkpoint, epoch } = connected;
+  const { partitions } = deps.log;
+  const encoder = new Encoder({
+    codec: deps.codec,
+    generation: owner.generation,
+    holder: owner.holder.slice(0, HOLDER_SHORT),
+    epoch: epoch.epoch,
+    partitions,
+    recordBytesMax: deps.log.recordBytesMax,
+    captures: (table) => tables.captures(table),
+  });
+  const fork = BigInt(`0x${epoch.fork}`);
+  const opening = encoder.control((partition) => {
+    const acknowledged = checkpoint.partitions[partition] ?? null;
+    return {
+      tag: 'generation-open',
+      epoch: epoch.epoch,
+      fork,
+      partitions,
+      acknowledged: acknowledged === null ? null : { generation: acknowledged.generation, counter: acknowledged.counter },
+    };
+  });
+  return { encoder, batches: [opening, encoder.announce(tables.liveSchemas)] };
+}
+
+const HOLDER_SHORT = 8;
+
+function assertPartitions(checkpoint: CheckpointRow, partitions: number): void {
+  if (checkpoint.partitions.length === partitions) return;
+  throw new CausewayError(
+    'log_partitions_changed',
+    `the log has ${partitions} partitions, and the checkpoint is of ${checkpoint.partitions.length}`,
+  );
+}
