@@ -76,7 +76,7 @@ const pipeline = z.strictObject({
     .describe('The stores that the changes are applied to, each under a name of its own.'),
   lease: z
     .strictObject({
-      ttl: duration({ min: '3s', max: '5m' })
+      ttl: duration({ min: '1s', max: '5m' })
         .prefault('15s')
         .describe('How long the capture lease holds without a renewal: how soon a standby takes over. It is renewed every third of this.'),
     })
