@@ -95,11 +95,11 @@ export function readConfigText(file: string, text: string, surroundings: Surroun
     });
 
   let nodes = 0;
-  let tooLarge = false;
+  const limits = { exceeded: false };
   const valueOf = (node: Node | null, path: ConfigPath, keyOffset: number): unknown => {
     nodes += 1;
     if (nodes > NODES_MAX || path.length > DEPTH_MAX) {
-      tooLarge = true;
+      limits.exceeded = true;
       return null;
     }
     const offset = node?.range?.[0] ?? keyOffset;
@@ -128,8 +128,8 @@ export function readConfigText(file: string, text: string, surroundings: Surroun
     expansions.set(pathKey(path), { original: value, plain: node.type === 'PLAIN' });
     return expanded;
   };
-  const value = document.errors.length > 0 ? null : valueOf(document.contents as Node | null, [], 0);
-  if (tooLarge) mistake(0, [], 'unfolds into too many or too deep values', 'Use fewer aliases.');
+  const value = document.errors.length > 0 ? null : valueOf(document.contents, [], 0);
+  if (limits.exceeded) mistake(0, [], 'unfolds into too many or too deep values', 'Use fewer aliases.');
 
   return {
     value,

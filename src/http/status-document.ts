@@ -1,0 +1,83 @@
+import type { SchemaBlock } from '#core/control-rows.ts';
+
+/** The JSON of /api/v1/status, of `causeway status -o json` and of the status row. No value of a row, no credential. */
+export type StatusDocument = {
+  readonly apiVersion: 'causeway/v1';
+  readonly kind: 'Status';
+  readonly version: string;
+  /** Host and process id of the daemon. */
+  readonly process: string;
+  readonly startedAtWallMs: number;
+  readonly writtenAtWallMs: number;
+  readonly pipelines: readonly PipelineStatus[];
+};
+
+/**
+ * `standby`: another process captures. `retrying`: something that passes, tried again with backoff. `failed`: waits for a person, looked
+ * at again every ten seconds. `paused`: by `causeway pipeline pause`.
+ */
+export const pipelineStates = ['starting', 'standby', 'streaming', 'paused', 'retrying', 'failed', 'stopped'] as const;
+export type PipelineState = (typeof pipelineStates)[number];
+
+export const sinkStates = ['waiting', 'starting', 'running', 'retrying', 'blocked', 'paused', 'failed', 'stopping', 'stopped'] as const;
+export type SinkState = (typeof sinkStates)[number];
+
+export type Trouble = { readonly code: string; readonly message: string; readonly mend: string; readonly sinceWallMs: number };
+
+export type LeaseStatus = {
+  readonly held: boolean;
+  readonly generation: number | null;
+  readonly holder: string | null;
+  readonly ttlMs: number;
+  readonly expiresAtWallMs: number | null;
+};
+
+export type SlotStatus = {
+  readonly name: string;
+  readonly active: boolean;
+  readonly walStatus: string | null;
+  readonly unusable: string | null;
+  readonly retainedBytes: number;
+  readonly backlogBytes: number;
+  readonly headroomBytes: number | null;
+};
+
+export type TableStatus = {
+  readonly table: string;
+  readonly state: string;
+  readonly reason: string | null;
+  readonly reconcileWanted: number;
+};
+
+export type SinkStatus = {
+  readonly name: string;
+  readonly kind: string;
+  readonly state: SinkState;
+  readonly trouble: Trouble | null;
+  /** Everything at or below it is at the sink, except parked keys. */
+  readonly watermark: { readonly sequence: string; readonly sourceTimeMicros: number } | null;
+  /** Age of the watermark on the source's clock; null while either is not known. */
+  readonly lagSeconds: number | null;
+  readonly parkedKeys: number;
+  readonly parkedOldestMicros: number | null;
+  readonly blocked: readonly SchemaBlock[];
+  readonly inFlightRows: number;
+};
+
+export type PipelineStatus = {
+  readonly name: string;
+  readonly state: PipelineState;
+  readonly trouble: Trouble | null;
+  readonly roles: readonly string[];
+  readonly lease: LeaseStatus | null;
+  readonly epoch: number | null;
+  readonly position: string | null;
+  /** Time up to which the source's log was read, on the source's clock. */
+  readonly sourceTimeMicros: number | null;
+  /** Local clock minus the source's. */
+  readonly clockSkewMs: number | null;
+  readonly slot: SlotStatus | null;
+  readonly log: { readonly kind: string; readonly bytes: number; readonly bytesMax: number | null } | null;
+  readonly tables: readonly TableStatus[];
+  readonly sinks: readonly SinkStatus[];
+};

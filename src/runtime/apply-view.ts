@@ -1,0 +1,52 @@
+import type { ApplyObserver, ApplyStatus } from '../apply/observer.ts';
+import type { Metrics, SetGauge } from '../metrics/registry.ts';
+import type { SourceTime } from './source-time.ts';
+
+export type ApplyView = { status: (() => ApplyStatus) | null };
+
+/** Keeps what an apply loop tells for the status and counts it for the metrics. */
+export function observeApply(deps: {
+  readonly pipeline: string;
+  readonly sink: string;
+  readonly metrics: Metrics;
+  readonly time: SourceTime;
+}): { readonly view: ApplyView; readonly observer: ApplyObserver } {
+  const { pipeline, sink, metrics, time } = deps;
+  const labels = { pipeline, sink };
+  const view: ApplyView = { status: null };
+  const observer: ApplyObserver = {
+    attach: (status) => void (view.status = status),
+    outcome: (op, result, count) => {
+      metrics.count('causeway_applied_total', { ...labels, op, result }, count);
+      if (result === 'fenced') metrics.count('causeway_fenced_writes_total', labels, count);
+    },
+    batch: ({ bytes, durationMs, committedAt }) => {
+      metrics.count('causeway_egress_bytes_total', labels, bytes);
+      metrics.observe('causeway_stage_duration_seconds', { ...labels, stage: 'apply' }, durationMs / 1_000);
+      for (const moment of committedAt) {
+        const lag = time.secondsSince(moment);
+        if (lag !== null) metrics.observe('causeway_end_to_end_lag_seconds', labels, lag);
+      }
+    },
+    retry: (reason) => metrics.count('causeway_apply_retries_total', { ...labels, reason }),
+    parked: ({ code, keys }) => metrics.count('causeway_dlq_records_total', { ...labels, reason: code }, keys),
+    released: ({ how, keys }) => metrics.count('causeway_dlq_released_total', { ...labels, how }, keys),
+    swept: () => undefined,
+  };
+  return { view, observer };
+}
+
+/** The gauges of one sink, where its loop runs in this process. */
+export function applyGauges(labels: { readonly pipeline: string; readonly sink: string }, view: ApplyView, set: SetGauge): void {
+  const status = view.status?.();
+  if (status === undefined) return;
+  set('causeway_sink_watermark_timestamp_seconds', labels, status.watermark === null ? null : status.watermark.sourceTime / 1_000_000);
+  set('causeway_apply_in_flight', labels, status.inFlightRows);
+  set('causeway_dlq_records', labels, status.parked.keys);
+  set(
+    'causeway_dlq_oldest_timestamp_seconds',
+    labels,
+    status.parked.oldestCommittedAt === null ? null : status.parked.oldestCommittedAt / 1_000_000,
+  );
+  set('causeway_schema_blocked', labels, status.blocked.filter(({ approved }) => !approved).length);
+}

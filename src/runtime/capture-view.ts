@@ -1,0 +1,162 @@
+import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
+import type { EpochMicros } from '#core/position.ts';
+import { codeOf } from '#core/errors.ts';
+import type { Logger } from '#core/runtime.ts';
+import type { SlotFacts } from '#core/source.ts';
+import type { CaptureObserver, CaptureState } from '../capture/observer.ts';
+import type { LeaseFacts } from '../lease/lease.ts';
+import type { Metrics, SetGauge } from '../metrics/registry.ts';
+import { errorFields } from './logger.ts';
+import type { SourceTime } from './source-time.ts';
+
+/** The newest facts that capture told of itself. */
+export type CaptureView = {
+  state: CaptureState | null;
+  lease: LeaseFacts | null;
+  slot: SlotFacts | null;
+  tables: readonly TableRow[];
+  checkpoint: CheckpointRow | null;
+  readUpTo: EpochMicros | null;
+  heartbeatAt: EpochMicros | null;
+  queue: { readonly bytes: number; readonly bytesMax: number } | null;
+};
+
+export type CaptureViewDeps = {
+  readonly pipeline: string;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly time: SourceTime;
+  /** Told of each new state and of each new look at the lease. */
+  readonly onChange: (view: CaptureView) => void;
+};
+
+/** Keeps what capture tells for the status, counts it for the metrics, and logs what a person should read. */
+export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureView; readonly observer: CaptureObserver } {
+  const { pipeline, metrics, logger, time } = deps;
+  const view: CaptureView = {
+    state: null,
+    lease: null,
+    slot: null,
+    tables: [],
+    checkpoint: null,
+    readUpTo: null,
+    heartbeatAt: null,
+    queue: null,
+  };
+  let standbyFor: string | null = null;
+  const seenRefused = new Set<string>();
+  const observer: CaptureObserver = {
+    state: (state) => {
+      if (view.state?.tag !== state.tag) {
+        logger.log('info', `capture is ${state.tag.replaceAll('_', ' ')}`, 'generation' in state ? { generation: state.generation } : {});
+      }
+      if (state.tag === 'reconnecting') metrics.count('causeway_source_reconnects_total', { pipeline, reason: state.code });
+      view.state = state;
+      deps.onChange(view);
+    },
+    read: ({ insert, update, delete: deleted, truncate, withheld, dropped }) => {
+      for (const [op, count] of Object.entries({ insert, update, delete: deleted, truncate, withheld, dropped })) {
+        if (count > 0) metrics.count('causeway_changes_total', { pipeline, op }, count);
+      }
+    },
+    published: ({ durationMs }) =>
+      metrics.observe('causeway_stage_duration_seconds', { pipeline, sink: '', stage: 'publish' }, durationMs / 1_000),
+    queue: (bytes, bytesMax) => void (view.queue = { bytes, bytesMax }),
+    watermark: () => undefined,
+    readUpTo: (sourceTime) => void (view.readUpTo = sourceTime),
+    checkpoint: (row) => void (view.checkpoint = row),
+    lease: (facts) => {
+      countTransition(view.lease, facts, { pipeline, metrics });
+      view.lease = facts;
+      if (!facts.held && facts.holder !== null && facts.holder !== standbyFor) {
+        logger.log('info', 'standby: another process captures', { holder: facts.holder, generation: facts.generation });
+      }
+      standbyFor = facts.held ? null : facts.holder;
+      deps.onChange(view);
+    },
+    leaseRenewed: (durationMs) => metrics.observe('causeway_lease_renew_duration_seconds', { lease: pipeline }, durationMs / 1_000),
+    slot: (facts) => void (view.slot = facts),
+    tables: (rows) => {
+      for (const row of rows) {
+        const before = view.tables.find(({ table }) => table === row.table);
+        if (row.state !== 'streaming' && before?.state !== row.state) {
+          logger.log('error', `table is ${row.state}`, {
+            table: row.table,
+            code: row.reason?.code,
+            reason: row.reason?.text,
+            mend: 'docs/resync.md',
+          });
+        }
+      }
+      view.tables = rows;
+    },
+    refused: (tables) => {
+      for (const { table, code, reason, mend } of tables) {
+        if (seenRefused.has(table)) continue;
+        seenRefused.add(table);
+        logger.log('warn', 'table is not captured', { table, code, reason, mend });
+      }
+    },
+    fingerprint: ({ table, verdict, text }) =>
+      logger.log(verdict === 'harmless' ? 'info' : 'warn', 'table changed at the source', { table, verdict, reason: text }),
+    sourceClock: (clock) => {
+      time.observe(clock?.offsetMicros ?? null);
+      view.heartbeatAt = clock === null ? null : time.now();
+    },
+    trouble: (error, during) => logger.log('warn', `${during}: trying again`, { ...errorFields(error), code: codeOf(error) }),
+  };
+  return { view, observer };
+}
+
+function countTransition(
+  before: LeaseFacts | null,
+  now: LeaseFacts,
+  { pipeline, metrics }: { readonly pipeline: string; readonly metrics: Metrics },
+): void {
+  const wasHeld = before?.held === true;
+  if (!wasHeld && now.held) metrics.count('causeway_lease_transitions_total', { lease: pipeline, reason: 'acquired' });
+  if (!wasHeld || now.held) return;
+  const lost = now.generation !== null && before.generation !== null && now.generation > before.generation;
+  metrics.count('causeway_lease_transitions_total', { lease: pipeline, reason: lost ? 'lost' : 'released' });
+}
+
+/** The gauges of capture. A standby exports its lease and nothing else. */
+export function captureGauges(pipeline: string, view: CaptureView, time: SourceTime, set: SetGauge): void {
+  const { lease, slot, queue } = view;
+  if (lease !== null) {
+    set('causeway_lease_held', { lease: pipeline }, lease.held ? 1 : 0);
+    set('causeway_lease_generation', { lease: pipeline }, lease.generation);
+    set('causeway_lease_ttl_seconds', { lease: pipeline }, lease.ttlMs / 1_000);
+    set('causeway_lease_expiry_timestamp_seconds', { lease: pipeline }, seconds(lease.expiresAtWallMs, 1_000));
+  }
+  if (lease?.held !== true) return;
+  set('causeway_source_watermark_timestamp_seconds', { pipeline }, seconds(view.readUpTo, 1_000_000));
+  set('causeway_source_heartbeat_timestamp_seconds', { pipeline }, seconds(view.heartbeatAt, 1_000_000));
+  set('causeway_clock_skew_seconds', { pipeline, peer: 'source' }, seconds(time.skewMs, 1_000));
+  if (queue !== null) {
+    set('causeway_queue_bytes', { pipeline, queue: 'publish' }, queue.bytes);
+    set('causeway_queue_capacity_bytes', { pipeline, queue: 'publish' }, queue.bytesMax);
+  }
+  if (slot !== null) {
+    set('causeway_source_backlog_bytes', { pipeline }, slot.backlogBytes);
+    set('causeway_source_retained_bytes', { pipeline }, slot.retainedBytes);
+    set('causeway_source_retention_headroom_bytes', { pipeline }, slot.headroomBytes);
+    set('causeway_slot_active', { pipeline }, slot.active ? 1 : 0);
+    set('causeway_slot_info', { pipeline, slot: slot.name }, 1);
+    for (const status of ['reserved', 'extended', 'unreserved', 'lost']) {
+      if (slot.walStatus !== null) set('causeway_slot_wal_status', { pipeline, status }, slot.walStatus === status ? 1 : 0);
+    }
+  }
+  for (const state of ['streaming', 'resync_required', 'stopped'] as const) {
+    set('causeway_tables', { pipeline, state }, view.tables.filter((row) => row.state === state).length);
+  }
+  set(
+    'causeway_reconcile_wanted',
+    { pipeline },
+    view.tables.reduce((sum, row) => sum + row.reconcileWanted, 0),
+  );
+}
+
+function seconds(value: number | null, per: number): number | null {
+  return value === null ? null : value / per;
+}

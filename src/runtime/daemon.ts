@@ -1,0 +1,147 @@
+import { hostname } from 'node:os';
+import type { ControlStore } from '#core/control.ts';
+import { CausewayError } from '#core/errors.ts';
+import { jsonCodec } from '../codec/json.ts';
+import type { Config, ListenAddress, PipelineConfig } from '../config/config.ts';
+import type { Connectors } from '../config/connectors.ts';
+import { metricsRoutes, statusRoutes } from '../http/routes.ts';
+import { serve, type Routes } from '../http/server.ts';
+import type { StatusDocument } from '../http/status-document.ts';
+import type { Sink } from '#core/sink.ts';
+import { createMetrics, type Metrics } from '../metrics/registry.ts';
+import { createLogger, errorFields } from './logger.ts';
+import { createControl, createLog, createSink, createSource, type PartsContext } from './parts.ts';
+import { createPipeline, type PipelineParts, type Role } from './pipeline.ts';
+import { systemRuntime } from './runtime.ts';
+import { osStopRequests } from './signals.ts';
+import { supervise } from './supervisor.ts';
+
+export type DaemonOptions = {
+  readonly config: Config;
+  readonly connectors: Connectors;
+  readonly roles: readonly Role[];
+  readonly version: string;
+};
+
+/** Host and process id: what people see of a holder, and what tells this process from any other. */
+export function describeProcess(): string {
+  return `${hostname()}:${process.pid}`;
+}
+
+/** The daemon, from its first line of log to the end of the process. The only place that exits. */
+export async function runDaemon(options: DaemonOptions): Promise<never> {
+  const { config, connectors, version } = options;
+  const { level, format } = config.logging;
+  const logger = createLogger({
+    runtime: systemRuntime,
+    level,
+    format: format === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : format,
+    write: (line) => void process.stderr.write(line),
+  });
+  let code: number;
+  try {
+    code = await serveAndSupervise(options, { connectors, runtime: systemRuntime, logger });
+  } catch (error) {
+    logger.log('error', 'the daemon could not start', { version, ...errorFields(error) });
+    code = error instanceof CausewayError && error.code === 'config_invalid' ? 2 : 1;
+  }
+  // Whatever is still open, a socket that hangs for example, must not keep a process that has stopped.
+  process.exit(code);
+}
+
+async function serveAndSupervise(options: DaemonOptions, context: PartsContext): Promise<number> {
+  const { config, roles, version } = options;
+  const { runtime, logger } = context;
+  const startedAtWallMs = runtime.wallMs();
+  const describedAs = describeProcess();
+  const metrics = createMetrics({ version, nodeVersion: process.version, nodeDefaults: true });
+  await using resources = new AsyncDisposableStack();
+  const control = sharedControl(config, context, resources);
+  const pipelines = config.pipelines.map((pipeline) =>
+    createPipeline({
+      config: pipeline,
+      roles,
+      describedAs,
+      codec: jsonCodec,
+      runtime,
+      logger,
+      metrics,
+      build: (owner) => buildParts(pipeline, { context, control, owner }),
+    }),
+  );
+  let stopping = false;
+  const status = (): StatusDocument => ({
+    apiVersion: 'causeway/v1',
+    kind: 'Status',
+    version,
+    process: describedAs,
+    startedAtWallMs,
+    writtenAtWallMs: runtime.wallMs(),
+    pipelines: pipelines.map((pipeline) => pipeline.status()),
+  });
+  const views = { live: () => true, ready: () => !stopping && pipelines.every(({ started }) => started), status };
+  await listenAll({ config, views: statusRoutes(views), metrics, logger: context.logger }, resources);
+  logger.log('info', 'started', { version, process: describedAs, pipelines: config.pipelines.map(({ name }) => name).join(',') });
+  using requests = osStopRequests();
+  return await supervise(
+    pipelines.map((pipeline) => ({ name: pipeline.name, run: (signals) => pipeline.run(signals) })),
+    { runtime, logger, requests, graceMs: config.stopGraceMs, onStopping: () => void (stopping = true) },
+  );
+}
+
+/** One control store for the process, opened by whichever pipeline needs it first, and again where that failed. */
+function sharedControl(config: Config, context: PartsContext, resources: AsyncDisposableStack): () => Promise<ControlStore> {
+  let opened: Promise<ControlStore> | null = null;
+  return async () => {
+    opened ??= createControl(config, context).then((control) => resources.use(control));
+    try {
+      return await opened;
+    } catch (error) {
+      opened = null;
+      throw error;
+    }
+  };
+}
+
+async function buildParts(
+  pipeline: PipelineConfig,
+  input: { readonly context: PartsContext; readonly control: () => Promise<ControlStore>; readonly owner: AsyncDisposableStack },
+): Promise<PipelineParts> {
+  const { owner } = input;
+  const context = { ...input.context, logger: input.context.logger.with({ pipeline: pipeline.name }) };
+  const control = await input.control();
+  const source = owner.use(await createSource(pipeline, context));
+  const log = owner.use(await createLog(pipeline, context));
+  const sinks = new Map<string, Sink>();
+  for (const sink of pipeline.sinks) {
+    sinks.set(sink.name, owner.use(await createSink({ pipeline, sink, partitions: log.partitions }, context)));
+  }
+  return { control, source, log, sinks };
+}
+
+async function listenAll(
+  input: { readonly config: Config; readonly views: Routes; readonly metrics: Metrics; readonly logger: PartsContext['logger'] },
+  resources: AsyncDisposableStack,
+): Promise<void> {
+  const { config, views, metrics, logger } = input;
+  const never = new AbortController().signal;
+  const onError = (error: unknown): void => logger.log('error', 'an endpoint failed', errorFields(error));
+  const open = async (address: NonNullable<ListenAddress>, routes: Routes, what: string): Promise<void> => {
+    try {
+      const server = resources.use(await serve({ ...address, routes, onError }, never));
+      logger.log('info', 'listening', { endpoint: what, host: server.host, port: server.port });
+    } catch (error) {
+      throw new CausewayError('config_invalid', `${what}.listen: cannot listen on ${address.host}:${address.port}${errno(error)}`, {
+        cause: error,
+      });
+    }
+  };
+  const { http, metrics: metricsAddress } = config;
+  const together = http !== null && metricsAddress !== null && http.host === metricsAddress.host && http.port === metricsAddress.port;
+  if (http !== null) await open(http, together ? new Map([...views, ...metricsRoutes(metrics)]) : views, 'http');
+  if (metricsAddress !== null && !together) await open(metricsAddress, metricsRoutes(metrics), 'metrics');
+}
+
+function errno(error: unknown): string {
+  return error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+}

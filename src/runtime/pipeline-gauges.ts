@@ -1,0 +1,23 @@
+import { pipelineStates, sinkStates } from '../http/status-document.ts';
+import type { SetGauge } from '../metrics/registry.ts';
+import { applyGauges } from './apply-view.ts';
+import { captureGauges } from './capture-view.ts';
+import { sinkStateName, stateName } from './pipeline-status.ts';
+import type { PipelineState } from './pipeline.ts';
+
+/** Sets every gauge of a pipeline for one scrape. What is not known stays absent. */
+export function pipelineGauges(state: PipelineState, set: SetGauge): void {
+  const pipeline = state.config.name;
+  const now = stateName(state);
+  for (const name of pipelineStates) set('causeway_pipeline_state', { pipeline, state: name }, now === name ? 1 : 0);
+  captureGauges(pipeline, state.capture, state.time, set);
+  if (now === 'standby') return;
+  set('causeway_queue_bytes', { pipeline, queue: 'log' }, state.logUsage?.bytes);
+  set('causeway_queue_capacity_bytes', { pipeline, queue: 'log' }, state.logUsage?.bytesMax);
+  for (const sink of state.sinks) {
+    const labels = { pipeline, sink: sink.config.name };
+    const sinkNow = sinkStateName(state, sink);
+    for (const name of sinkStates) set('causeway_sink_state', { ...labels, state: name }, sinkNow === name ? 1 : 0);
+    if (sink.running) applyGauges(labels, sink.view, set);
+  }
+}

@@ -1,0 +1,78 @@
+import type { PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
+import type { PipelineState, SinkUnit } from './pipeline.ts';
+
+/** What the daemon tells of a pipeline: facts, no value of any row. */
+export function pipelineStatus(state: PipelineState): PipelineStatus {
+  const { capture, config, time } = state;
+  return {
+    name: config.name,
+    state: stateName(state),
+    trouble: pipelineTrouble(state),
+    roles: state.roles,
+    lease: capture.lease,
+    epoch: capture.checkpoint?.epoch ?? null,
+    position: capture.checkpoint?.position ?? null,
+    sourceTimeMicros: capture.readUpTo,
+    clockSkewMs: time.skewMs,
+    slot: capture.slot,
+    log: state.logUsage === null ? null : { kind: config.log.kind, ...state.logUsage },
+    tables: capture.tables.map(({ table, state: tableState, reason, reconcileWanted }) => ({
+      table,
+      state: tableState,
+      reason: reason === null ? null : `${reason.code}: ${reason.text}`,
+      reconcileWanted,
+    })),
+    sinks: state.sinks.map((sink) => sinkStatus(state, sink)),
+  };
+}
+
+export function stateName(state: PipelineState): StateName {
+  if (state.ended) return 'stopped';
+  if (state.desired.paused) return 'paused';
+  if (state.trouble.get() !== null) return state.trouble.manual ? 'failed' : 'retrying';
+  switch (state.capture.state?.tag) {
+    case undefined:
+      return state.roles.includes('capture') ? 'starting' : 'streaming';
+    case 'standby':
+      return 'standby';
+    case 'starting':
+      return 'starting';
+    case 'streaming':
+      return 'streaming';
+    case 'reconnecting':
+    case 'waiting_for_log':
+      return 'retrying';
+    case 'stopping':
+    case 'stopped':
+      return 'stopped';
+  }
+}
+
+function pipelineTrouble(state: PipelineState): PipelineStatus['trouble'] {
+  return state.trouble.get();
+}
+
+function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
+  const status = unit.running ? unit.view.status?.() : undefined;
+  const watermark = status?.watermark ?? null;
+  return {
+    name: unit.config.name,
+    kind: unit.config.kind,
+    state: sinkStateName(state, unit),
+    trouble: unit.trouble.get(),
+    watermark: watermark === null ? null : { sequence: watermark.sequence, sourceTimeMicros: watermark.sourceTime },
+    lagSeconds: watermark === null ? null : state.time.secondsSince(watermark.sourceTime),
+    parkedKeys: status?.parked.keys ?? 0,
+    parkedOldestMicros: status?.parked.oldestCommittedAt ?? null,
+    blocked: status?.blocked ?? [],
+    inFlightRows: status?.inFlightRows ?? 0,
+  };
+}
+
+export function sinkStateName(state: PipelineState, unit: SinkUnit): SinkState {
+  if (state.ended) return 'stopped';
+  if (state.desired.paused || state.desired.pausedSinks.includes(unit.config.name)) return 'paused';
+  if (unit.trouble.get() !== null) return unit.trouble.manual ? 'failed' : 'retrying';
+  if (!unit.running) return 'waiting';
+  return unit.view.status?.().state ?? 'starting';
+}

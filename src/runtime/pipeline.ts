@@ -1,0 +1,269 @@
+import { controlKeys, type DesiredRow } from '#core/control-rows.ts';
+import type { Codec } from '#core/codec.ts';
+import type { ControlStore } from '#core/control.ts';
+import type { Log } from '#core/log.ts';
+import type { Logger, Runtime } from '#core/runtime.ts';
+import type { Sink } from '#core/sink.ts';
+import type { Source } from '#core/source.ts';
+import { runApply } from '../apply/apply.ts';
+import { applyDefaults } from '../apply/deps.ts';
+import { runCapture } from '../capture/capture.ts';
+import { defaultCaptureOptions } from '../capture/deps.ts';
+import type { PipelineConfig, SinkConfig } from '../config/config.ts';
+import { selectionFor } from '../config/tables.ts';
+import type { PipelineStatus } from '../http/status-document.ts';
+import type { Metrics } from '../metrics/registry.ts';
+import { isAborted } from './aborted.ts';
+import { observeApply, type ApplyView } from './apply-view.ts';
+import { observeCapture, type CaptureView } from './capture-view.ts';
+import { followDesired, nothingPaused } from './desired.ts';
+import { errorFields } from './logger.ts';
+import { pipelineGauges } from './pipeline-gauges.ts';
+import { pipelineStatus } from './pipeline-status.ts';
+import { keepRunning, type Loop, type StopSignals } from './policy.ts';
+import { SourceTime } from './source-time.ts';
+import { TroubleCell } from './trouble.ts';
+import { runUnit } from './unit.ts';
+import { Wanted } from './wanted.ts';
+
+export type Role = 'capture' | 'apply';
+
+export type PipelineDeps = {
+  readonly config: PipelineConfig;
+  readonly roles: readonly Role[];
+  /** Host and process id, which tell this process from every other one. */
+  readonly describedAs: string;
+  readonly codec: Codec;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Makes the parts; called again where it failed. What it made is disposed of when the pipeline ends. */
+  readonly build: (resources: AsyncDisposableStack) => Promise<PipelineParts>;
+};
+
+export type PipelineParts = {
+  readonly control: ControlStore;
+  readonly source: Source;
+  readonly log: Log;
+  readonly sinks: ReadonlyMap<string, Sink>;
+};
+
+/** A sink as the supervisor sees it. */
+export type SinkUnit = {
+  readonly config: SinkConfig;
+  readonly view: ApplyView;
+  readonly trouble: TroubleCell;
+  readonly wanted: Wanted;
+  running: boolean;
+};
+
+/** All that status and metrics are made from. */
+export type PipelineState = {
+  readonly config: PipelineConfig;
+  readonly roles: readonly Role[];
+  readonly time: SourceTime;
+  readonly capture: CaptureView;
+  readonly trouble: TroubleCell;
+  readonly sinks: readonly SinkUnit[];
+  desired: DesiredRow;
+  logUsage: { readonly bytes: number; readonly bytesMax: number | null } | null;
+  ended: boolean;
+};
+
+export interface Pipeline {
+  readonly name: string;
+  run(signals: StopSignals): Promise<void>;
+  status(): PipelineStatus;
+  /** True once its loops were started, as a standby too. */
+  readonly started: boolean;
+}
+
+const STATUS_MS = 2_000;
+
+/** Runs capture and apply of one pipeline under the policies, as the operator wants it. */
+export function createPipeline(deps: PipelineDeps): Pipeline {
+  const { config, runtime, metrics } = deps;
+  const logger = deps.logger.with({ pipeline: config.name });
+  const time = new SourceTime(runtime);
+  // With capture in this process, sinks are served by the process that captures: a standby's would only take the partitions away.
+  const leading = new Wanted(!deps.roles.includes('capture'));
+  const captureWanted = new Wanted(false);
+  const captureTrouble = new TroubleCell(runtime);
+  const { view, observer } = observeCapture({
+    pipeline: config.name,
+    metrics,
+    logger,
+    time,
+    onChange: ({ state, lease }) => {
+      const other = lease !== null && !lease.held && lease.holder !== null && lease.holder !== deps.describedAs;
+      // Capture passes through its first states at every attempt; only here has it got over what kept it.
+      if (state?.tag === 'streaming' || other) captureTrouble.clear();
+      if (lease?.held === true) leading.set(true);
+      else if (other) leading.set(!deps.roles.includes('capture'));
+      follow();
+    },
+  });
+  const applyObservers = new Map(
+    config.sinks.map((sink) => [sink.name, observeApply({ pipeline: config.name, sink: sink.name, metrics, time })]),
+  );
+  const sinks = config.sinks.map((sink): SinkUnit => {
+    const applyView = applyObservers.get(sink.name)?.view ?? { status: null };
+    return { config: sink, view: applyView, trouble: new TroubleCell(runtime), wanted: new Wanted(false), running: false };
+  });
+  const state: PipelineState = {
+    config,
+    roles: deps.roles,
+    time,
+    capture: view,
+    trouble: captureTrouble,
+    sinks,
+    desired: nothingPaused,
+    logUsage: null,
+    ended: false,
+  };
+  let desiredKnown = false;
+  let started = false;
+  const follow = (): void => {
+    if (!desiredKnown) return;
+    const { paused, pausedSinks } = state.desired;
+    captureWanted.set(deps.roles.includes('capture') && !paused);
+    for (const sink of sinks) {
+      sink.wanted.set(deps.roles.includes('apply') && leading.on && !paused && !pausedSinks.includes(sink.config.name));
+    }
+  };
+  const onDesired = (desired: DesiredRow): void => {
+    if (desired.paused !== state.desired.paused) logger.log('info', desired.paused ? 'paused by the operator' : 'resumed by the operator');
+    state.desired = desired;
+    desiredKnown = true;
+    follow();
+  };
+
+  const captureLoop =
+    ({ control, source, log }: PipelineParts): Loop =>
+    (signals) =>
+      runCapture(
+        {
+          pipeline: config.name,
+          describedAs: deps.describedAs,
+          source,
+          log,
+          control,
+          codec: deps.codec,
+          runtime,
+          logger,
+          observer,
+          sinks: config.sinks.map(({ name }) => name),
+          snapshotNever: (table) => selectionFor(config.tables, table)?.snapshot === 'never',
+          options: { ...defaultCaptureOptions, leaseTtlMs: config.leaseTtlMs },
+        },
+        signals,
+      );
+  const applyLoop =
+    (unit: SinkUnit, { control, log, sinks: built }: PipelineParts): Loop =>
+    async (signals) => {
+      const sink = built.get(unit.config.name);
+      const found = applyObservers.get(unit.config.name);
+      if (sink === undefined || found === undefined) throw new TypeError(`no sink ${unit.config.name}`);
+      // A loop that got as far as telling its status has got over what kept the last one.
+      const attach: typeof found.observer.attach = (status) => {
+        unit.trouble.clear();
+        found.observer.attach(status);
+      };
+      await runApply(
+        {
+          pipeline: config.name,
+          sinkName: unit.config.name,
+          tables: config.tables,
+          sink,
+          log,
+          control,
+          codec: deps.codec,
+          runtime,
+          logger: logger.with({ sink: unit.config.name }),
+          observer: { ...found.observer, attach },
+          options: { ...applyDefaults, parkedKeysMax: unit.config.parkedKeysMax },
+        },
+        signals,
+      );
+    };
+
+  const runUnits = async (parts: PipelineParts, signals: StopSignals): Promise<void> => {
+    started = true;
+    captureTrouble.clear();
+    const ending = AbortSignal.any([signals.stop, signals.kill]);
+    const captureUnit = runUnit(
+      captureLoop(parts),
+      { runtime, logger, wanted: captureWanted, onRunning: () => undefined, onTrouble: (error) => captureTrouble.set(error) },
+      signals,
+    );
+    const sinkUnits = sinks.map((unit) =>
+      runUnit(
+        applyLoop(unit, parts),
+        {
+          runtime,
+          logger: logger.with({ sink: unit.config.name }),
+          wanted: unit.wanted,
+          onRunning: (running) => void (unit.running = running),
+          onTrouble: (error) => unit.trouble.set(error),
+        },
+        signals,
+      ),
+    );
+    const desired = followDesired({ pipeline: config.name, control: parts.control, runtime, logger, onDesired }, ending);
+    const usage = watchStatus(deps, state, parts, ending);
+    await Promise.all([captureUnit, ...sinkUnits, desired, usage]);
+  };
+
+  return {
+    name: config.name,
+    get started() {
+      return started;
+    },
+    status: () => pipelineStatus(state),
+    run: async (signals) => {
+      const removeGauges = metrics.addGauges((set) => pipelineGauges(state, set));
+      try {
+        await keepRunning(
+          async (inner) => {
+            await using resources = new AsyncDisposableStack();
+            const parts = await deps.build(resources);
+            await runUnits(parts, inner);
+          },
+          { runtime, logger, onTrouble: (error) => captureTrouble.set(error) },
+          signals,
+        );
+      } finally {
+        state.ended = true;
+        removeGauges();
+      }
+    },
+  };
+}
+
+/** Writes what this process knows for commands that run beside it, and looks at the log's size. */
+async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, log }: PipelineParts, signal: AbortSignal): Promise<void> {
+  const { runtime } = deps;
+  const key = controlKeys.status(state.config.name);
+  let failed = false;
+  while (!isAborted(signal)) {
+    try {
+      state.logUsage = await log.usage(signal);
+      // Of several processes the one that captures knows; while paused nobody does, and what stands there is kept up.
+      if (state.capture.lease?.held === true || (state.desired.paused && state.capture.lease !== null)) {
+        const value = { writtenAtWallMs: runtime.wallMs(), document: pipelineStatus(state) };
+        const current = await control.get(key, signal);
+        await control.swap({ key, value, expected: current?.version ?? null }, signal);
+      }
+      failed = false;
+    } catch (error) {
+      if (isAborted(signal)) return;
+      if (!failed) deps.logger.log('warn', 'the status could not be written', { pipeline: state.config.name, ...errorFields(error) });
+      failed = true;
+    }
+    try {
+      await runtime.sleep(STATUS_MS, signal);
+    } catch (error) {
+      if (!isAborted(signal)) throw error;
+    }
+  }
+}
