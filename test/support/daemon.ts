@@ -28,14 +28,14 @@ export interface Sample {
 }
 
 export class Daemon {
+  readonly port: number;
   readonly #child: ChildProcess;
-  readonly #port: number;
   readonly #lines: string[] = [];
   readonly #exited: Promise<void>;
 
   private constructor(child: ChildProcess, port: number) {
     this.#child = child;
-    this.#port = port;
+    this.port = port;
     running.add(child);
     this.#exited = once(child, 'exit').then(() => {
       running.delete(child);
@@ -112,7 +112,7 @@ export class Daemon {
 
   async #get(path: string): Promise<string | undefined> {
     try {
-      const response = await fetch(`http://127.0.0.1:${this.#port}${path}`, { signal: AbortSignal.timeout(2_000) });
+      const response = await fetch(`http://127.0.0.1:${this.port}${path}`, { signal: AbortSignal.timeout(2_000) });
       return response.ok ? await response.text() : undefined;
     } catch {
       return undefined;
