@@ -1,0 +1,25 @@
+import type { TableId } from '#core/schema.ts';
+
+import { typeCases } from '../support/canonical-values.ts';
+import { MemorySink, MemorySinkStore } from '../support/memory-sink.ts';
+import { sinkContract } from './sink.ts';
+
+sinkContract('memory', () => {
+  const store = new MemorySinkStore();
+  store.poison = (_schema, row) => (row.includes('poisonous') ? 'the value is refused' : null);
+  return Promise.resolve({
+    open: () => new MemorySink(store),
+    table: (name) => `public.${name}` as TableId,
+    liveRows: (schema) => Promise.resolve(store.liveRows(schema)),
+    plant: (schema, row) => Promise.resolve(store.plant(schema, row)),
+    keepProgress: () => {
+      const restore = store.keep('progress');
+      return Promise.resolve(() => Promise.resolve(restore()));
+    },
+    typeCases,
+    poison: { sourceType: 'text', type: { tag: 'text' }, good: 'taken', bad: 'poisonous' },
+    hasTables: true,
+    runs: 50,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  });
+});

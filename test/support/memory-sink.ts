@@ -1,0 +1,357 @@
+import { present } from '#core/assert.ts';
+import { CausewayError } from '#core/errors.ts';
+import type { Finding } from '#core/finding.ts';
+import { parseRowKey, rowKeyOf, type RowKey } from '#core/key.ts';
+import { compareProgress } from '#core/log.ts';
+import { fencingTokenOf, type FencingToken } from '#core/position.ts';
+import type { Column, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
+import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
+import type { Floor, KeyRange, RowChange, RowOutcome, Sink, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+import type { Row } from '#core/value.ts';
+
+/** A row's values by column name, so that a table can get more columns. */
+type Values = ReadonlyMap<string, string | null>;
+type StoredRow = { readonly sequence: Sequence | null; readonly values: Values | null };
+type StoredTable = { readonly columns: Map<string, Column>; readonly rows: Map<RowKey, StoredRow> };
+
+export type SinkCall =
+  | { readonly name: 'apply'; readonly partition: number; readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null }
+  | { readonly name: 'save'; readonly partition: number; readonly progress: SinkProgress }
+  | { readonly name: 'assign'; readonly partition: number }
+  | { readonly name: 'provision' | 'evolve' | 'differences' | 'progress' | 'sweep' | 'sweeps' };
+
+/** What survives when a sink is closed and opened again, and what two processes share. */
+export class MemorySinkStore {
+  readonly tables = new Map<TableId, StoredTable>();
+  readonly fences = new Map<number, number>();
+  readonly progress = new Map<number, SinkProgress>();
+  readonly swept = new Map<TableId, Sequence>();
+  /** Why a row's values are refused for ever; null for rows that are taken. */
+  poison: (schema: TableSchema, row: Row) => string | null = () => null;
+  /**
+   * Called before a call takes effect and after it, before its promise resolves. What it throws at `before` is a refused call,
+   * at `after` a lost reply; a promise that it returns delays the call.
+   */
+  onCall: ((stage: 'before' | 'after', call: SinkCall) => void | Promise<void>) | null = null;
+  /** Refuses to follow additive changes by itself. */
+  holdsSchemas = false;
+
+  table(id: TableId): StoredTable {
+    const table = this.tables.get(id);
+    if (table === undefined) throw new CausewayError('sink_misconfigured', `the table ${id} is missing`);
+    return table;
+  }
+
+  /** Live rows in the schema's columns, in no order. */
+  liveRows(schema: TableSchema): Row[] {
+    const rows = [...(this.tables.get(schema.table)?.rows.values() ?? [])];
+    return rows.flatMap(({ values }) => (values === null ? [] : [rowOf(schema, values)]));
+  }
+
+  stored(table: TableId, key: RowKey): StoredRow | undefined {
+    return this.tables.get(table)?.rows.get(key);
+  }
+
+  plant(schema: TableSchema, row: Row): void {
+    const key = present(rowKeyOf(schema, row), 'key of a planted row');
+    this.table(schema.table).rows.set(key, { sequence: null, values: valuesOf(schema, row) });
+  }
+
+  /** A copy of everything, which `restore` puts back: what a failover to an older replica does. */
+  keep(what: 'all' | 'progress' = 'all'): () => void {
+    const fences = new Map(this.fences);
+    const progress = new Map(this.progress);
+    const swept = new Map(this.swept);
+    const tables = new Map([...this.tables].map(([id, { columns, rows }]) => [id, { columns: new Map(columns), rows: new Map(rows) }]));
+    return () => {
+      refill(this.fences, fences);
+      refill(this.progress, progress);
+      if (what === 'progress') return;
+      refill(this.swept, swept);
+      refill(this.tables, tables);
+    };
+  }
+}
+
+function refill<K, V>(map: Map<K, V>, from: ReadonlyMap<K, V>): void {
+  map.clear();
+  for (const [key, value] of from) map.set(key, value);
+}
+
+const SWEEP_ROWS_MAX = 100;
+const SCAN_ROWS_MAX = 500;
+
+/** A Sink without a store behind it. */
+export class MemorySink implements Sink {
+  readonly kind = 'memory';
+  readonly limits: SinkLimits;
+  readonly #store: MemorySinkStore;
+
+  constructor(store: MemorySinkStore = new MemorySinkStore(), limits: Partial<SinkLimits> = {}) {
+    this.#store = store;
+    this.limits = { batchRowsMax: 500, batchBytesMax: 1024 * 1024, ...limits };
+  }
+
+  async check(_schemas: readonly TableSchema[], signal: AbortSignal): Promise<readonly Finding[]> {
+    await turn(signal);
+    return [];
+  }
+
+  async provision(schemas: readonly TableSchema[], signal: AbortSignal): Promise<void> {
+    await this.#call({ name: 'provision' }, signal, () => {
+      for (const { table, columns } of schemas) {
+        if (this.#store.tables.has(table)) continue;
+        this.#store.tables.set(table, { columns: new Map(columns.map((column) => [column.name, column])), rows: new Map() });
+      }
+    });
+  }
+
+  async evolve(after: TableSchema, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
+    await this.#call({ name: 'evolve' }, signal, () => {
+      if (this.#store.holdsSchemas) throw new CausewayError('schema_blocked', 'this sink follows no schema by itself');
+      const table = this.#store.table(after.table);
+      for (const column of change.added) {
+        if (table.columns.has(column.name)) continue;
+        table.columns.set(column.name, column);
+        for (const [key, stored] of table.rows) {
+          if (stored.values === null) continue;
+          table.rows.set(key, { ...stored, values: new Map([...stored.values, [column.name, column.constantDefault]]) });
+        }
+      }
+    });
+  }
+
+  async differences(schema: TableSchema, signal: AbortSignal): Promise<readonly string[]> {
+    return this.#call({ name: 'differences' }, signal, () => {
+      const table = this.#store.tables.get(schema.table);
+      if (table === undefined) return [`the table ${schema.table} is missing`];
+      return schema.columns.flatMap(({ name, sourceType }) => {
+        const column = table.columns.get(name);
+        if (column === undefined) return [`the column ${name} is missing`];
+        return column.sourceType === sourceType ? [] : [`the column ${name} is ${column.sourceType}, not ${sourceType}`];
+      });
+    });
+  }
+
+  async holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean> {
+    await turn(signal);
+    return this.#store.liveRows(schema).length > 0;
+  }
+
+  async assign(partition: number, signal: AbortSignal): Promise<SinkPartition> {
+    return this.#call({ name: 'assign', partition }, signal, () => {
+      const token = fencingTokenOf((this.#store.fences.get(partition) ?? 0) + 1);
+      this.#store.fences.set(partition, token);
+      return new MemoryPartition({ store: this.#store, partition, token, call: (...given) => this.#call(...given) });
+    });
+  }
+
+  async progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>> {
+    return this.#call({ name: 'progress' }, signal, () => new Map(this.#store.progress));
+  }
+
+  async sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }> {
+    const table = this.#store.table(schema.table);
+    let rows = 0;
+    const keys = [...table.rows.keys()];
+    for (let from = 0; from < keys.length; from += SWEEP_ROWS_MAX) {
+      await turn(signal);
+      for (const key of keys.slice(from, from + SWEEP_ROWS_MAX)) {
+        const stored = table.rows.get(key);
+        if (stored === undefined || (stored.sequence ?? SEQUENCE_ZERO) >= floor.sequence) continue;
+        table.rows.set(key, { sequence: floor.sequence, values: null });
+        rows += 1;
+      }
+    }
+    return this.#call({ name: 'sweep' }, signal, () => {
+      if ((this.#store.swept.get(floor.table) ?? '') < floor.sequence) this.#store.swept.set(floor.table, floor.sequence);
+      return { rows };
+    });
+  }
+
+  async sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>> {
+    return this.#call({ name: 'sweeps' }, signal, () => new Map(this.#store.swept));
+  }
+
+  async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
+    await turn(signal);
+    const compare = keyComparison(schema);
+    const found = [...this.#store.table(schema.table).rows].map(([key, stored]) => ({ key, columns: parseRowKey(key).columns, stored }));
+    const within = found
+      .filter(({ columns }) => range.from === null || compare(columns, range.from) >= 0)
+      .filter(({ columns }) => range.to === null || compare(columns, range.to) < 0)
+      .sort((a, b) => compare(a.columns, b.columns));
+    for (let from = 0; from < within.length; from += SCAN_ROWS_MAX) {
+      await turn(signal);
+      yield within.slice(from, from + SCAN_ROWS_MAX).map(({ key, stored }) => ({
+        key,
+        sequence: stored.sequence,
+        row: stored.values === null ? null : rowOf(schema, stored.values),
+      }));
+    }
+  }
+
+  async remove(signal: AbortSignal): Promise<readonly string[]> {
+    await turn(signal);
+    this.#store.progress.clear();
+    this.#store.fences.clear();
+    this.#store.swept.clear();
+    return ['progress, fences and sweeps'];
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** `effect` happens at once, as a transaction does; all that waits stands around it. */
+  async #call<T>(call: SinkCall, signal: AbortSignal, effect: () => T): Promise<T> {
+    await turn(signal);
+    await this.#store.onCall?.('before', call);
+    signal.throwIfAborted();
+    const result = effect();
+    await this.#store.onCall?.('after', call);
+    await turn(signal);
+    return result;
+  }
+}
+
+type Call = <T>(call: SinkCall, signal: AbortSignal, effect: () => T) => Promise<T>;
+
+class MemoryPartition implements SinkPartition {
+  readonly partition: number;
+  readonly token: FencingToken;
+  readonly start: SinkProgress | null;
+  readonly #store: MemorySinkStore;
+  readonly #call: Call;
+  /** Newest progress that this holder knows to be stored. */
+  #seen: SinkProgress | null;
+  #busy = false;
+
+  constructor(input: { readonly store: MemorySinkStore; readonly partition: number; readonly token: FencingToken; readonly call: Call }) {
+    this.#store = input.store;
+    this.partition = input.partition;
+    this.token = input.token;
+    this.#call = input.call;
+    this.start = input.store.progress.get(input.partition) ?? null;
+    this.#seen = this.start;
+  }
+
+  async apply(
+    batch: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null },
+    signal: AbortSignal,
+  ): Promise<readonly RowOutcome[]> {
+    const { partition } = this;
+    if (new Set(batch.rows.map(({ key }) => key)).size !== batch.rows.length) throw new Error('a batch holds a key once');
+    const { seen, outcomes } = await this.#alone({ name: 'apply', partition, ...batch }, signal, () => {
+      // Looked for first, so that nothing of the batch is written where a table is missing.
+      for (const change of batch.rows) this.#checkColumns(change);
+      const progress = batch.progress === null ? null : this.#keep(batch.progress);
+      return { seen: progress, outcomes: batch.rows.map((change) => this.#write(change)) };
+    });
+    if (seen !== null) this.#seen = seen;
+    return outcomes;
+  }
+
+  async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
+    const { partition } = this;
+    this.#seen = await this.#alone({ name: 'save', partition, progress }, signal, () => this.#keep(progress));
+    return this.#seen;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #alone<T>(call: SinkCall, signal: AbortSignal, effect: () => T): Promise<T> {
+    if (this.#busy) throw new Error('a partition takes one call at a time');
+    this.#busy = true;
+    try {
+      return await this.#call(call, signal, () => {
+        this.#checkHold();
+        return effect();
+      });
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #checkHold(): void {
+    const fence = this.#store.fences.get(this.partition) ?? 0;
+    if (fence > this.token) throw new CausewayError('partition_fenced', `partition ${this.partition} is held under a newer token`);
+    const stored = this.#store.progress.get(this.partition);
+    const isLower = this.#seen !== null && (stored === undefined || compareProgress(stored, this.#seen) < 0);
+    if (fence < this.token || isLower) throw new CausewayError('sink_went_back', `partition ${this.partition} lost progress`);
+  }
+
+  #keep(progress: SinkProgress): SinkProgress {
+    const stored = this.#store.progress.get(this.partition);
+    if (stored !== undefined && compareProgress(progress, stored) <= 0) return stored;
+    this.#store.progress.set(this.partition, progress);
+    return progress;
+  }
+
+  #checkColumns(change: RowChange): void {
+    const table = this.#store.table(change.schema.table);
+    if (change.tag === 'delete') return;
+    for (const [index, { name }] of change.schema.columns.entries()) {
+      if (change.row[index] !== undefined && !table.columns.has(name)) {
+        throw new CausewayError('sink_misconfigured', `the column ${name} of ${change.schema.table} is missing`);
+      }
+    }
+  }
+
+  #write(change: RowChange): RowOutcome {
+    const table = this.#store.table(change.schema.table);
+    const stored = table.rows.get(change.key);
+    if (stored?.sequence !== undefined && stored.sequence !== null && stored.sequence >= change.sequence) return { tag: 'stale' };
+    if (change.tag === 'delete') {
+      table.rows.set(change.key, { sequence: change.sequence, values: null });
+      return { tag: 'applied' };
+    }
+    const base = stored?.values ?? null;
+    if (change.tag === 'partial' && base === null) return { tag: 'rejected', code: 'partial_without_base', reason: 'there is no live row' };
+    const refusal = this.#store.poison(change.schema, change.row);
+    if (refusal !== null) return { tag: 'rejected', code: 'value_refused', reason: refusal };
+    const given = valuesOf(change.schema, change.row);
+    const kept = change.tag === 'partial' && base !== null ? base : defaultsOf(table);
+    table.rows.set(change.key, { sequence: change.sequence, values: new Map([...kept, ...given]) });
+    return { tag: 'applied' };
+  }
+}
+
+function defaultsOf(table: StoredTable): Values {
+  return new Map([...table.columns.values()].map(({ name, constantDefault }) => [name, constantDefault]));
+}
+
+function valuesOf(schema: TableSchema, row: Row): Values {
+  return new Map(
+    schema.columns.flatMap(({ name }, index) => {
+      const value = row[index];
+      return value === undefined ? [] : [[name, value] as const];
+    }),
+  );
+}
+
+function rowOf(schema: TableSchema, values: Values): Row {
+  return schema.columns.map(({ name }) => values.get(name) ?? null);
+}
+
+function keyComparison(schema: TableSchema): (a: readonly string[], b: readonly string[]) => number {
+  const numeric = schema.key.map((index) => ['int', 'decimal', 'float'].includes(schema.columns[index]?.type.tag ?? ''));
+  return (a, b) => {
+    for (const [index, left] of a.entries()) {
+      const right = b[index] ?? '';
+      if (left === right) continue;
+      if (numeric[index] === true) return Number(left) - Number(right);
+      return left < right ? -1 : 1;
+    }
+    return 0;
+  };
+}
+
+/** One turn, so that nothing here is faster than a promise. */
+async function turn(signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await Promise.resolve();
+  signal.throwIfAborted();
+}
