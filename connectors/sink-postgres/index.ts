@@ -1,0 +1,11 @@
+import type { SinkConnector } from '#core/connector.ts';
+
+import { configSchema, type SinkConfig } from './config.ts';
+import { PostgresSink } from './sink.ts';
+
+/** Rows as registers in a Postgres database: DESIGN's section 7, the Postgres family. */
+export const connector: SinkConnector<SinkConfig> = {
+  kind: 'postgres',
+  configSchema,
+  create: (input) => new PostgresSink(input),
+};

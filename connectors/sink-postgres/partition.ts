@@ -1,0 +1,124 @@
+import { assert, present } from '#core/assert.ts';
+import type { FencingToken } from '#core/position.ts';
+import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
+
+import { refusalOf, sinkError, type Refusal } from './errors.ts';
+import { advanced, checkHeld, commitStatement, lockStatement, type ProgressOwner } from './progress.ts';
+import type { Session, Sessions } from './session.ts';
+import type { Shapes } from './shapes.ts';
+import { writeRows } from './write.ts';
+
+/** A partition under its fence token. Each call is one transaction on whichever connection is free. */
+export class PostgresPartition implements SinkPartition {
+  readonly partition: number;
+  readonly token: FencingToken;
+  readonly start: SinkProgress | null;
+  readonly #owner: ProgressOwner;
+  readonly #sessions: Sessions;
+  readonly #shapes: Shapes;
+  /** The furthest progress that this holder has seen committed. */
+  #seen: SinkProgress | null;
+  #busy = false;
+
+  constructor(options: {
+    readonly partition: number;
+    readonly token: FencingToken;
+    readonly start: SinkProgress | null;
+    readonly owner: ProgressOwner;
+    readonly sessions: Sessions;
+    readonly shapes: Shapes;
+  }) {
+    this.partition = options.partition;
+    this.token = options.token;
+    this.start = options.start;
+    this.#seen = options.start;
+    this.#owner = options.owner;
+    this.#sessions = options.sessions;
+    this.#shapes = options.shapes;
+  }
+
+  async apply(
+    batch: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null },
+    signal: AbortSignal,
+  ): Promise<readonly RowOutcome[]> {
+    return await this.#exclusively(async () => {
+      const outcomes = await this.#applyWhole(batch.rows, batch.progress, signal);
+      if (!('ofValue' in outcomes)) return outcomes;
+      const cut = await this.#applyCut(batch.rows, outcomes, signal);
+      // What was true before the batch is still true behind its parts.
+      if (batch.progress !== null) await this.#applyWhole([], batch.progress, signal);
+      return cut;
+    });
+  }
+
+  async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
+    return await this.#exclusively(async () => {
+      await this.#applyWhole([], progress, signal);
+      return present(this.#seen, 'progress that was stored');
+    });
+  }
+
+  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    assert(!this.#busy, 'one call at a time for a partition');
+    this.#busy = true;
+    try {
+      return await work();
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** One transaction. A refusal of rows is returned, everything else thrown. */
+  async #applyWhole(rows: readonly RowChange[], progress: SinkProgress | null, signal: AbortSignal): Promise<RowOutcome[] | Refusal> {
+    try {
+      return await this.#sessions.useRaw(signal, (session) => this.#transact(session, progress, () => this.#write(session, rows)));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const refusal = refusalOf(error);
+      if (refusal !== null && rows.length > 0) return refusal;
+      const mapped = sinkError(error);
+      // The next call looks at the tables again: somebody may have mended them by then.
+      if (mapped.code === 'sink_misconfigured') this.#shapes.forget();
+      throw mapped;
+    }
+  }
+
+  async #transact<T>(session: Session, progress: SinkProgress | null, work: () => Promise<T>): Promise<T> {
+    const { result, stored } = await session.transaction(lockStatement(this.#owner, this.partition), async ([row]) => {
+      const before = checkHeld(row, { token: this.token, seen: this.#seen });
+      const after = advanced(before, progress);
+      const done = await work();
+      return { result: { result: done, stored: after ?? before }, commit: commitStatement(this.#owner, this.partition, after) };
+    });
+    this.#seen = stored;
+    return result;
+  }
+
+  async #write(session: Session, rows: readonly RowChange[]): Promise<RowOutcome[]> {
+    return rows.length === 0 ? [] : await writeRows(session, rows, (schema) => this.#shapes.writer(session, schema));
+  }
+
+  /** Halves the rows until those that are refused stand alone. */
+  async #applyCut(rows: readonly RowChange[], refusal: Refusal, signal: AbortSignal): Promise<RowOutcome[]> {
+    if (rows.length === 1) return [await this.#refused(present(rows[0], 'a row'), refusal, signal)];
+    const middle = Math.ceil(rows.length / 2);
+    const outcomes: RowOutcome[] = [];
+    for (const half of [rows.slice(0, middle), rows.slice(middle)]) {
+      const found = await this.#applyWhole(half, null, signal);
+      outcomes.push(...('ofValue' in found ? await this.#applyCut(half, found, signal) : found));
+    }
+    return outcomes;
+  }
+
+  /** A refused row that would not have taken effect anyway is stale. */
+  async #refused(change: RowChange, refusal: Refusal, signal: AbortSignal): Promise<RowOutcome> {
+    assert(refusal.ofValue, 'a single row has one key');
+    const stored = await this.#sessions.use(signal, (session) => this.#shapes.storedSequence(session, change));
+    if (stored !== null && stored >= change.sequence) return { tag: 'stale' };
+    return { tag: 'rejected', code: 'value_refused', reason: refusal.reason };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,105 @@
+import { CausewayError } from '#core/errors.ts';
+import { compareProgress } from '#core/log.ts';
+import { epochMicrosOf, fencingTokenOf, offsetOf, type FencingToken } from '#core/position.ts';
+import { parseSequence, type Sequence } from '#core/sequence.ts';
+import type { EpochFork, Floor, SinkProgress } from '#core/sink.ts';
+import type { TableId } from '#core/schema.ts';
+
+import { quoteLiteral } from '../lib/postgres/quote.ts';
+import type { OwnTables } from './names.ts';
+import type { TextRow } from './session.ts';
+
+/** Whose progress it is. */
+export type ProgressOwner = { readonly own: OwnTables; readonly pipeline: string; readonly sink: string };
+
+/** The columns that `parseHeld` reads, in its order. */
+export const HELD_COLUMNS =
+  'partition, token, log_offset, generation, counter, holder, ' +
+  "pg_catalog.encode(watermark, 'hex'), watermark_time, floors::text, open_loads::text, epochs::text";
+
+/** A row of the progress table. */
+export type Held = { readonly partition: number; readonly token: FencingToken; readonly progress: SinkProgress | null };
+
+export function ownerCondition({ pipeline, sink }: ProgressOwner): string {
+  return `pipeline = ${quoteLiteral(pipeline)} AND sink = ${quoteLiteral(sink)}`;
+}
+
+export function parseHeld(row: TextRow): Held {
+  const [partition, token, offset, generation, counter, holder, watermark, watermarkTime, floors, openLoads, epochs] = row;
+  const held = { partition: Number(partition), token: fencingTokenOf(Number(token)) };
+  if (offset === null || offset === undefined) return { ...held, progress: null };
+  const pair =
+    generation === null || generation === undefined ? null : { generation: fencingTokenOf(Number(generation)), counter: Number(counter) };
+  return {
+    ...held,
+    progress: {
+      offset: offsetOf(Number(offset)),
+      pair,
+      holder: holder ?? null,
+      watermark:
+        watermark === null || watermark === undefined
+          ? null
+          : { sequence: storedSequence(watermark), sourceTime: epochMicrosOf(Number(watermarkTime)) },
+      floors: JSON.parse(floors ?? '[]') as Floor[],
+      openLoads: JSON.parse(openLoads ?? '[]') as TableId[],
+      epochs: JSON.parse(epochs ?? '[]') as EpochFork[],
+    },
+  };
+}
+
+export function storedSequence(hex: string): Sequence {
+  const sequence = parseSequence(hex);
+  if (sequence === null) throw new CausewayError('sink_misconfigured', 'a stored sequence is damaged: it has not 24 bytes');
+  return sequence;
+}
+
+/** Opens the transaction and locks the partition's row, so that a new holder waits until this batch has ended. */
+export function lockStatement(owner: ProgressOwner, partition: number): string {
+  return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${HELD_COLUMNS} FROM ${owner.own.progress} WHERE ${ownerCondition(owner)} AND partition = ${partition} FOR UPDATE`;
+}
+
+/** Raises the fence by one and answers the row. */
+export function raiseStatement(owner: ProgressOwner, partition: number): string {
+  return `INSERT INTO ${owner.own.progress} AS p (pipeline, sink, partition, token)
+  VALUES (${quoteLiteral(owner.pipeline)}, ${quoteLiteral(owner.sink)}, ${partition}, 1)
+  ON CONFLICT (pipeline, sink, partition) DO UPDATE SET token = p.token + 1 RETURNING ${HELD_COLUMNS}`;
+}
+
+/** Ends the transaction, with `progress` stored where there is some. */
+export function commitStatement(owner: ProgressOwner, partition: number, progress: SinkProgress | null): string {
+  if (progress === null) return 'COMMIT';
+  const { offset, pair, holder, watermark, floors, openLoads, epochs } = progress;
+  const text = (value: string | null): string => (value === null ? 'NULL' : quoteLiteral(value));
+  const number = (value: number | undefined): string => (value === undefined ? 'NULL' : String(value));
+  return `UPDATE ${owner.own.progress} SET log_offset = ${offset}, generation = ${number(pair?.generation)}, counter = ${number(pair?.counter)},
+  holder = ${text(holder)}, watermark = pg_catalog.decode(${text(watermark?.sequence ?? null)}, 'hex'), watermark_time = ${number(watermark?.sourceTime)},
+  floors = ${text(JSON.stringify(floors))}, open_loads = ${text(JSON.stringify(openLoads))}, epochs = ${text(JSON.stringify(epochs))}
+  WHERE ${ownerCondition(owner)} AND partition = ${partition}; COMMIT`;
+}
+
+/**
+ * Decides, from the row as it is locked now, whether this holder may go on. `seen` is the progress that it has seen committed.
+ * Throws `partition_fenced` for a greater token, `sink_went_back` where the row is gone, or older than what was seen.
+ */
+export function checkHeld(
+  row: TextRow | undefined,
+  mine: { readonly token: FencingToken; readonly seen: SinkProgress | null },
+): SinkProgress | null {
+  if (row === undefined) throw new CausewayError('sink_went_back', "the sink's fence of the partition is gone");
+  const { token, progress } = parseHeld(row);
+  if (token > mine.token)
+    throw new CausewayError('partition_fenced', `the partition has a holder with the token ${token}, above ${mine.token}`);
+  if (token < mine.token)
+    throw new CausewayError('sink_went_back', `the sink's fence of the partition went back from ${mine.token} to ${token}`);
+  if (mine.seen !== null && (progress === null || compareProgress(progress, mine.seen) < 0)) {
+    const now = progress === null ? 'nothing' : `offset ${progress.offset}`;
+    throw new CausewayError('sink_went_back', `the sink's progress went back from offset ${mine.seen.offset} to ${now}`);
+  }
+  return progress;
+}
+
+/** What is to be stored: null where `wanted` would not move it forward. */
+export function advanced(stored: SinkProgress | null, wanted: SinkProgress | null): SinkProgress | null {
+  if (wanted === null) return null;
+  return stored === null || compareProgress(wanted, stored) > 0 ? wanted : null;
+}

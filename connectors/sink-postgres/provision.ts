@@ -1,0 +1,290 @@
+import { CausewayError } from '#core/errors.ts';
+import { tableIdParts, type Column, type TableId, type TableSchema } from '#core/schema.ts';
+import type { CanonicalType } from '#core/value.ts';
+
+import { quoteIdentifier, quoteLiteral, quoteTable } from '../lib/postgres/quote.ts';
+import { fromCanonical } from '../lib/postgres/values.ts';
+import { readTable, readTarget, type TargetTable } from './catalogue.ts';
+import type { Register } from './config.ts';
+import { DELETED_COLUMN, SEQUENCE_COLUMN, versionTableName, type OwnTables } from './names.ts';
+import type { Session } from './session.ts';
+
+export type ProvisionInput = {
+  readonly pipeline: string;
+  readonly sink: string;
+  readonly own: OwnTables;
+  readonly register: Register;
+  readonly target: (table: TableId) => TableId;
+};
+
+/** Two daemons that start together provision one after the other. Any number that is always the same will do. */
+const ADVISORY_LOCK = 'SELECT pg_catalog.pg_advisory_xact_lock(4919131752989213764)';
+
+/** The statements that make what is missing, in an order that works. Empty when nothing is. */
+export async function missingStatements(session: Session, schemas: readonly TableSchema[], input: ProvisionInput): Promise<string[]> {
+  const statements = await missingOwnTables(session, input.own);
+  const planned = new Set<string>();
+  for (const schema of schemas) {
+    for (const statement of await missingForTable(session, schema, input)) {
+      // Two tables may need one schema or one enum.
+      if (!planned.has(statement)) statements.push(statement);
+      planned.add(statement);
+    }
+  }
+  return statements;
+}
+
+async function missingOwnTables(session: Session, own: OwnTables): Promise<string[]> {
+  const statements: string[] = [];
+  if (!(await schemaExists(session, own.schema))) statements.push(`CREATE SCHEMA ${quoteIdentifier(own.schema)}`);
+  if ((await readTable(session, own.schema, 'sink_progress')) === null) {
+    // Each batch updates its partition's row: room on the page keeps those updates out of the index.
+    statements.push(`CREATE TABLE ${own.progress} (pipeline text, sink text, partition integer, token bigint NOT NULL,
+  log_offset bigint, generation bigint, counter bigint, holder text, watermark bytea, watermark_time bigint,
+  floors jsonb NOT NULL DEFAULT '[]', open_loads jsonb NOT NULL DEFAULT '[]', epochs jsonb NOT NULL DEFAULT '[]',
+  PRIMARY KEY (pipeline, sink, partition)) WITH (fillfactor = 20)`);
+  }
+  if ((await readTable(session, own.schema, 'sink_table')) === null) {
+    statements.push(`CREATE TABLE ${own.tables} (pipeline text, sink text, source_table text, target text NOT NULL, register text NOT NULL,
+  swept bytea, sweeping bytea, sweep_phase text, sweep_after jsonb, PRIMARY KEY (pipeline, sink, source_table))`);
+  }
+  return statements;
+}
+
+async function missingForTable(session: Session, schema: TableSchema, input: ProvisionInput): Promise<string[]> {
+  const target = input.target(schema.table);
+  const statements: string[] = [];
+  const found = await readTarget(session, target);
+  if (found === null) {
+    const { schema: name } = tableIdParts(target);
+    if (!(await schemaExists(session, name))) statements.push(`CREATE SCHEMA ${quoteIdentifier(name)}`);
+    statements.push(...(await tableStatements(session, schema, target, input.register)));
+  } else if (input.register === 'inline') {
+    const missing = [SEQUENCE_COLUMN, DELETED_COLUMN].filter((column) => !found.columns.has(column));
+    if (missing.length > 0)
+      statements.push(`ALTER TABLE ${quoteTable(target)} ${missing.map((name) => `ADD COLUMN ${inlineColumn(name)}`).join(', ')}`);
+  }
+  if (input.register === 'sidecar' && (await readTable(session, input.own.schema, versionTableName(target))) === null) {
+    statements.push(await versionTableStatement(session, schema, { target, found, own: input.own }));
+  }
+  return statements;
+}
+
+function inlineColumn(name: string): string {
+  return name === SEQUENCE_COLUMN ? `${SEQUENCE_COLUMN} bytea` : `${DELETED_COLUMN} boolean NOT NULL DEFAULT false`;
+}
+
+async function tableStatements(session: Session, schema: TableSchema, target: TableId, register: Register): Promise<string[]> {
+  const statements: string[] = [];
+  const columns: string[] = [];
+  for (const [index, column] of schema.columns.entries()) {
+    const { type, before } = await targetType(session, column);
+    statements.push(...before);
+    // A tombstone of an inline register has null in every column but the key.
+    const notNull = schema.key.includes(index) || (!column.nullable && register === 'sidecar');
+    columns.push(`${quoteIdentifier(column.name)} ${type}${notNull ? ' NOT NULL' : ''}`);
+  }
+  if (register === 'inline') columns.push(inlineColumn(SEQUENCE_COLUMN), inlineColumn(DELETED_COLUMN));
+  columns.push(`PRIMARY KEY (${keyNames(schema).join(', ')})`);
+  statements.push(`CREATE TABLE ${quoteTable(target)} (${columns.join(', ')})`);
+  return statements;
+}
+
+function keyNames(schema: TableSchema): string[] {
+  return schema.key.map((index) => quoteIdentifier(schema.columns[index]?.name ?? ''));
+}
+
+/** The version table's key has the types and collations of the replicated table's, so that both have one order. */
+async function versionTableStatement(
+  session: Session,
+  schema: TableSchema,
+  input: { readonly target: TableId; readonly found: TargetTable | null; readonly own: OwnTables },
+): Promise<string> {
+  const columns: string[] = [];
+  for (const index of schema.key) {
+    const column = schema.columns[index];
+    if (column === undefined) continue;
+    const at = input.found?.columns.get(column.name);
+    const type = at === undefined ? (await targetType(session, column)).type : at.type;
+    const collate = at?.collation === undefined || at.collation === null ? '' : ` COLLATE ${at.collation}`;
+    columns.push(`${quoteIdentifier(column.name)} ${type}${collate}`);
+  }
+  columns.push(`${SEQUENCE_COLUMN} bytea NOT NULL`, `${DELETED_COLUMN} boolean NOT NULL`, `PRIMARY KEY (${keyNames(schema).join(', ')})`);
+  return `CREATE TABLE ${input.own.version(input.target)} (${columns.join(', ')}) WITH (fillfactor = 85)`;
+}
+
+/**
+ * The type to make a column with: the source's own where the target knows it, an enum made from its labels, otherwise the type
+ * that holds the canonical values without loss (a domain becomes its base type). `before` is what has to be made first.
+ */
+export async function targetType(session: Session, column: Column): Promise<{ readonly type: string; readonly before: readonly string[] }> {
+  if (await typeExists(session, column.sourceType)) return { type: column.sourceType, before: [] };
+  const element = column.type.tag === 'array' ? column.type.element : column.type;
+  if (element.tag === 'enum') {
+    const name = column.sourceType.replace(/(\[\])+$/, '');
+    return { type: column.sourceType, before: await enumStatements(session, name, element.labels) };
+  }
+  const type = plainType(column.type);
+  if (type !== null && (column.type.tag !== 'other' || (await typeExists(session, type)))) return { type, before: [] };
+  const how = 'make it first, with pg_dump --schema-only --section=pre-data from the source';
+  throw new CausewayError('sink_misconfigured', `the sink does not know the type ${column.sourceType} of column ${column.name}: ${how}`);
+}
+
+async function enumStatements(session: Session, name: string, labels: readonly string[]): Promise<string[]> {
+  // As format_type prints it: quoted where it must be, with its schema.
+  const schema = /^("(?:[^"]|"")+"|[^".]+)\./.exec(name)?.[1];
+  if (schema === undefined) throw new CausewayError('sink_misconfigured', `the enum ${name} has no schema`);
+  const plain = schema.startsWith('"') ? schema.slice(1, -1).replaceAll('""', '"') : schema;
+  const before = (await schemaExists(session, plain)) ? [] : [`CREATE SCHEMA ${quoteIdentifier(plain)}`];
+  return [...before, `CREATE TYPE ${name} AS ENUM (${labels.map(quoteLiteral).join(', ')})`];
+}
+
+function plainType(type: CanonicalType): string | null {
+  switch (type.tag) {
+    case 'bool':
+      return 'boolean';
+    case 'int':
+      if (type.unsigned) return type.bits === 64 ? 'numeric(20,0)' : 'bigint';
+      return type.bits === 16 ? 'smallint' : type.bits === 32 ? 'integer' : 'bigint';
+    case 'float':
+      return type.bits === 32 ? 'real' : 'double precision';
+    case 'decimal':
+      return type.precision === null ? 'numeric' : `numeric(${type.precision},${type.scale ?? 0})`;
+    case 'text':
+    case 'enum':
+      return 'text';
+    case 'bytes':
+      return 'bytea';
+    case 'date':
+    case 'interval':
+    case 'uuid':
+    case 'json':
+      return type.tag;
+    case 'time':
+      return 'time without time zone';
+    case 'timestamp':
+      return 'timestamp without time zone';
+    case 'timestamptz':
+      return 'timestamp with time zone';
+    case 'bit':
+      return 'bit varying';
+    case 'array': {
+      const element = plainType(type.element);
+      return element === null ? null : `${element}[]`;
+    }
+    case 'other':
+      return type.name;
+  }
+}
+
+/** The name is parsed as a type's and nothing else, so that nothing but a type can stand in the statement. */
+async function typeExists(session: Session, name: string): Promise<boolean> {
+  const [row] = await session.texts('SELECT pg_catalog.to_regtype($1)::text', [name]);
+  return (row?.[0] ?? null) !== null;
+}
+
+async function schemaExists(session: Session, name: string): Promise<boolean> {
+  return (await session.texts('SELECT 1::text FROM pg_catalog.pg_namespace WHERE nspname = $1', [name])).length > 0;
+}
+
+/** Makes what is missing, or throws with the statements. Notes which tables belong to the sink. */
+export async function provision(
+  session: Session,
+  schemas: readonly TableSchema[],
+  input: ProvisionInput & { readonly mode: 'create' | 'check' },
+): Promise<void> {
+  await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
+    // One by one, as a later table may need a type that an earlier one brought.
+    const missing: string[] = [];
+    for (const part of [[], ...schemas.map((schema) => [schema])]) {
+      for (const statement of await missingStatements(session, part, input)) {
+        if (input.mode === 'create') await session.script(statement);
+        else if (!missing.includes(statement)) missing.push(statement);
+      }
+    }
+    if (missing.length > 0) {
+      const list = missing.map((statement) => `${statement};`).join('\n');
+      throw new CausewayError('sink_misconfigured', `the sink lacks what these statements make (or set \`provision: create\`):\n${list}`);
+    }
+    for (const schema of schemas) await claimTable(session, schema, input);
+    return { result: undefined, commit: 'COMMIT' };
+  });
+}
+
+/** One replicated table has one writer, and one kind of register: another one would begin without its sequences. */
+async function claimTable(session: Session, schema: TableSchema, input: ProvisionInput): Promise<void> {
+  const { own, pipeline, sink, register } = input;
+  const target = input.target(schema.table);
+  const rows = await session.texts(`SELECT pipeline, sink, source_table, register FROM ${own.tables} WHERE target = $1`, [target]);
+  for (const [otherPipeline, otherSink, source, otherRegister] of rows) {
+    const mine = otherPipeline === pipeline && otherSink === sink && source === schema.table;
+    if (!mine) {
+      throw new CausewayError(
+        'sink_misconfigured',
+        `the sink's table ${target} belongs to the pipeline ${otherPipeline ?? ''}, sink ${otherSink ?? ''}, table ${source ?? ''}: ` +
+          'remove that sink first, or map this table to another one',
+      );
+    }
+    if (otherRegister !== register) {
+      throw new CausewayError(
+        'sink_misconfigured',
+        `the sink's table ${target} has its register ${otherRegister ?? ''}, and the configuration says ${register}: set it back, or load the sink again`,
+      );
+    }
+    return;
+  }
+  await session.texts(`INSERT INTO ${own.tables} (pipeline, sink, source_table, target, register) VALUES ($1, $2, $3, $4, $5)`, [
+    pipeline,
+    sink,
+    schema.table,
+    target,
+    register,
+  ]);
+}
+
+/** `ALTER TABLE … ADD COLUMN` for added columns that are not there yet. */
+export async function addColumnStatements(
+  session: Session,
+  added: readonly Column[],
+  input: { readonly target: TableId; readonly register: Register },
+): Promise<string[]> {
+  const found = await readTarget(session, input.target);
+  if (found === null) throw new CausewayError('sink_misconfigured', `the sink has no table ${input.target}`);
+  const statements: string[] = [];
+  for (const column of added) {
+    if (found.columns.has(column.name)) continue;
+    const { type, before } = await targetType(session, column);
+    const literal = column.constantDefault === null ? null : quoteLiteral(fromCanonical(column.type)(column.constantDefault));
+    const notNull = column.nullable || input.register === 'inline' ? '' : ' NOT NULL';
+    statements.push(
+      ...before,
+      `ALTER TABLE ${quoteTable(input.target)} ADD COLUMN IF NOT EXISTS ${quoteIdentifier(column.name)} ${type}${notNull}${literal === null ? '' : ` DEFAULT ${literal}`}`,
+    );
+  }
+  return statements;
+}
+
+/** Drops version tables, progress and fences of the sink. Returns what went, for people. */
+export async function removeOwn(session: Session, input: ProvisionInput): Promise<string[]> {
+  const { own, pipeline, sink } = input;
+  if ((await readTable(session, own.schema, 'sink_table')) === null) return [];
+  return await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
+    const removed: string[] = [];
+    const tables = await session.texts(`DELETE FROM ${own.tables} WHERE pipeline = $1 AND sink = $2 RETURNING target, register`, [
+      pipeline,
+      sink,
+    ]);
+    for (const [target, register] of tables) {
+      if (register !== 'sidecar') continue;
+      const table = own.version((target ?? '') as TableId);
+      await session.script(`DROP TABLE IF EXISTS ${table}`);
+      removed.push(`version table ${table}`);
+    }
+    const partitions = await session.texts(`DELETE FROM ${own.progress} WHERE pipeline = $1 AND sink = $2 RETURNING partition`, [
+      pipeline,
+      sink,
+    ]);
+    if (partitions.length > 0) removed.push(`progress of ${partitions.length} partitions`);
+    return { result: removed, commit: 'COMMIT' };
+  });
+}

@@ -1,0 +1,248 @@
+import pg from 'pg';
+
+import { CausewayError } from '#core/errors.ts';
+import type { Runtime } from '#core/runtime.ts';
+
+import { connect, sqlstateOf, valueSettings, type Connection } from '../lib/postgres/connection.ts';
+import { sinkError } from './errors.ts';
+
+/** Beside the settings that fix how values are printed. */
+const SESSION_SETTINGS: Readonly<Record<string, string>> = {
+  ...valueSettings,
+  default_transaction_isolation: 'read committed',
+  default_transaction_read_only: 'off',
+  // A commit that was answered is durable, whatever the server's or the role's default.
+  synchronous_commit: 'on',
+  // What a role's defaults set here would end long statements in the middle of a sweep.
+  statement_timeout: '0',
+  lock_timeout: '0',
+  // A worker that vanished in the middle of a transaction would hold the fence row against its successor.
+  idle_in_transaction_session_timeout: '60000',
+  // The plan depends on how many rows a batch has; the one for any number assumes ten.
+  plan_cache_mode: 'force_custom_plan',
+  jit: 'off',
+};
+
+/** Longest that one use of a session may take before its server counts as gone. */
+const USE_MAX_MS = 120_000;
+const INSUFFICIENT_PRIVILEGE = '42501';
+
+const rawText: pg.CustomTypesConfig = { getTypeParser: () => (value: string | Buffer) => value };
+
+export type TextRow = readonly (string | null)[];
+
+/** One connection. Errors of its methods are those of the driver; `Sessions.use` maps them. */
+export class Session {
+  /** False where the role may not switch off triggers: `check` then refuses those that would fire. */
+  readonly triggersOff: boolean;
+  readonly #client: pg.Client;
+  #usable = true;
+
+  constructor(client: pg.Client, triggersOff: boolean) {
+    this.#client = client;
+    this.triggersOff = triggersOff;
+    client.on('error', () => (this.#usable = false));
+    client.on('end', () => (this.#usable = false));
+  }
+
+  get usable(): boolean {
+    return this.#usable;
+  }
+
+  /** Several statements without parameters, in one round trip; the rows of the last that gave some, all values as text. */
+  async script(text: string): Promise<{ readonly rows: readonly TextRow[]; readonly lastCommand: string }> {
+    const answer = (await this.#client.query({ text, rowMode: 'array', types: rawText })) as unknown as pg.QueryArrayResult<
+      (string | null)[]
+    >;
+    const results = Array.isArray(answer) ? (answer as pg.QueryArrayResult<(string | null)[]>[]) : [answer];
+    const withRows = results.filter((result) => result.rows.length > 0);
+    return { rows: withRows.at(-1)?.rows ?? [], lastCommand: results.at(-1)?.command ?? '' };
+  }
+
+  /** One statement; all values as the server prints them. With a name it is prepared once for the connection. */
+  async texts(text: string, values: readonly (string | null)[] = [], name?: string): Promise<readonly TextRow[]> {
+    const config = { text, values: [...values], rowMode: 'array' as const, types: rawText };
+    const result = await this.#client.query<(string | null)[]>(name === undefined ? config : { ...config, name });
+    return result.rows;
+  }
+
+  /** Runs `work` in a transaction that `begin` opens and `commit`'s text ends. A commit that turned into a rollback throws. */
+  async transaction<T>(
+    begin: string,
+    work: (rows: readonly TextRow[]) => Promise<{ readonly result: T; readonly commit: string }>,
+  ): Promise<T> {
+    try {
+      const { rows } = await this.script(begin);
+      const { result, commit } = await work(rows);
+      const { lastCommand } = await this.script(commit);
+      // The server answers COMMIT with ROLLBACK where the transaction had failed before.
+      if (lastCommand !== 'COMMIT') throw new CausewayError('sink_unavailable', 'the server rolled the transaction back');
+      return result;
+    } catch (error) {
+      await this.#rollback();
+      throw error;
+    }
+  }
+
+  async #rollback(): Promise<void> {
+    if (!this.#usable) return;
+    try {
+      await this.#client.query('ROLLBACK');
+    } catch {
+      this.destroy();
+    }
+  }
+
+  /** Drops the connection now, whatever it is waiting for. */
+  destroy(): void {
+    this.#usable = false;
+    (this.#client as unknown as { readonly connection: { readonly stream: { destroy(): void } } }).connection.stream.destroy();
+  }
+
+  async end(): Promise<void> {
+    if (!this.#usable) return;
+    this.#usable = false;
+    await this.#client.end().catch(() => undefined);
+  }
+}
+
+type Waiter = { readonly wake: () => void };
+
+/** At most `max` connections, made when needed. One that failed is not used again. */
+export class Sessions implements AsyncDisposable {
+  readonly #connection: Connection;
+  readonly #applicationName: string;
+  readonly #max: number;
+  readonly #runtime: Runtime;
+  readonly #idle: Session[] = [];
+  readonly #busy = new Set<Session>();
+  readonly #waiting: Waiter[] = [];
+  #open = 0;
+  #closed = false;
+
+  constructor(options: {
+    readonly connection: Connection;
+    readonly applicationName: string;
+    readonly max: number;
+    readonly runtime: Runtime;
+  }) {
+    this.#connection = options.connection;
+    this.#applicationName = options.applicationName;
+    this.#max = options.max;
+    this.#runtime = options.runtime;
+  }
+
+  /** Errors come out as CausewayError, or as the signal's reason. An abort drops the connection. */
+  async use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+    return await this.useRaw(signal, async (session) => {
+      try {
+        return await work(session);
+      } catch (error) {
+        throw sinkError(error);
+      }
+    });
+  }
+
+  /** As `use`, but the server's errors come out as they are, for callers that look at them. */
+  async useRaw<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+    const session = await this.#acquire(signal);
+    const deadline = new AbortController();
+    let timedOut = false;
+    const drop = (): void => session.destroy();
+    signal.addEventListener('abort', drop, { once: true });
+    const timer = this.#runtime.sleep(USE_MAX_MS, deadline.signal).then(
+      () => {
+        timedOut = true;
+        session.destroy();
+      },
+      () => undefined,
+    );
+    try {
+      signal.throwIfAborted();
+      return await work(session);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (timedOut) throw new CausewayError('sink_unavailable', `no answer within ${USE_MAX_MS} ms`);
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', drop);
+      deadline.abort();
+      await timer;
+      this.#release(session);
+    }
+  }
+
+  async #acquire(signal: AbortSignal): Promise<Session> {
+    signal.throwIfAborted();
+    while (this.#idle.length === 0 && this.#open >= this.#max) await this.#wait(signal);
+    if (this.#closed) throw new CausewayError('sink_unavailable', 'the sink was closed');
+    let session = this.#idle.pop();
+    if (session !== undefined && !session.usable) {
+      this.#open -= 1;
+      session = undefined;
+    }
+    if (session === undefined) {
+      this.#open += 1;
+      try {
+        session = await this.#connect(signal);
+      } catch (error) {
+        this.#open -= 1;
+        this.#waiting.shift()?.wake();
+        throw error;
+      }
+    }
+    this.#busy.add(session);
+    return session;
+  }
+
+  async #wait(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const waiter: Waiter = {
+        wake: () => {
+          signal.removeEventListener('abort', aborted);
+          resolve();
+        },
+      };
+      const aborted = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(waiter), 1);
+        reject(signal.reason as Error);
+      };
+      signal.addEventListener('abort', aborted, { once: true });
+      this.#waiting.push(waiter);
+    });
+  }
+
+  #release(session: Session): void {
+    this.#busy.delete(session);
+    if (session.usable && !this.#closed) this.#idle.push(session);
+    else {
+      this.#open -= 1;
+      session.destroy();
+    }
+    this.#waiting.shift()?.wake();
+  }
+
+  async #connect(signal: AbortSignal): Promise<Session> {
+    const options = { applicationName: this.#applicationName, settings: SESSION_SETTINGS, role: 'sink' } as const;
+    const client = await connect(this.#connection, options, signal);
+    return new Session(client, await triggersSwitchedOff(client));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const session of this.#busy) session.destroy();
+    await Promise.all(this.#idle.splice(0).map((session) => session.end()));
+    for (const waiter of this.#waiting.splice(0)) waiter.wake();
+  }
+}
+
+/** Not by the startup packet: a role without the right could not connect at all. */
+async function triggersSwitchedOff(client: pg.Client): Promise<boolean> {
+  try {
+    await client.query('SET session_replication_role = replica');
+    return true;
+  } catch (error) {
+    if (sqlstateOf(error) === INSUFFICIENT_PRIVILEGE) return false;
+    throw sinkError(error);
+  }
+}

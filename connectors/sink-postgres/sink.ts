@@ -1,0 +1,175 @@
+import { assert, present } from '#core/assert.ts';
+import type { ConnectorContext } from '#core/connector.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
+import type { Finding } from '#core/finding.ts';
+import type { SchemaChange, TableId, TableSchema } from '#core/schema.ts';
+import type { Sequence } from '#core/sequence.ts';
+import type { Floor, KeyRange, Sink, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+
+import { checkSink } from './check.ts';
+import { sinkError } from './errors.ts';
+import { connectionOf, type SinkConfig } from './config.ts';
+import { findDifferences } from './differences.ts';
+import { DELETED_COLUMN, ownTables } from './names.ts';
+import { PostgresPartition } from './partition.ts';
+import { HELD_COLUMNS, ownerCondition, parseHeld, raiseStatement, storedSequence, type ProgressOwner } from './progress.ts';
+import { addColumnStatements, provision, removeOwn, type ProvisionInput } from './provision.ts';
+import { readPage } from './read.ts';
+import { Sessions, type Session } from './session.ts';
+import type { Shape } from './shape.ts';
+import { Shapes } from './shapes.ts';
+import { beginSweep, sweepPage } from './sweep.ts';
+
+const BATCH_BYTES_MAX = 16 * 1024 * 1024;
+
+export class PostgresSink implements Sink {
+  readonly kind = 'postgres';
+  readonly limits: SinkLimits;
+  readonly #config: SinkConfig;
+  readonly #owner: ProgressOwner;
+  readonly #input: ProvisionInput;
+  readonly #sessions: Sessions;
+  readonly #shapes: Shapes;
+  readonly #partitions: number;
+
+  constructor(options: {
+    readonly config: SinkConfig;
+    readonly pipeline: string;
+    readonly sink: string;
+    readonly partitions: number;
+    readonly target: (table: TableId) => TableId;
+    readonly context: ConnectorContext;
+  }) {
+    const { config, pipeline, sink, target } = options;
+    const own = ownTables(config.schema);
+    this.limits = { batchRowsMax: config.batchRows, batchBytesMax: BATCH_BYTES_MAX };
+    this.#config = config;
+    this.#partitions = options.partitions;
+    this.#owner = { own, pipeline, sink };
+    this.#input = { own, pipeline, sink, register: config.register, target };
+    this.#sessions = new Sessions({
+      connection: connectionOf(config),
+      applicationName: `causeway ${pipeline}/${sink}`,
+      max: config.connections,
+      runtime: options.context.runtime,
+    });
+    this.#shapes = new Shapes({ register: config.register, own, target });
+  }
+
+  async check(schemas: readonly TableSchema[], signal: AbortSignal): Promise<readonly Finding[]> {
+    return await this.#sessions.use(signal, (session) =>
+      checkSink(session, schemas, { ...this.#input, connections: this.#config.connections, mode: this.#config.provision }),
+    );
+  }
+
+  async provision(schemas: readonly TableSchema[], signal: AbortSignal): Promise<void> {
+    await this.#sessions.use(signal, (session) => provision(session, schemas, { ...this.#input, mode: this.#config.provision }));
+    this.#shapes.forget();
+  }
+
+  async evolve(after: TableSchema, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
+    const target = this.#input.target(after.table);
+    await this.#sessions.use(signal, async (session) => {
+      const statements = await addColumnStatements(session, change.added, { target, register: this.#config.register });
+      if (statements.length === 0) return;
+      const list = statements.map((statement) => `${statement};`).join('\n');
+      if (this.#config.provision === 'check') {
+        throw new CausewayError('schema_blocked', `the sink lacks what these statements make (or set \`provision: create\`):\n${list}`);
+      }
+      try {
+        await session.transaction('BEGIN', async () => {
+          for (const statement of statements) await session.script(statement);
+          return { result: undefined, commit: 'COMMIT' };
+        });
+      } catch (error) {
+        const refused = codeOf(sinkError(error));
+        if (refused !== 'sink_misconfigured') throw error;
+        throw new CausewayError('schema_blocked', `the sink refuses ${list}\n${sinkError(error).message}`);
+      }
+    });
+    this.#shapes.forget();
+  }
+
+  async differences(schema: TableSchema, signal: AbortSignal): Promise<readonly string[]> {
+    const { own, register, target } = this.#input;
+    return await this.#sessions.use(signal, async (session) =>
+      (await findDifferences(session, { schema, target: target(schema.table), register, own })).map(({ text }) => text),
+    );
+  }
+
+  async holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean> {
+    return await this.#withShape(schema, signal, async (session, shape) => {
+      const live = shape.register === 'inline' ? `WHERE NOT ${DELETED_COLUMN}` : '';
+      return (await session.texts(`SELECT 1 FROM ${shape.table} ${live} LIMIT 1`)).length > 0;
+    });
+  }
+
+  async assign(partition: number, signal: AbortSignal): Promise<SinkPartition> {
+    assert(partition >= 0 && partition < this.#partitions, 'a partition of the topic');
+    const [row] = await this.#sessions.use(signal, (session) => session.texts(raiseStatement(this.#owner, partition)));
+    const { token, progress } = parseHeld(present(row, 'a raised fence'));
+    return new PostgresPartition({
+      partition,
+      token,
+      start: progress,
+      owner: this.#owner,
+      sessions: this.#sessions,
+      shapes: this.#shapes,
+    });
+  }
+
+  async progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>> {
+    const text = `SELECT ${HELD_COLUMNS} FROM ${this.#owner.own.progress} WHERE ${ownerCondition(this.#owner)} ORDER BY partition`;
+    const rows = await this.#sessions.use(signal, (session) => session.texts(text));
+    const found = new Map<number, SinkProgress>();
+    for (const { partition, progress } of rows.map(parseHeld)) if (progress !== null) found.set(partition, progress);
+    return found;
+  }
+
+  async sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }> {
+    const begin = (session: Session, shape: Shape) => beginSweep(session, { shape, floor: floor.sequence, owner: this.#owner });
+    let place = await this.#withShape(schema, signal, begin);
+    let rows = 0;
+    while (place !== null) {
+      const from = place;
+      const page = await this.#withShape(schema, signal, (session, shape) =>
+        sweepPage(session, { shape, floor: floor.sequence, owner: this.#owner }, from),
+      );
+      rows += page.rows;
+      place = page.next;
+    }
+    return { rows };
+  }
+
+  async sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>> {
+    const text = `SELECT source_table, pg_catalog.encode(swept, 'hex') FROM ${this.#owner.own.tables} WHERE ${ownerCondition(this.#owner)} AND swept IS NOT NULL`;
+    const rows = await this.#sessions.use(signal, (session) => session.texts(text));
+    return new Map(rows.map(([table, swept]) => [table as TableId, storedSequence(swept ?? '')]));
+  }
+
+  async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
+    let after: readonly string[] | null = null;
+    do {
+      const from: readonly string[] | null = after;
+      const page: Awaited<ReturnType<typeof readPage>> = await this.#withShape(schema, signal, (session, shape) =>
+        readPage(session, shape, range, from),
+      );
+      if (page.rows.length > 0) yield page.rows;
+      after = page.after;
+    } while (after !== null);
+  }
+
+  async remove(signal: AbortSignal): Promise<readonly string[]> {
+    const removed = await this.#sessions.use(signal, (session) => removeOwn(session, this.#input));
+    this.#shapes.forget();
+    return removed;
+  }
+
+  async #withShape<T>(schema: TableSchema, signal: AbortSignal, work: (session: Session, shape: Shape) => Promise<T>): Promise<T> {
+    return await this.#sessions.use(signal, async (session) => work(session, (await this.#shapes.writer(session, schema)).shape));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#sessions[Symbol.asyncDispose]();
+  }
+}

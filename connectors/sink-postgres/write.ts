@@ -1,0 +1,208 @@
+import { assert, present } from '#core/assert.ts';
+import type { RowChange, RowOutcome } from '#core/sink.ts';
+import type { SchemaVersion, TableSchema } from '#core/schema.ts';
+import type { Row } from '#core/value.ts';
+
+import { encodeFlags, encodeSequences } from './encode.ts';
+import type { Session, TextRow } from './session.ts';
+import type { ColumnShape, Shape } from './shape.ts';
+import {
+  adoptStatement,
+  advanceStatement,
+  deleteStatement,
+  inlineStatement,
+  lookStatement,
+  patchStatement,
+  patchVersionStatement,
+  upsertStatement,
+} from './statements.ts';
+
+const APPLIED: RowOutcome = { tag: 'applied' };
+const STALE: RowOutcome = { tag: 'stale' };
+const WITHOUT_BASE: RowOutcome = {
+  tag: 'rejected',
+  code: 'partial_without_base',
+  reason: 'an update without all columns, and the sink has no row of the key',
+};
+
+/** A change with the values of its key in place, and its place in the batch. */
+type Placed = { readonly at: number; readonly change: RowChange; readonly row: Row };
+
+/** Statements of a shape, built once. */
+type Writer = {
+  readonly shape: Shape;
+  readonly statement: (kind: keyof typeof builders) => { readonly text: string; readonly name: string };
+};
+
+const builders = {
+  advance: advanceStatement,
+  upsert: upsertStatement,
+  delete: deleteStatement,
+  inline: inlineStatement,
+  look: lookStatement,
+  adopt: adoptStatement,
+  patchVersion: patchVersionStatement,
+};
+
+let shapesSeen = 0;
+
+export function writerOf(shape: Shape): Writer {
+  // Another shape of the same table has another statement under another name: a name is prepared once for a connection.
+  shapesSeen += 1;
+  const id = shapesSeen;
+  const built = new Map<keyof typeof builders, { readonly text: string; readonly name: string }>();
+  const statement: Writer['statement'] = (kind) => {
+    let known = built.get(kind);
+    if (known === undefined) {
+      known = { text: builders[kind](shape), name: `cw${id}-${kind}` };
+      built.set(kind, known);
+    }
+    return known;
+  };
+  return { shape, statement };
+}
+
+export type { Writer };
+
+/** Applies changes of distinct keys inside the transaction that `session` has open. */
+export async function writeRows(
+  session: Session,
+  changes: readonly RowChange[],
+  writers: (schema: TableSchema) => Promise<Writer>,
+): Promise<RowOutcome[]> {
+  const outcomes = new Array<RowOutcome | undefined>(changes.length);
+  const groups = new Map<SchemaVersion, { readonly schema: TableSchema; readonly placed: Placed[] }>();
+  for (const [at, change] of changes.entries()) {
+    let group = groups.get(change.schema.version);
+    if (group === undefined) {
+      group = { schema: change.schema, placed: [] };
+      groups.set(change.schema.version, group);
+    }
+    group.placed.push({ at, change, row: change.tag === 'delete' ? keyRow(change) : change.row });
+  }
+  // One order for all workers, so that two of them which write the same keys wait for each other instead of locking crosswise.
+  const ordered = [...groups.values()].sort((a, b) => compareTexts(a.schema.table + a.schema.version, b.schema.table + b.schema.version));
+  for (const { schema, placed } of ordered) {
+    const writer = await writers(schema);
+    placed.sort((a, b) => compareTexts(a.change.key, b.change.key));
+    const partial = placed.filter(({ change }) => change.tag === 'partial');
+    const whole = partial.length === 0 ? placed : placed.filter(({ change }) => change.tag !== 'partial');
+    if (whole.length > 0) await writeWhole(session, writer, whole, outcomes);
+    if (partial.length > 0) await writePartial(session, writer, partial, outcomes);
+  }
+  return outcomes.map((outcome) => present(outcome, 'an outcome of each row'));
+}
+
+function compareTexts(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** The key's own texts: a delete has no others. */
+function keyRow(change: RowChange): Row {
+  const row = new Array<string | null>(change.schema.columns.length).fill(null);
+  const parts = JSON.parse(change.key) as readonly string[];
+  for (const [place, index] of change.schema.key.entries()) row[index] = present(parts[place + 1], 'a column of a key');
+  return row;
+}
+
+async function writeWhole(
+  session: Session,
+  writer: Writer,
+  placed: readonly Placed[],
+  outcomes: (RowOutcome | undefined)[],
+): Promise<void> {
+  const { shape } = writer;
+  const isDelete = (index: number): boolean => placed[index]?.change.tag === 'delete';
+  const columns = shape.register === 'inline' ? shape.columns : shape.key;
+  const parameters = [...encoded(columns, placed), sequences(placed), encodeFlags(placed.length, isDelete)];
+  const { text, name } = writer.statement(shape.register === 'inline' ? 'inline' : 'advance');
+  const winners = ordinals(await session.texts(text, parameters, name));
+  for (const [index, { at }] of placed.entries()) outcomes[at] = winners.has(index + 1) ? APPLIED : STALE;
+  if (shape.register === 'inline') return;
+  const won = winners.size === placed.length ? placed : placed.filter((_, index) => winners.has(index + 1));
+  const deleted = won.filter(({ change }) => change.tag === 'delete');
+  const written = deleted.length === 0 ? won : won.filter(({ change }) => change.tag !== 'delete');
+  // Statements of their own, each with a newer snapshot than the one that took the locks: what another worker committed before
+  // it let go of a version row is seen here.
+  if (written.length > 0) {
+    const upsert = writer.statement('upsert');
+    await session.texts(upsert.text, encoded(shape.columns, written), upsert.name);
+  }
+  if (deleted.length > 0) {
+    const removal = writer.statement('delete');
+    await session.texts(removal.text, encoded(shape.key, deleted), removal.name);
+  }
+}
+
+async function writePartial(
+  session: Session,
+  writer: Writer,
+  placed: readonly Placed[],
+  outcomes: (RowOutcome | undefined)[],
+): Promise<void> {
+  const { shape } = writer;
+  const live: Placed[] = [];
+  const look = async (some: readonly Placed[]): Promise<Placed[]> => {
+    const { text, name } = writer.statement('look');
+    const rows = await session.texts(text, [...encoded(shape.key, some), sequences(some)], name);
+    const found = new Set<number>();
+    for (const [ordinal, newer, deleted] of rows) {
+      const index = Number(ordinal) - 1;
+      const one = present(some[index], 'a row that was asked for');
+      found.add(index);
+      if (newer !== 'true') outcomes[one.at] = STALE;
+      else if (deleted === 'true') outcomes[one.at] = WITHOUT_BASE;
+      else live.push(one);
+    }
+    return some.filter((_, index) => !found.has(index));
+  };
+  let unknown = await look(placed);
+  if (unknown.length > 0 && shape.register === 'sidecar') {
+    const { text, name } = writer.statement('adopt');
+    await session.texts(text, encoded(shape.key, unknown), name);
+    unknown = await look(unknown);
+  }
+  for (const { at } of unknown) outcomes[at] = WITHOUT_BASE;
+  for (const same of byColumns(live)) await patch(session, writer, same, outcomes);
+}
+
+/** Rows that have the same columns, together. */
+function byColumns(placed: readonly Placed[]): Placed[][] {
+  const groups = new Map<string, Placed[]>();
+  for (const one of placed) {
+    const mask = one.row.map((value) => (value === undefined ? '0' : '1')).join('');
+    const group = groups.get(mask);
+    if (group === undefined) groups.set(mask, [one]);
+    else group.push(one);
+  }
+  return [...groups.values()];
+}
+
+async function patch(session: Session, writer: Writer, placed: readonly Placed[], outcomes: (RowOutcome | undefined)[]): Promise<void> {
+  const { shape } = writer;
+  const first = present(placed[0], 'a group has a row').row;
+  const columns = shape.columns.filter((column) => first[column.index] !== undefined);
+  assert(
+    shape.key.every((column) => first[column.index] !== undefined),
+    'a partial image has its key',
+  );
+  // Not prepared: there are as many of these statements as there are sets of columns.
+  const there = ordinals(await session.texts(patchStatement(shape, columns), [...encoded(columns, placed), sequences(placed)]));
+  const patched = placed.filter((_, index) => there.has(index + 1));
+  for (const [index, { at }] of placed.entries()) outcomes[at] = there.has(index + 1) ? APPLIED : WITHOUT_BASE;
+  if (shape.register === 'inline' || patched.length === 0) return;
+  const { text, name } = writer.statement('patchVersion');
+  await session.texts(text, [...encoded(shape.key, patched), sequences(patched)], name);
+}
+
+function encoded(columns: readonly ColumnShape[], placed: readonly Placed[]): string[] {
+  return columns.map((column) => column.encode(placed.length, (index) => placed[index]?.row[column.index]));
+}
+
+function sequences(placed: readonly Placed[]): string {
+  return encodeSequences(placed.length, (index) => present(placed[index], 'a row').change.sequence);
+}
+
+function ordinals(rows: readonly TextRow[]): Set<number> {
+  return new Set(rows.map(([ordinal]) => Number(ordinal)));
+}
