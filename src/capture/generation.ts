@@ -229,7 +229,7 @@ class Session {
     return this.#publisher;
   }
 
-  get #stopping(): boolean {
+  #isStopping(): boolean {
     return this.#stop.aborted;
   }
 
@@ -243,12 +243,12 @@ class Session {
 
   /** Pulls until `stop`, taking the slot again whenever the connection breaks; then brings what is in hand to its end. */
   async #stream(signal: AbortSignal): Promise<void> {
-    while (!this.#stopping) {
+    while (!this.#isStopping()) {
       try {
         await this.#pull(AbortSignal.any([signal, this.#stop]), signal);
       } catch (error) {
         signal.throwIfAborted();
-        if (this.#stopping) break;
+        if (this.#isStopping()) break;
         if (!isRiddenOut(error)) throw error;
         await this.#reconnect(error, signal);
       }

@@ -1,0 +1,363 @@
+import { describe, expect, test } from 'vitest';
+import { controlKeys } from '#core/control-rows.ts';
+import { codeOf } from '#core/errors.ts';
+import type { TableId } from '#core/schema.ts';
+import { PIPELINE, World } from './world.ts';
+
+const insert = (table: TableId, id: string, value = 'v') => ({ op: 'insert', table, row: [id, value] }) as const;
+
+describe('the first start', () => {
+  test('publishes what is written from then on, and acknowledges it', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    const sink = world.row(controlKeys.sink(PIPELINE, 'warm'));
+    expect(sink).toMatchObject({ state: 'new', startOffsets: [0, 0, 0], startGeneration: 1 });
+    for (let id = 0; id < 40; id += 1) world.database.commit([insert(orders, String(id)), insert(orders, `x${id}`)]);
+    await world.clock.advance(5_000);
+    await world.stopped(process);
+    expect(world.readLog()).toEqual(world.sourceRows());
+    expect(world.readLog().size).toBe(80);
+    const last = world.database.transactions.at(-1);
+    expect(world.database.slot?.position).toBe(last?.end);
+    expect(world.checkpoint.position).toBe(String(last?.end));
+  });
+
+  test('refuses a table that holds rows, and makes nothing', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    world.database.commit([insert(orders, '1')]);
+    const process = world.start();
+    await world.clock.advance(1_000);
+    expect(codeOf(process.outcome()?.error)).toBe('table_not_empty');
+    expect(world.database.slot).toBeNull();
+    expect([...world.controlRows.rows.keys()]).toEqual([controlKeys.lease(PIPELINE)]);
+
+    await world.startStreaming({ snapshotNever: (table) => table === orders });
+  });
+
+  test('notices rows that came while the slot was being made', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    let written = false;
+    world.database.onCall = (call) => {
+      if (call !== 'provision' || written) return;
+      written = true;
+      world.database.commit([insert(orders, '1')]);
+    };
+    const process = world.start();
+    await world.clock.advance(1_000);
+    expect(codeOf(process.outcome()?.error)).toBe('table_not_empty');
+  });
+
+  test('refuses a table that cannot be captured', async () => {
+    const world = new World();
+    world.database.refused = [
+      { table: 'public.keyless' as TableId, code: 'PG-020', reason: 'it has no primary key', mend: 'ALTER TABLE …' },
+    ];
+    const process = world.start();
+    await world.clock.advance(1_000);
+    expect(codeOf(process.outcome()?.error)).toBe('source_table_refused');
+    expect(world.database.slot).toBeNull();
+  });
+
+  test('takes a slot that it does not know for another life of the pipeline', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    world.database.slot = { position: 900n, unusable: null };
+    const process = world.start();
+    await world.clock.advance(1_000);
+    expect(codeOf(process.outcome()?.error)).toBe('checkpoint_lost');
+    expect(world.database.slot.position).toBe(900n);
+  });
+});
+
+describe('what a later start refuses', () => {
+  async function ranOnce(): Promise<{ readonly world: World; readonly orders: TableId }> {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(3_000);
+    await world.stopped(process);
+    return { world, orders };
+  }
+
+  async function refusal(world: World): Promise<{ readonly code: string; readonly message: string }> {
+    const acknowledged = world.database.acknowledged.length;
+    const ends = world.logStore.partitions.map((_, partition) => world.logStore.endOf(partition));
+    const process = world.start();
+    await world.clock.advance(20_000);
+    expect(world.database.acknowledged.length).toBe(acknowledged);
+    expect(world.logStore.partitions.map((_, partition) => world.logStore.endOf(partition))).toEqual(ends);
+    const error = process.outcome()?.error;
+    return { code: codeOf(error), message: error instanceof Error ? error.message : '' };
+  }
+
+  test('a control store that was emptied: the generation is behind, and the number is named', async () => {
+    const { world } = await ranOnce();
+    await world.stopped(await world.startStreaming());
+    world.controlRows.rows.clear();
+    const { code, message } = await refusal(world);
+    expect(code).toBe('generation_behind');
+    expect(message).toContain('lease raise --above 2');
+  });
+
+  test('a control store that came back old, and behind a late record of a zombie', async () => {
+    const { world } = await ranOnce();
+    const old = new Map(world.controlRows.rows);
+    await world.stopped(await world.startStreaming());
+    await world.stopped(await world.startStreaming());
+    // A late record of generation 1 stands last in its partition: the highest generation need not.
+    for (const { records } of world.logStore.partitions) {
+      const [first] = records;
+      if (first !== undefined) records.push({ ...first, offset: records.length as typeof first.offset });
+    }
+    world.controlRows.rows.clear();
+    for (const [key, row] of old) world.controlRows.rows.set(key, row);
+    // The slot is beyond that old checkpoint too; moved back, the log alone tells.
+    world.database.slot = { position: BigInt(world.checkpoint.position), unusable: null };
+    const { code, message } = await refusal(world);
+    expect(code).toBe('generation_behind');
+    expect(message).toContain('lease raise --above 3');
+  });
+
+  test('a lost checkpoint once the lease was raised', async () => {
+    const { world } = await ranOnce();
+    world.controlRows.rows.delete(controlKeys.checkpoint(PIPELINE));
+    expect((await refusal(world)).code).toBe('checkpoint_lost');
+  });
+
+  test('a log that was truncated', async () => {
+    const { world } = await ranOnce();
+    world.logStore.partition(1).records.length -= 1;
+    expect((await refusal(world)).code).toBe('log_truncated');
+  });
+
+  test('a log that was made again', async () => {
+    const { world } = await ranOnce();
+    world.logStore.clear();
+    expect((await refusal(world)).code).toBe('log_truncated');
+  });
+
+  test('a partition that was emptied behind its readers has lost nothing', async () => {
+    const { world } = await ranOnce();
+    for (const partition of world.logStore.partitions) {
+      partition.start += partition.records.length;
+      partition.records.length = 0;
+    }
+    await world.startStreaming();
+  });
+
+  test.each([
+    ['a missing slot', (world: World) => (world.database.slot = null)],
+    [
+      'an invalidated slot',
+      (world: World) => (world.database.slot = { position: world.database.slot?.position ?? 0n, unusable: 'wal_removed' }),
+    ],
+    ['a slot made again', (world: World) => (world.database.slot = { position: world.database.head + 50n, unusable: null })],
+  ])('%s', async (_, damage) => {
+    const { world } = await ranOnce();
+    damage(world);
+    world.database.grow(100n);
+    expect((await refusal(world)).code).toBe('source_slot_lost');
+  });
+
+  test('another server, and a slot that was made after a promotion', async () => {
+    const { world } = await ranOnce();
+    world.database.identity = { system: '7001', timeline: 2 };
+    // Its position is below the old timeline's checkpoint, so that only the identity tells.
+    world.database.slot = { position: BigInt(world.checkpoint.position) - 1n, unusable: null };
+    expect((await refusal(world)).code).toBe('source_identity_changed');
+  });
+
+  test('another number of partitions', async () => {
+    const { world } = await ranOnce();
+    const other = new World({ partitions: 4 });
+    const process = world.start({ log: new (await import('../support/memory-log.ts')).MemoryLog(other.logStore) });
+    await world.clock.advance(1_000);
+    expect(codeOf(process.outcome()?.error)).toBe('log_partitions_changed');
+  });
+});
+
+describe('while it streams', () => {
+  test('a key change is a delete and an upsert, each in the partition of its own key', async () => {
+    const world = new World({ partitions: 8 });
+    const orders = world.database.createTable('public.orders');
+    await world.startStreaming();
+    world.database.commit([insert(orders, '1', 'a')]);
+    const moved = world.database.commit([{ op: 'update', table: orders, id: '1', row: ['2', undefined] }]);
+    await world.clock.advance(2_000);
+    const changes = world.everyRecord.filter((record) => record.tag === 'change' && record.transactionId === String(moved.xid));
+    expect(changes).toHaveLength(2);
+    const sequences = changes.map((record) =>
+      record.tag === 'change' ? [record.op, record.sequence.slice(-8), record.sequence.slice(0, 40)] : [],
+    );
+    const [removed] = sequences.filter(([op]) => op === 'delete');
+    const [upserted] = sequences.filter(([op]) => op === 'update');
+    expect(removed?.[1]).toBe('00000000');
+    expect(upserted?.[1]).toBe('00000001');
+    expect(removed?.[2]).toBe(upserted?.[2]);
+  });
+
+  test('a truncate stands in every partition, at the start of its message', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    world.database.commit([insert(orders, '1'), insert(orders, '2'), insert(orders, '3')]);
+    world.database.commit([{ op: 'truncate', tables: [orders] }, insert(orders, '2', 'again')]);
+    await world.clock.advance(2_000);
+    for (const partition of world.logStore.partitions.keys()) {
+      const truncates = world.records(partition).filter(({ tag }) => tag === 'truncate');
+      expect(truncates).toHaveLength(1);
+    }
+    expect(world.readLog()).toEqual(world.sourceRows());
+    await world.stopped(process);
+  });
+
+  test('a row too large and a row that cannot be read are published without values', async () => {
+    const world = new World({ recordBytesMax: 2_000 });
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    world.database.commit([insert(orders, '1', 'x'.repeat(5_000)), { op: 'unreadable', table: orders, id: '2' }, insert(orders, '3')]);
+    await world.clock.advance(2_000);
+    const withheld = world.everyRecord.flatMap((record) => (record.tag === 'change' && record.withheld !== null ? [record] : []));
+    expect(withheld.map(({ row }) => row)).toEqual([null, null]);
+    expect(withheld.map((record) => record.withheld?.split(':')[0]).sort()).toEqual(['record_too_large', 'value_unreadable']);
+    expect(JSON.stringify(withheld)).not.toContain('xxxx');
+    expect(process.outcome()).toBeUndefined();
+  });
+
+  test('an idle source is acknowledged by its keepalives, and heartbeats move the watermark', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    const seen: number[] = [];
+    await world.startStreaming({
+      observer: { watermark: ({ sourceTime }) => void seen.push(sourceTime) },
+      options: { heartbeatIntervalMs: 3_000 },
+    });
+    world.database.grow(10_000n);
+    const { head } = world.database;
+    await world.clock.advance(1_500);
+    expect(world.database.slot?.position).toBeGreaterThanOrEqual(head);
+    await world.clock.advance(30_000);
+    expect(seen.length).toBeGreaterThanOrEqual(5);
+    expect(seen.length).toBeLessThan(9);
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+  });
+
+  test('a schema stands in the control store and in every partition before its first change', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(1_000);
+    world.database.alterTable(orders, { columns: ['id', 'value', 'more'], verdict: { tag: 'harmless', text: 'a column was added' } });
+    world.database.commit([{ op: 'insert', table: orders, row: ['2', 'v', 'w'] }]);
+    await world.clock.advance(1_000);
+    expect(world.tableRow(orders).schemas.map(({ columns }) => columns.length)).toEqual([2, 3]);
+    expect(world.readLog()).toEqual(world.sourceRows());
+    await world.stopped(process);
+    await world.startStreaming();
+    for (const partition of world.logStore.partitions.keys()) {
+      const again = world.records(partition).filter(({ generation, tag }) => generation === 2 && tag === 'schema');
+      expect(again).toHaveLength(2);
+    }
+  });
+
+  test('fingerprints: a reconcile is counted, a re-sync shown, a stopped table dropped', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const lines = world.database.createTable('public.lines');
+    const gone = world.database.createTable('public.gone');
+    let dropped = 0;
+    await world.startStreaming({ observer: { read: (counts) => void (dropped += counts.dropped) } });
+    world.database.alterTable(orders, { verdict: { tag: 'reconcile', text: 'rewritten' } });
+    world.database.alterTable(lines, { verdict: { tag: 'resync_required', text: 'left the publication' } });
+    world.database.dropTable(gone);
+    await world.clock.advance(11_000);
+    expect(world.tableRow(orders)).toMatchObject({ state: 'streaming', reconcileWanted: 1 });
+    expect(world.tableRow(lines)).toMatchObject({ state: 'resync_required', reason: { text: 'left the publication' } });
+    expect(world.tableRow(gone)).toMatchObject({ state: 'stopped' });
+    world.database.alterTable(orders, { verdict: { tag: 'stopped', text: 'another primary key' } });
+    await world.clock.advance(11_000);
+    world.database.commit([insert(orders, '1'), insert(lines, '1'), { op: 'truncate', tables: [orders] }]);
+    await world.clock.advance(1_000);
+    expect(dropped).toBe(2);
+    expect([...world.readLog().keys()]).toEqual(['["public.lines","1"]']);
+    // A graver state stays, whatever comes later.
+    world.database.alterTable(orders, { verdict: { tag: 'resync_required', text: 'again' } });
+    await world.clock.advance(11_000);
+    expect(world.tableRow(orders).state).toBe('stopped');
+  });
+
+  test('a broken connection is ridden out in the same generation, and what was not acknowledged is sent again', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    for (let round = 0; round < 12; round += 1) {
+      for (let id = 0; id < 5; id += 1) world.database.commit([insert(orders, `${round}.${id}`), insert(orders, `${round}/${id}`)]);
+      if (round % 3 === 0) world.database.available = false;
+      world.database.restart(world.checkpoint.position === '' ? null : BigInt(world.checkpoint.position) - 20n);
+      await world.clock.advance(700);
+      world.database.available = true;
+      await world.clock.advance(700);
+    }
+    await world.clock.advance(5_000);
+    await world.stopped(process);
+    expect(world.readLog()).toEqual(world.sourceRows());
+    expect(world.everyRecord.filter(({ tag }) => tag === 'generation-open')).toHaveLength(3);
+    expect(world.database.connections).toBeGreaterThan(10);
+  });
+
+  test('a transaction much larger than what may be held flows through', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    let waitingMax = 0;
+    const process = await world.startStreaming({
+      options: { pendingBytesMax: 20_000, largeTransactionChanges: 1_000 },
+      observer: { queue: (bytes) => (waitingMax = Math.max(waitingMax, bytes)) },
+    });
+    world.database.commit(Array.from({ length: 5_000 }, (_, id) => insert(orders, String(id))));
+    await world.clock.advance(3_000);
+    expect(world.readLog().size).toBe(5_000);
+    // One array of messages at most beyond the limit.
+    expect(waitingMax).toBeLessThan(20_000 + 50 * 500);
+    await world.stopped(process);
+  });
+
+  test('an append that fails ends the generation; the next one sends again', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    world.database.commit([insert(orders, '1')]);
+    let failing = true;
+    world.logStore.onAppend = (stage) => {
+      if (stage === 'after' && failing) throw new Error('the reply was lost');
+    };
+    await world.clock.advance(100);
+    expect(process.outcome()?.error).toMatchObject({ message: 'the reply was lost' });
+    failing = false;
+    const next = await world.startStreaming();
+    await world.stopped(next);
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
+  test('a full log is waited out, and shown', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    const gate: { open: () => void } = { open: () => undefined };
+    world.logStore.onAppend = (stage) => (stage === 'before' ? new Promise<void>((resolve) => (gate.open = resolve)) : undefined);
+    const before = world.database.slot?.position;
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(9_000);
+    expect(process.states.at(-1)?.tag).toBe('waiting_for_log');
+    expect(world.database.slot?.position).toBe(before);
+    world.logStore.onAppend = null;
+    gate.open();
+    await world.clock.advance(3_000);
+    expect(process.states.at(-1)?.tag).toBe('streaming');
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+});
