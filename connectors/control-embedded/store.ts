@@ -11,19 +11,22 @@ export const controlFile: FileKind = {
   applicationId: 0x63776373,
   formatVersion: 1,
   pageBytes: 4096,
-  tables: `
+  make: (database) =>
+    database.exec(`
     CREATE TABLE control_row (key TEXT PRIMARY KEY, value TEXT NOT NULL, version TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE last_version (only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL) STRICT;
     INSERT INTO last_version VALUES (1, 0);
-  `,
+  `),
+  verify: () => undefined,
   codes,
 };
 
+const DURABLE = { create: true, durable: true };
 const SELECT_ROW = 'SELECT value, version FROM control_row WHERE key = ?';
 /** Behind every key that begins with a prefix. */
 const LAST_CHARACTER = '\u{10ffff}';
 
-/** Rows in one SQLite file. Each call is one transaction that holds the write lock from its start. */
+/** Rows in one SQLite file. Each write is one transaction that holds the lock from its start. */
 export class EmbeddedControlStore implements ControlStore {
   readonly #file: SqliteFile;
   readonly #runtime: Runtime;
@@ -44,7 +47,7 @@ export class EmbeddedControlStore implements ControlStore {
     const text: unknown = JSON.stringify(write.value);
     assert(typeof text === 'string', 'a control row holds JSON');
     return this.#file.write(
-      { create: true },
+      DURABLE,
       (file): Swap => {
         const current = this.#row(file, write.key);
         if ((current?.version ?? null) !== write.expected) return { tag: 'conflict', current };
@@ -58,7 +61,7 @@ export class EmbeddedControlStore implements ControlStore {
 
   remove(key: ControlKey, expected: RowVersion, signal: AbortSignal): Promise<Swap | { readonly tag: 'removed' }> {
     return this.#file.write(
-      { create: true },
+      DURABLE,
       (file) => {
         const current = this.#row(file, key);
         if (current?.version !== expected) return { tag: 'conflict' as const, current };

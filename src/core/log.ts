@@ -70,6 +70,7 @@ export interface LogWriter extends AsyncDisposable {
    * Resolves once every record is durable, with the offset that each partition's last record got. Records of one partition
    * keep their order. Nothing of a later call stands before an earlier one. Waits while the log is full (`usage` says `stalled`).
    * Errors: `log_full`, `log_damaged`, `log_unavailable` (nothing is known about the records: the caller ends its generation).
+   * After any error, an abort too, this writer takes nothing more: what came later would stand behind a gap.
    */
   append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>>;
 }

@@ -100,6 +100,8 @@ class MemoryLogWriter implements LogWriter {
   readonly #store: MemoryLogStore;
   /** The append before this one, so that a later call never stands before an earlier one. */
   #last: Promise<unknown> = Promise.resolve();
+  /** Once an append has failed, later ones would leave a gap behind it. */
+  #failed = false;
 
   constructor(store: MemoryLogStore) {
     this.#store = store;
@@ -107,11 +109,14 @@ class MemoryLogWriter implements LogWriter {
 
   append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
     const result = this.#last.then(() => this.#append(records, signal));
-    this.#last = result.catch(() => undefined);
+    this.#last = result.catch(() => {
+      this.#failed = true;
+    });
     return result;
   }
 
   async #append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
+    if (this.#failed) throw new CausewayError('log_unavailable', 'an earlier append failed');
     await turn(signal);
     await this.#store.onAppend?.('before', records);
     const bytes = records.reduce((sum, record) => sum + sizeOf(record), 0);

@@ -1,4 +1,5 @@
 import { mkdirSync, statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { assert } from '#core/assert.ts';
@@ -15,8 +16,10 @@ export type FileKind = {
   /** A higher one in the file is a newer release's. */
   readonly formatVersion: number;
   readonly pageBytes: number;
-  /** Statements that make the tables of a new file. */
-  readonly tables: string;
+  /** Makes the tables of a new file, inside a transaction. */
+  readonly make: (database: DatabaseSync) => void;
+  /** Looks whether a file of ours is the right one; throws if it is not. */
+  readonly verify: (database: DatabaseSync) => void;
   readonly codes: { readonly unavailable: ErrorCode; readonly damaged: ErrorCode; readonly foreign: ErrorCode; readonly full: ErrorCode };
 };
 
@@ -62,10 +65,34 @@ export class SqliteFile {
     }
   }
 
-  /** Like `use`, in one write transaction that is durable when the promise resolves. */
-  async write<T>(options: { readonly create: boolean }, work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
-    const result = await this.use(options, (file) => transaction(file.database, () => work(file)), signal);
-    if (!this.#isCurrent()) throw this.#error('unavailable', 'was removed or replaced while it was open');
+  /** Like `use`, in one read transaction, so that all statements see one state. */
+  read<T>(work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
+    return this.use({ create: false }, (file) => within(file.database, 'BEGIN', () => work(file)), signal);
+  }
+
+  /**
+   * Like `use`, in one write transaction. With `durable` it is on the disk when the promise resolves. Without, it survives the
+   * death of the process but perhaps not that of the machine; what is lost then is a tail, never something in between, because
+   * the write-ahead log is recovered up to its first gap and a later durable commit syncs all of it.
+   */
+  async write<T>(
+    options: { readonly create: boolean; readonly durable: boolean },
+    work: (file: OpenFile) => T,
+    signal: AbortSignal,
+  ): Promise<T> {
+    let identity = '';
+    const result = await this.use(
+      options,
+      (file) => {
+        identity = file.identity;
+        file.database.exec(options.durable ? 'PRAGMA synchronous = FULL' : 'PRAGMA synchronous = NORMAL');
+        return within(file.database, 'BEGIN IMMEDIATE', () => work(file));
+      },
+      signal,
+    );
+    // Asynchronous on purpose: a caller that writes in a loop would otherwise never let the event loop turn.
+    const now = await stat(this.path, { bigint: true }).catch(() => null);
+    if (now === null || identityText(now) !== identity) throw this.#error('unavailable', 'was removed or replaced while it was open');
     return result;
   }
 
@@ -101,6 +128,7 @@ export class SqliteFile {
       if (fresh) database.exec(`PRAGMA page_size = ${this.#kind.pageBytes}; PRAGMA auto_vacuum = INCREMENTAL`);
       database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`);
       if (fresh) this.#make(database);
+      this.#kind.verify(database);
       const identity = identityOf(this.path);
       if (identity === null) throw this.#error('unavailable', 'was removed while it was being opened');
       const statements = new Map<string, StatementSync>();
@@ -130,10 +158,10 @@ export class SqliteFile {
   }
 
   #make(database: DatabaseSync): void {
-    transaction(database, () => {
+    within(database, 'BEGIN IMMEDIATE', () => {
       // Another process may have made it since it was looked at.
       if (!this.#look(database)) return;
-      database.exec(this.#kind.tables);
+      this.#kind.make(database);
       database.exec(`PRAGMA application_id = ${this.#kind.applicationId}; PRAGMA user_version = ${this.#kind.formatVersion}`);
     });
   }
@@ -179,9 +207,9 @@ export class SqliteFile {
   }
 }
 
-/** Takes the write lock at once, so that nothing that `work` reads can change before it writes. */
-export function transaction<T>(database: DatabaseSync, work: () => T): T {
-  database.exec('BEGIN IMMEDIATE');
+/** `BEGIN IMMEDIATE` takes the write lock at once, so that nothing that `work` reads can change before it writes. */
+function within<T>(database: DatabaseSync, begin: 'BEGIN' | 'BEGIN IMMEDIATE', work: () => T): T {
+  database.exec(begin);
   try {
     const result = work();
     database.exec('COMMIT');
@@ -201,7 +229,11 @@ export function numberOf(database: DatabaseSync, sql: string): number {
 /** Device and inode: what stands at the path now. */
 function identityOf(path: string): string | null {
   const stats = statSync(path, { throwIfNoEntry: false, bigint: true });
-  return stats === undefined ? null : `${stats.dev}:${stats.ino}`;
+  return stats === undefined ? null : identityText(stats);
+}
+
+function identityText(stats: { readonly dev: bigint; readonly ino: bigint }): string {
+  return `${stats.dev}:${stats.ino}`;
 }
 
 function systemCode(error: unknown): string {

@@ -1,0 +1,34 @@
+import { z } from 'zod';
+import { parseBytes } from '#core/quantity.ts';
+
+const GIB = 1024 ** 3;
+
+export const configSchema = z.strictObject({
+  kind: z.literal('embedded'),
+  path: z.string().min(1).describe('File that holds the changes which a sink still needs. Not on a network file system.'),
+  partitions: z.int().min(1).max(512).default(4).describe('Fixed for the life of the file.'),
+  bytesMax: sizeText('1MiB', '64TiB')
+    .default(8 * GIB)
+    .describe('Size at which capture waits, because a sink is behind. `8GiB` unless set.'),
+  recordBytesMax: sizeText('64KiB', '256MiB')
+    .default(16 * 1024 ** 2)
+    .describe('A change that is larger is published without its values. `16MiB` unless set.'),
+});
+
+export type Config = z.output<typeof configSchema>;
+
+/** `8GiB` in the file, bytes in the resolved configuration. */
+function sizeText(min: string, max: string): z.ZodType<number, string> {
+  const minBytes = parseBytes(min) ?? 0;
+  const maxBytes = parseBytes(max) ?? Number.MAX_SAFE_INTEGER;
+  return z.string().transform((text, context) => {
+    const bytes = parseBytes(text);
+    if (bytes !== null && bytes >= minBytes && bytes <= maxBytes) return bytes;
+    context.addIssue({
+      code: 'custom',
+      message: bytes === null ? 'is not a size' : `must be between ${min} and ${max}`,
+      params: { mend: `Write a number with its unit (KiB, MiB, GiB), from ${min} to ${max}, such as 8GiB.` },
+    });
+    return z.NEVER;
+  });
+}

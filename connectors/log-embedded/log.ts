@@ -1,0 +1,147 @@
+import { rmSync } from 'node:fs';
+import { CausewayError, codeOf } from '#core/errors.ts';
+import type { DeadLetters, Log, LogBatch, LogEnds, LogReader, LogUsage, LogWriter } from '#core/log.ts';
+import type { Offset } from '#core/position.ts';
+import type { Logger, Runtime } from '#core/runtime.ts';
+import { SqliteFile } from '../lib/sqlite/file.ts';
+import { embeddedDeadLetters } from './dead-letter.ts';
+import { logFile } from './layout.ts';
+import { endsOf } from './pages.ts';
+import { embeddedReader, readToEnd } from './read.ts';
+import { join, type SharedState } from './shared.ts';
+import { usedBytes } from './trim.ts';
+import { EmbeddedLogWriter, trimmed } from './write.ts';
+
+export type EmbeddedLogInput = {
+  readonly path: string;
+  readonly pipeline: string;
+  readonly partitions: number;
+  readonly bytesMax: number;
+  readonly recordBytesMax: number;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+};
+
+/** The log of one pipeline in one SQLite file. Any number of processes may read it; the capture holder appends. */
+export class EmbeddedLog implements Log {
+  readonly partitions: number;
+  readonly recordBytesMax: number;
+  readonly #input: EmbeddedLogInput;
+  readonly #file: SqliteFile;
+  readonly #shared: SharedState;
+  readonly #leave: () => void;
+  readonly #writers = new Set<EmbeddedLogWriter>();
+
+  constructor(input: EmbeddedLogInput) {
+    this.#input = input;
+    this.partitions = input.partitions;
+    this.recordBytesMax = input.recordBytesMax;
+    this.#file = new SqliteFile({ path: input.path, kind: logFile(input), runtime: input.runtime });
+    const { state, leave } = join(input.path);
+    this.#shared = state;
+    this.#leave = leave;
+  }
+
+  /** Only this makes the file: whoever merely looks must not make an empty log in place of one that was lost. */
+  async provision(signal: AbortSignal): Promise<void> {
+    await this.#file.use({ create: true }, () => undefined, signal);
+  }
+
+  async remove(consumer: string | null, signal: AbortSignal): Promise<readonly string[]> {
+    if (!this.#file.exists()) return [];
+    return consumer === null ? this.#removeFile(signal) : this.#removeConsumer(consumer, signal);
+  }
+
+  async writer(signal: AbortSignal): Promise<LogWriter> {
+    await this.#file.use({ create: false }, () => undefined, signal);
+    const { bytesMax, runtime, logger } = this.#input;
+    const writer = new EmbeddedLogWriter({
+      file: this.#file,
+      shared: this.#shared,
+      bytesMax,
+      recordBytesMax: this.recordBytesMax,
+      partitions: this.partitions,
+      runtime,
+      logger,
+    });
+    this.#writers.add(writer);
+    return writer;
+  }
+
+  async reader(consumer: string, signal: AbortSignal): Promise<LogReader> {
+    await this.#file.use({ create: false }, () => undefined, signal);
+    return embeddedReader({ file: this.#file, shared: this.#shared, partitions: this.partitions, runtime: this.#input.runtime }, consumer);
+  }
+
+  read(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<LogBatch> {
+    return readToEnd({ file: this.#file }, { partition, from }, signal);
+  }
+
+  ends(signal: AbortSignal): Promise<readonly LogEnds[]> {
+    return this.#file.read((file) => Array.from({ length: this.partitions }, (_none, partition) => endsOf(file, partition)), signal);
+  }
+
+  deadLetters(consumer: string): DeadLetters {
+    return embeddedDeadLetters(this.#file, consumer);
+  }
+
+  async retain(consumers: readonly string[], signal: AbortSignal): Promise<void> {
+    this.#shared.retained = [...consumers];
+    if (this.#file.exists()) await this.#trimAll(signal);
+  }
+
+  async usage(signal: AbortSignal): Promise<LogUsage> {
+    const bytes = await this.#file.read(usedBytes, signal);
+    const stalled = [...this.#writers].some((writer) => writer.stalled);
+    return { bytes, bytesMax: this.#input.bytesMax, stalled };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#leave();
+    this.#file.close();
+    return Promise.resolve();
+  }
+
+  /** A damaged file is ours to remove; one that belongs to somebody else is not. */
+  async #removeFile(signal: AbortSignal): Promise<readonly string[]> {
+    try {
+      await this.#file.use({ create: false }, () => undefined, signal);
+    } catch (error) {
+      if (!['log_damaged', 'log_partitions_changed'].includes(codeOf(error))) throw error;
+    }
+    this.#file.release();
+    const paths = ['', '-wal', '-shm'].map((suffix) => `${this.#file.path}${suffix}`);
+    try {
+      for (const path of paths) rmSync(path, { force: true });
+    } catch (error) {
+      throw new CausewayError('log_unavailable', `the log ${this.#file.path} cannot be removed`, { cause: error });
+    }
+    this.#shared.changed();
+    return [`log ${this.#file.path}`];
+  }
+
+  async #removeConsumer(consumer: string, signal: AbortSignal): Promise<readonly string[]> {
+    const removed = await this.#file.write(
+      { create: false, durable: true },
+      ({ prepare }) => ({
+        progress: Number(prepare('DELETE FROM progress WHERE consumer = ?').run(consumer).changes),
+        letters: Number(prepare('DELETE FROM dead_letter WHERE consumer = ?').run(consumer).changes),
+      }),
+      signal,
+    );
+    const retained = this.#shared.retained?.filter((name) => name !== consumer) ?? null;
+    this.#shared.retained = retained;
+    await this.#trimAll(signal);
+    const lines = [];
+    if (removed.progress > 0) lines.push(`progress of ${consumer} in ${removed.progress} partitions`);
+    if (removed.letters > 0) lines.push(`${removed.letters} dead letters of ${consumer}`);
+    return lines;
+  }
+
+  async #trimAll(signal: AbortSignal): Promise<void> {
+    for (let partition = 0; partition < this.partitions; partition += 1) {
+      while (await trimmed({ file: this.#file, shared: this.#shared }, partition, signal));
+    }
+    this.#shared.changed();
+  }
+}

@@ -1,0 +1,26 @@
+import { compareProgress, type LogProgress } from '#core/log.ts';
+import type { FencingToken, Offset } from '#core/position.ts';
+import type { OpenFile } from '../lib/sqlite/file.ts';
+
+export type ConsumerPartition = { readonly consumer: string; readonly partition: number };
+
+export function storedProgress(file: OpenFile, of: ConsumerPartition): LogProgress | null {
+  const found = file
+    .prepare('SELECT next_offset, generation, counter FROM progress WHERE consumer = ? AND partition = ?')
+    .get(of.consumer, of.partition) as
+    { readonly next_offset: number; readonly generation: number | null; readonly counter: number | null } | undefined;
+  if (found === undefined) return null;
+  const { next_offset: offset, generation, counter } = found;
+  const pair = generation === null || counter === null ? null : { generation: generation as FencingToken, counter };
+  return { offset: offset as Offset, pair };
+}
+
+/** Inside a write transaction. Returns what is stored then: what was there, where that is further on. */
+export function storeProgress(file: OpenFile, of: ConsumerPartition, progress: LogProgress): LogProgress {
+  const before = storedProgress(file, of);
+  if (before !== null && compareProgress(progress, before) <= 0) return before;
+  file
+    .prepare('INSERT OR REPLACE INTO progress (consumer, partition, next_offset, generation, counter) VALUES (?, ?, ?, ?, ?)')
+    .run(of.consumer, of.partition, progress.offset, progress.pair?.generation ?? null, progress.pair?.counter ?? null);
+  return progress;
+}

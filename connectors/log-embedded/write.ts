@@ -1,0 +1,163 @@
+import { assert } from '#core/assert.ts';
+import { backoffMs, CausewayError, codeOf } from '#core/errors.ts';
+import type { EncodedRecord, LogWriter } from '#core/log.ts';
+import type { Offset } from '#core/position.ts';
+import type { Logger, Runtime } from '#core/runtime.ts';
+import type { OpenFile, SqliteFile } from '../lib/sqlite/file.ts';
+import { encodeBlock, recordBytes } from './block.ts';
+import { blockId } from './layout.ts';
+import { endsOf } from './pages.ts';
+import type { SharedState } from './shared.ts';
+import { trimStep, usedBytes } from './trim.ts';
+
+/** A block is read whole, so that it is kept small; a single larger record has a block of its own. */
+const BLOCK_BYTES = 1024 * 1024;
+/** For pages that are not full and for the tree above the blocks. */
+const OVERHEAD = 1.1;
+const STALL_FIRST_MS = 50;
+const STALL_MAX_MS = 2_000;
+
+/** A run of records that becomes one block. */
+type Run = { readonly partition: number; readonly records: EncodedRecord[]; bytes: number };
+
+export type WriterParts = {
+  readonly file: SqliteFile;
+  readonly shared: SharedState;
+  readonly bytesMax: number;
+  readonly recordBytesMax: number;
+  readonly partitions: number;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+};
+
+/** Appends one call after the other, each in one transaction for all partitions, synced before it resolves. */
+export class EmbeddedLogWriter implements LogWriter {
+  readonly #parts: WriterParts;
+  #last: Promise<unknown> = Promise.resolve();
+  /** Once an append has failed, later ones would leave a gap behind it. */
+  #failed = false;
+  #stalled = false;
+
+  constructor(parts: WriterParts) {
+    this.#parts = parts;
+  }
+
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
+    const result = this.#last.then(() => this.#append(records, signal));
+    this.#last = result.catch(() => {
+      this.#failed = true;
+    });
+    return result;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#last;
+    this.#failed = true;
+  }
+
+  async #append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
+    if (this.#failed) throw new CausewayError('log_unavailable', 'the writer of the log was closed, or an earlier append failed');
+    if (records.length === 0) return new Map();
+    const runs = runsOf(records, this.#parts);
+    const bytes = runs.reduce((sum, run) => sum + run.bytes, 0) * OVERHEAD;
+    if (bytes > this.#parts.bytesMax) throw new CausewayError('log_full', 'one append is larger than log.bytesMax');
+    const offsets = (await this.#tryAppend(runs, bytes, signal)) ?? (await this.#waitForRoom(runs, bytes, signal));
+    this.#parts.shared.changed();
+    return offsets;
+  }
+
+  async #waitForRoom(runs: readonly Run[], bytes: number, signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
+    const { runtime, shared, logger, file, bytesMax } = this.#parts;
+    const fields = { path: file.path, bytesMax };
+    logger.log('warn', 'the log is full: capture waits until a sink catches up, see `causeway status`', fields);
+    this.#stalled = true;
+    try {
+      for (let attempt = 0; ; attempt += 1) {
+        const seen = shared.version;
+        const more = await this.#free(signal);
+        const offsets = await this.#tryAppend(runs, bytes, signal);
+        if (offsets !== null) {
+          logger.log('info', 'the log has room again', fields);
+          return offsets;
+        }
+        const ms = backoffMs({ attempt, firstMs: STALL_FIRST_MS, maxMs: STALL_MAX_MS, random: runtime.random() });
+        if (!more) await shared.wait({ seen, ms, runtime }, signal);
+      }
+    } finally {
+      this.#stalled = false;
+    }
+  }
+
+  /** Null where there is no room. */
+  async #tryAppend(runs: readonly Run[], bytes: number, signal: AbortSignal): Promise<ReadonlyMap<number, Offset> | null> {
+    try {
+      return await this.#parts.file.write(
+        { create: false, durable: true },
+        (file) => (usedBytes(file) + bytes > this.#parts.bytesMax ? null : insert(file, runs)),
+        signal,
+      );
+    } catch (error) {
+      // The transaction was rolled back whole.
+      if (codeOf(error) === 'log_full') return null;
+      throw error;
+    }
+  }
+
+  /** Frees a part of what no consumer needs any more. Returns true if there is more of it. */
+  async #free(signal: AbortSignal): Promise<boolean> {
+    let more = false;
+    for (let partition = 0; partition < this.#parts.partitions; partition += 1) {
+      if (await trimmed(this.#parts, partition, signal)) more = true;
+    }
+    return more;
+  }
+}
+
+/** One trim step of its own; a full disk keeps it from happening, which is no reason to fail. */
+export async function trimmed(parts: Pick<WriterParts, 'file' | 'shared'>, partition: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    const { retained } = parts.shared;
+    return await parts.file.write({ create: false, durable: false }, (file) => trimStep(file, partition, retained), signal);
+  } catch (error) {
+    if (codeOf(error) === 'log_full') return false;
+    throw error;
+  }
+}
+
+function runsOf(
+  records: readonly EncodedRecord[],
+  limits: { readonly recordBytesMax: number; readonly partitions: number },
+): readonly Run[] {
+  const runs: Run[] = [];
+  const last = new Map<number, Run>();
+  for (const record of records) {
+    const bytes = recordBytes(record);
+    assert(bytes <= limits.recordBytesMax + 8, 'a record is not larger than recordBytesMax');
+    assert(record.partition >= 0 && record.partition < limits.partitions, 'a record belongs to a partition of the log');
+    let run = last.get(record.partition);
+    if (run === undefined || run.bytes + bytes > BLOCK_BYTES) {
+      run = { partition: record.partition, records: [], bytes: 0 };
+      last.set(record.partition, run);
+      runs.push(run);
+    }
+    run.records.push(record);
+    run.bytes += bytes;
+  }
+  return runs;
+}
+
+function insert(file: OpenFile, runs: readonly Run[]): ReadonlyMap<number, Offset> {
+  const statement = file.prepare('INSERT INTO block (id, count, bytes, crc, data) VALUES (?, ?, ?, ?, ?)');
+  const ends = new Map<number, number>();
+  for (const { partition, records, bytes } of runs) {
+    const base = ends.get(partition) ?? endsOf(file, partition).end;
+    const { count, crc, data } = encodeBlock({ partition, base }, records, bytes);
+    statement.run(blockId(partition, base), count, bytes, crc, data);
+    ends.set(partition, base + count);
+  }
+  return new Map([...ends].map(([partition, end]) => [partition, (end - 1) as Offset]));
+}

@@ -1,0 +1,26 @@
+import { join } from 'node:path';
+import { EmbeddedLog } from '../../connectors/log-embedded/log.ts';
+import { silentLogger } from '../support/silent-logger.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+import { realRuntime } from '../support/test-runtime.ts';
+import { logContract } from './log.ts';
+
+logContract('embedded', ({ partitions, bytesMax }) => {
+  const folder = tempFolder();
+  return Promise.resolve({
+    open: () =>
+      new EmbeddedLog({
+        path: join(folder.path, 'log.db'),
+        pipeline: 'orders',
+        partitions,
+        bytesMax: bytesMax ?? 2 ** 33,
+        recordBytesMax: 2 ** 24,
+        runtime: realRuntime(),
+        logger: silentLogger,
+      }),
+    [Symbol.asyncDispose]: () => {
+      folder[Symbol.dispose]();
+      return Promise.resolve();
+    },
+  });
+});
