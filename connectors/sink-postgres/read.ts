@@ -7,7 +7,7 @@ import { DELETED_COLUMN, SEQUENCE_COLUMN } from './names.ts';
 import { storedSequence } from './progress.ts';
 import type { Session, TextRow } from './session.ts';
 import type { ColumnShape, Shape } from './shape.ts';
-import { keyList, keyTexts } from './sweep.ts';
+import { keyList } from './sweep.ts';
 
 /** Keys that one statement reads. */
 export const PAGE_ROWS = 1_000;
@@ -52,7 +52,7 @@ function printed(shape: Shape, parts: readonly string[]): string[] {
 
 /** Columns: the key as text, sequence, whether live, all columns. */
 function sidecarPage(shape: Shape, where: (alias: string) => string): string {
-  const order = shape.key.map((_, place) => `o${place}`).join(', ');
+  const order = shape.key.map((_, place) => `both_kinds.o${place}`).join(', ');
   const ordered = (alias: string): string => shape.key.map((column, place) => `${alias}.${column.name} AS o${place}`).join(', ');
   const same = shape.key.map((column) => `v.${column.name} = t.${column.name}`).join(' AND ');
   const raw = shape.columns.map((column) => `c${column.index}`);
@@ -60,14 +60,14 @@ function sidecarPage(shape: Shape, where: (alias: string) => string): string {
   FROM ${shape.table} AS t LEFT JOIN ${shape.versionTable} AS v ON ${same} WHERE ${where('t')} ORDER BY ${keyList(shape, 't')} LIMIT ${PAGE_ROWS}`;
   const dead = `SELECT ${ordered('v')}, v.${SEQUENCE_COLUMN} AS s, false AS live, ${shape.columns.map((column) => `t.${column.name} AS c${column.index}`).join(', ')}
   FROM ${shape.versionTable} AS v LEFT JOIN ${shape.table} AS t ON ${same} WHERE t.${keyName(shape)} IS NULL AND ${where('v')} ORDER BY ${keyList(shape, 'v')} LIMIT ${PAGE_ROWS}`;
-  const keys = shape.key.map((_, place) => `o${place}::text`).join(', ');
+  const keys = shape.key.map((_, place) => `o${place}`).join(', ');
   return `SELECT ${keys}, pg_catalog.encode(s, 'hex'), live::text, ${raw.join(', ')} FROM ((${live}) UNION ALL (${dead})) AS both_kinds
   ORDER BY ${order} LIMIT ${PAGE_ROWS}`;
 }
 
 function inlinePage(shape: Shape, where: (alias: string) => string): string {
   const columns = shape.columns.map((column) => `t.${column.name}`).join(', ');
-  return `SELECT ${keyTexts(shape, 't')}, pg_catalog.encode(t.${SEQUENCE_COLUMN}, 'hex'), (NOT t.${DELETED_COLUMN})::text, ${columns}
+  return `SELECT ${keyList(shape, 't')}, pg_catalog.encode(t.${SEQUENCE_COLUMN}, 'hex'), (NOT t.${DELETED_COLUMN})::text, ${columns}
   FROM ${shape.table} AS t WHERE ${where('t')} ORDER BY ${keyList(shape, 't')} LIMIT ${PAGE_ROWS}`;
 }
 

@@ -17,7 +17,7 @@ function given(columns: readonly ColumnShape[], extra: readonly { readonly name:
     ...columns.map((column) => `r.c${column.index}${column.cast} AS c${column.index}`),
     ...extra.map(({ name }) => `r.${name}`),
   ];
-  return `(SELECT ${typed.join(', ')}, r.ord FROM pg_catalog.unnest(${arrays.join(', ')}) WITH ORDINALITY AS r(${raw.join(', ')}, ord))`;
+  return `(SELECT ${typed.join(', ')}, r.ord FROM unnest(${arrays.join(', ')}) WITH ORDINALITY AS r(${raw.join(', ')}, ord))`;
 }
 
 const SEQ = { name: 'seq', type: 'pg_catalog.bytea[]' } as const;

@@ -69,7 +69,6 @@ async function remember(session: Session, { shape, floor, owner }: Sweep, next: 
 type Page = { readonly last: readonly string[] | null; readonly rows: number };
 
 export const keyList = (shape: Shape, alias: string): string => shape.key.map((column) => `${alias}.${column.name}`).join(', ');
-export const keyTexts = (shape: Shape, alias: string): string => shape.key.map((column) => `${alias}.${column.name}::text`).join(', ');
 
 /** `(t.a, t.b) > ($1, $2)`, from texts as the database prints them. */
 export function bound(shape: Shape, alias: string, operator: '>' | '<=', at: number): string {
@@ -99,7 +98,7 @@ async function sweepVersions(session: Session, { shape, floor }: Sweep, place: P
   }
   const set = `${SEQUENCE_COLUMN} = ${sequence}, ${DELETED_COLUMN} = true`;
   const keys = await session.texts(
-    `UPDATE ${held} AS h SET ${set} WHERE ${lower} AND ${upper} AND ${older} RETURNING ${keyTexts(shape, 'h')}`,
+    `UPDATE ${held} AS h SET ${set} WHERE ${lower} AND ${upper} AND ${older} RETURNING ${keyList(shape, 'h')}`,
     values,
   );
   return { last: end, rows: await deleteKeys(session, shape, keys) };
@@ -116,7 +115,7 @@ async function sweepRows(session: Session, { shape, floor }: Sweep, place: Place
   const keys = await session.texts(
     `INSERT INTO ${shape.versionTable} AS v (${names}, ${SEQUENCE_COLUMN}, ${DELETED_COLUMN})
   SELECT ${keyList(shape, 'h')}, '\\x${floor}'::pg_catalog.bytea, true FROM ${shape.table} AS h WHERE ${lower} AND ${upper} AND ${without}
-  ON CONFLICT DO NOTHING RETURNING ${keyTexts(shape, 'v')}`,
+  ON CONFLICT DO NOTHING RETURNING ${keyList(shape, 'v')}`,
     [...(place.after ?? []), ...end],
   );
   return { last: end, rows: await deleteKeys(session, shape, keys) };
@@ -133,7 +132,7 @@ async function pageEnd(
   const lower = after === null ? 'true' : bound(shape, 'h', '>', 1);
   const order = shape.key.map((column) => `p.${column.name} DESC`).join(', ');
   const [row] = await session.texts(
-    `SELECT ${keyTexts(shape, 'p')} FROM (SELECT ${keyList(shape, 'h')} FROM ${table} AS h WHERE ${lower} ${condition}
+    `SELECT ${keyList(shape, 'p')} FROM (SELECT ${keyList(shape, 'h')} FROM ${table} AS h WHERE ${lower} ${condition}
   ORDER BY ${keyList(shape, 'h')} LIMIT ${PAGE_KEYS}) AS p ORDER BY ${order} LIMIT 1`,
     after ?? [],
   );
@@ -147,7 +146,7 @@ async function deleteKeys(session: Session, shape: Shape, keys: readonly TextRow
   const names = shape.key.map((_, place) => `k${place}`);
   const same = shape.key.map((column, place) => `t.${column.name} = ${column.fromText(`u.k${place}`)}`);
   const gone = await session.texts(
-    `DELETE FROM ${shape.table} AS t USING pg_catalog.unnest(${arrays.join(', ')}) AS u(${names.join(', ')}) WHERE ${same.join(' AND ')} RETURNING 1`,
+    `DELETE FROM ${shape.table} AS t USING unnest(${arrays.join(', ')}) AS u(${names.join(', ')}) WHERE ${same.join(' AND ')} RETURNING 1`,
     shape.key.map((_, place) => encodeTexts(keys.map((key) => present(key[place], 'a key column is never null')))),
   );
   return gone.length;

@@ -717,8 +717,7 @@ export function sinkContract(name: string, makeContext: () => Promise<SinkContex
           // Keys that the source holds equal, such as 0 and -0, are one key and never stand in one batch.
           const byKey = new Map<RowKey, Row>();
           for (const edge of entry.edges) {
-            const trimmed = entry.sourceType.startsWith('character(') ? edge.trimEnd() : edge;
-            byKey.set(keyOf(keyed, ['x', trimmed]), ['x', edge]);
+            byKey.set(keyOf(keyed, ['x', edge]), ['x', edge]);
           }
           const changes = (commit: number, value: string): RowChange[] =>
             [...byKey].map(([key, row]) => ({ tag: 'upsert', schema: keyed, key, sequence: sequenceAt(commit), row: [value, row[1]] }));
