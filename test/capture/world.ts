@@ -84,10 +84,10 @@ export class World {
     };
   }
 
-  /** Starts a process and lets it reach the stream. */
-  async startStreaming(input: StartOptions = {}): Promise<Process> {
+  /** Starts a process and lets it reach the stream: at once, unless a holder that was killed has to be waited for. */
+  async startStreaming(input: StartOptions = {}, waitMs = 3_000): Promise<Process> {
     const process = this.start(input);
-    await this.clock.advance(3_000);
+    await this.clock.advance(waitMs);
     if (process.states.at(-1)?.tag !== 'streaming') {
       throw new Error(`not streaming but ${JSON.stringify(process.states)}, ${String(process.outcome()?.error)}`);
     }

@@ -1,0 +1,141 @@
+import { describe, expect, test } from 'vitest';
+import { controlKeys, type LeaseRow } from '#core/control-rows.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
+import type { TableId } from '#core/schema.ts';
+import { MemoryControlStore } from '../support/memory-control-store.ts';
+import { PIPELINE, World } from './world.ts';
+
+const insert = (table: TableId, id: string) => ({ op: 'insert', table, row: [id, `value ${id}`] }) as const;
+
+/** A control store through which one process sees its lease renewed although it is not: its clock stood still. */
+class BlindToLease extends MemoryControlStore {
+  blind = false;
+  override async swap(...[write, signal]: Parameters<MemoryControlStore['swap']>): ReturnType<MemoryControlStore['swap']> {
+    if (this.blind && write.key === controlKeys.lease(PIPELINE)) return { tag: 'stored', version: write.expected ?? ('0' as never) };
+    return super.swap(write, signal);
+  }
+}
+
+describe('a holder that was suspended', () => {
+  test('wakes, publishes behind its successor, and acknowledges nothing', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const control = new BlindToLease(world.controlRows);
+    const zombie = await world.startStreaming({ control });
+    world.database.commit([insert(orders, '101')]);
+    await world.clock.advance(2_000);
+
+    control.blind = true;
+    const successor = await world.startStreaming({ options: { leaseTtlMs: 3_000 } }).catch(() => null);
+    expect(successor).toBeNull();
+    await world.clock.advance(20_000);
+    const lease = world.row(controlKeys.lease(PIPELINE)) as LeaseRow;
+    expect(lease.token).toBe(2);
+    expect(world.checkpoint.generation).toBe(2);
+    await world.clock.advance(5_000);
+    // Its next store, or its next connect, found the higher generation.
+    expect(codeOf(zombie.outcome()?.error)).toBe('fenced');
+
+    world.database.commit([insert(orders, '103')]);
+    await world.clock.advance(3_000);
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
+  test('cannot acknowledge what it published after its successor opened', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const control = new BlindToLease(world.controlRows);
+    // It stores no checkpoint for an hour, so that nothing but the fence before the slot stands in its way.
+    const slow = { checkpointIntervalMs: 3_600_000, fingerprintIntervalMs: 3_600_000 };
+    const zombie = await world.startStreaming({ control, options: slow });
+    control.blind = true;
+    const successor = world.start();
+    await world.clock.advance(25_000);
+    expect(successor.states.at(-1)?.tag).toBe('streaming');
+    const slotBefore = world.database.slot?.position ?? 0n;
+
+    // The successor's connection breaks while the zombie takes the slot again.
+    world.database.commit([insert(orders, '102')]);
+    await world.clock.advance(10_000);
+    expect(codeOf(zombie.outcome()?.error)).toBe('fenced');
+    expect(world.database.slot?.position).toBeGreaterThanOrEqual(slotBefore);
+    successor.stop();
+    await world.clock.advance(1_000);
+    expect(world.readLog()).toEqual(world.sourceRows());
+    const acknowledged = world.database.acknowledged.at(-1) ?? 0n;
+    expect(acknowledged).toBeLessThanOrEqual(BigInt(world.checkpoint.position));
+  });
+
+  test('a late record of the older generation changes nothing, and the slot serves it again', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const control = new BlindToLease(world.controlRows);
+    const zombie = await world.startStreaming({ control });
+    // Its append is on its way when it is suspended, and lands after the successor has opened.
+    const late: { release: () => void } = { release: () => undefined };
+    world.logStore.onAppend = (stage) => (stage === 'before' ? new Promise<void>((resolve) => (late.release = resolve)) : undefined);
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(500);
+    world.logStore.onAppend = null;
+    control.blind = true;
+    const successor = world.start();
+    await world.clock.advance(25_000);
+    late.release();
+    await world.clock.advance(5_000);
+    expect(codeOf(zombie.outcome()?.error)).toBe('fenced');
+    const generations = world.everyRecord.filter(({ tag }) => tag === 'change').map(({ generation }) => generation);
+    expect([...generations].sort()).toEqual([1, 2]);
+    expect(world.readLog()).toEqual(world.sourceRows());
+    await world.stopped(successor);
+  });
+});
+
+describe('the control store is away', () => {
+  test('capture goes on until the deadline, then drops its slot, stands by, and comes back as a new generation', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    world.controlRows.failure = new CausewayError('control_unavailable', 'away');
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(5_000);
+    expect(process.states.at(-1)?.tag).toBe('streaming');
+    expect(world.everyRecord.some(({ tag }) => tag === 'change')).toBe(true);
+    const slot = world.database.slot?.position;
+    await world.clock.advance(15_000);
+    expect(process.states.at(-1)?.tag).toBe('standby');
+    expect(world.database.connection).toBeNull();
+    expect(world.database.slot?.position).toBe(slot);
+    world.controlRows.failure = null;
+    await world.clock.advance(8_000);
+    expect(process.states.at(-1)).toMatchObject({ tag: 'streaming', generation: 2 });
+    await world.stopped(process);
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
+  test('a lease lost to another process ends this one', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    const lease = world.row(controlKeys.lease(PIPELINE)) as LeaseRow;
+    world.controlRows.rows.set(controlKeys.lease(PIPELINE), {
+      text: JSON.stringify({ ...lease, token: lease.token + 1, holder: 'another' }),
+      version: 'another' as never,
+    });
+    await world.clock.advance(6_000);
+    expect(codeOf(process.outcome()?.error)).toBe('lease_lost');
+    expect(world.database.connection).toBeNull();
+  });
+
+  test('a generation given out twice is not used', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    const row = world.checkpoint;
+    world.controlRows.rows.set(controlKeys.checkpoint(PIPELINE), {
+      text: JSON.stringify({ ...row, holder: 'another' }),
+      version: 'another' as never,
+    });
+    await world.clock.advance(6_000);
+    expect(codeOf(process.outcome()?.error)).toBe('generation_behind');
+  });
+});
