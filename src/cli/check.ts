@@ -1,0 +1,271 @@
+import { statSync } from 'node:fs';
+import { controlKeys, type CheckpointRow } from '#core/control-rows.ts';
+import type { ControlKey, ControlStore } from '#core/control.ts';
+import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
+import type { Finding } from '#core/finding.ts';
+import type { SourceFacts } from '#core/source.ts';
+import type { Config, PipelineConfig } from '../config/config.ts';
+import { selectionFor } from '../config/tables.ts';
+import { loadedConfig, pipelinesOf, withControl, withLog, withSink, withSource, type CommandContext } from './context.ts';
+import { printJson } from './io.ts';
+
+export type CheckOptions = { readonly only?: string; readonly failOn: string };
+
+type Area = 'general' | 'control' | 'source' | 'log' | 'sink';
+const areas: readonly Area[] = ['general', 'control', 'source', 'log', 'sink'];
+
+type Category = { readonly area: Area; readonly name: string; readonly findings: readonly Finding[] };
+
+const SKEW_MS_MAX = 500;
+/** A lease must outlive a few slow renewals. */
+const RENEWALS_IN_TTL = 3;
+
+/** Looks at everything that the pipelines need, changes nothing at source and sinks, and prints what mends what it finds. */
+export async function check(context: CommandContext, options: CheckOptions): Promise<number> {
+  const { io, parts } = context;
+  const only = onlyOf(options.only);
+  if (options.failOn !== 'error' && options.failOn !== 'warning') {
+    throw new CausewayError('usage', `--fail-on ${options.failOn} is not known; write error or warning`);
+  }
+  const startedAt = parts.runtime.monotonicMs();
+  const config = await loadedConfig(context);
+  const categories: Category[] = [];
+  const add = async (area: Area, name: string, work: () => Promise<readonly Finding[]>): Promise<void> => {
+    if (only.has(area)) categories.push({ area, name, findings: await guarded(area, work) });
+  };
+  await add('general', 'general', () => Promise.resolve(generalFindings(config)));
+  await withControl(context, config, async (control) => {
+    await add('control', `control store (${config.control.kind})`, () => controlFindings(context, control, config));
+    for (const pipeline of pipelinesOf(config, context.options.pipeline)) {
+      const seen: { facts: SourceFacts | null } = { facts: null };
+      if (only.has('source') || only.has('sink')) {
+        const found = await guarded('source', async () => {
+          const { findings, facts } = await sourceFindings(context, control, pipeline);
+          seen.facts = facts;
+          return findings;
+        });
+        if (only.has('source'))
+          categories.push({ area: 'source', name: `${pipeline.name}: source (${pipeline.source.kind})`, findings: found });
+      }
+      await add('log', `${pipeline.name}: log (${pipeline.log.kind})`, () => logFindings(context, pipeline));
+      for (const sink of pipeline.sinks) {
+        await add('sink', `${pipeline.name}: sink ${sink.name} (${sink.kind})`, async () => {
+          const schemas = seen.facts?.tables.map(({ schema }) => schema) ?? [];
+          const partitions = await withLog(context, pipeline, (log) => Promise.resolve(log.partitions));
+          const findings = await withSink(context, { pipeline, sink, partitions }, (built) => built.check(schemas, io.signal));
+          return seen.facts === null
+            ? [...findings, finding({ id: 'TP-000', level: 'skipped', title: 'tables at the sink: the source could not be read' })]
+            : findings;
+        });
+      }
+    }
+  });
+  return report(context, { categories, failOn: options.failOn, elapsedMs: parts.runtime.monotonicMs() - startedAt });
+}
+
+function onlyOf(text: string | undefined): ReadonlySet<Area> {
+  if (text === undefined) return new Set(areas);
+  return new Set(
+    text.split(',').map((name): Area => {
+      const area = areas.find((one) => one === name.trim());
+      if (area === undefined) throw new CausewayError('usage', `--only ${name} is not known; write some of ${areas.join(', ')}`);
+      return area;
+    }),
+  );
+}
+
+/** A check that could not run is an error of its own, with the code's mend; the other checks go on. */
+async function guarded(area: Area, work: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof CausewayError)) throw error;
+    const code = codeOf(error);
+    return [
+      finding({
+        id: code,
+        level: 'error',
+        title: `the ${area} could not be looked at`,
+        details: [error.message],
+        mend: [policyFor(code).mend],
+      }),
+    ];
+  }
+}
+
+function generalFindings(config: Config): readonly Finding[] {
+  const open = config.secretFiles.filter((file) => (statSync(file).mode & 0o004) !== 0);
+  const secrets: Finding =
+    open.length === 0
+      ? finding({
+          id: 'G-002',
+          level: 'ok',
+          title: 'every variable and secret file of the configuration can be read, and no file by everybody',
+        })
+      : finding({
+          id: 'G-002',
+          level: 'warning',
+          title: `${open.length} secret ${open.length === 1 ? 'file is' : 'files are'} readable by everybody`,
+          details: open,
+          mend: open.map((file) => `chmod o-r ${file}`),
+        });
+  return [finding({ id: 'G-001', level: 'ok', title: `${config.file} is valid` }), secrets];
+}
+
+/** Writes and removes a row of its own: whether compare-and-swap works shows only when it is used. */
+async function controlFindings(
+  { io, parts: { runtime } }: CommandContext,
+  control: ControlStore,
+  config: Config,
+): Promise<readonly Finding[]> {
+  const key = `check/${Math.floor(runtime.random() * 2 ** 40).toString(36)}` as ControlKey;
+  const startedAt = runtime.monotonicMs();
+  const stored = await control.swap({ key, value: { check: true }, expected: null }, io.signal);
+  const elapsedMs = runtime.monotonicMs() - startedAt;
+  const again = await control.swap({ key, value: { check: false }, expected: null }, io.signal);
+  if (stored.tag === 'stored') await control.remove(key, stored.version, io.signal);
+  if (stored.tag !== 'stored' || again.tag !== 'conflict') {
+    return [
+      finding({
+        id: 'G-006',
+        level: 'error',
+        title: 'compare-and-swap of the control store does not work',
+        mend: ['Use another store for `control`.'],
+      }),
+    ];
+  }
+  const tight = config.pipelines.filter(({ leaseTtlMs }) => leaseTtlMs < RENEWALS_IN_TTL * elapsedMs);
+  if (tight.length === 0) {
+    return [
+      finding({ id: 'G-006', level: 'ok', title: `the control store answers, and compares before it swaps (${elapsedMs.toFixed(0)} ms)` }),
+    ];
+  }
+  return [
+    finding({
+      id: 'G-006',
+      level: 'warning',
+      title: `a write to the control store took ${elapsedMs.toFixed(0)} ms, which is much for the lease`,
+      details: tight.map(({ name, leaseTtlMs }) => `${name}: lease.ttl is ${leaseTtlMs} ms`),
+      mend: ['Raise `lease.ttl`, or use a faster disk for `control.path`.'],
+    }),
+  ];
+}
+
+async function sourceFindings(
+  context: CommandContext,
+  control: ControlStore,
+  pipeline: PipelineConfig,
+): Promise<{ readonly findings: readonly Finding[]; readonly facts: SourceFacts | null }> {
+  const { io, parts } = context;
+  return await withSource(context, pipeline, async (source) => {
+    const findings = [...(await source.check(io.signal))];
+    try {
+      const before = parts.runtime.wallMs();
+      const facts = await source.inspect(io.signal);
+      const after = parts.runtime.wallMs();
+      findings.push(skewFinding({ sourceMs: facts.now / 1_000, before, after }));
+      findings.push(await rowsFinding(context, { control, pipeline, facts }));
+      return { findings, facts };
+    } catch (error) {
+      // What keeps the facts from being read is mostly among the findings already.
+      if (!(error instanceof CausewayError)) throw error;
+      if (!findings.some(({ level }) => level === 'error')) throw error;
+      return { findings, facts: null };
+    }
+  });
+}
+
+function skewFinding({ sourceMs, before, after }: { readonly sourceMs: number; readonly before: number; readonly after: number }): Finding {
+  // The answer was given somewhere between both looks at our clock, so only what lies outside of them is skew for sure.
+  const skewMs = sourceMs < before ? before - sourceMs : Math.max(0, sourceMs - after);
+  if (skewMs <= SKEW_MS_MAX)
+    return finding({ id: 'G-003', level: 'ok', title: `the clock of the source is within ${SKEW_MS_MAX} ms of ours` });
+  return finding({
+    id: 'G-003',
+    level: 'warning',
+    title: `the clock of the source is ${(skewMs / 1_000).toFixed(1)} s away from ours`,
+    details: [
+      "Lag is measured on the source's clock and stays right; alert rules, which use the clock of Prometheus, are off by the skew.",
+    ],
+    mend: ['Synchronise the clocks (chrony, systemd-timesyncd).'],
+  });
+}
+
+/** Rows that are there before the first start are not copied: that must not go unsaid. */
+async function rowsFinding(
+  { io }: CommandContext,
+  input: { readonly control: ControlStore; readonly pipeline: PipelineConfig; readonly facts: SourceFacts },
+): Promise<Finding> {
+  const { control, pipeline, facts } = input;
+  const checkpoint = (await control.get(controlKeys.checkpoint(pipeline.name), io.signal))?.value as CheckpointRow | undefined;
+  const full = facts.tables.filter(
+    ({ holdsRows, schema }) => holdsRows && selectionFor(pipeline.tables, schema.table)?.snapshot !== 'never',
+  );
+  if (checkpoint !== undefined || full.length === 0) {
+    return finding({ id: 'LD-001', level: 'ok', title: `${facts.tables.length} tables are captured` });
+  }
+  return finding({
+    id: 'LD-001',
+    level: 'error',
+    title: `${full.length} ${full.length === 1 ? 'table holds' : 'tables hold'} rows, which would never be copied`,
+    details: full.map(({ schema }) => schema.table),
+    mend: [
+      'Copy the rows first, as docs/resync.md tells, then set `snapshot: never` for these tables:',
+      ...full.map(({ schema }) => `- { name: ${schema.table}, snapshot: never }`),
+    ],
+  });
+}
+
+async function logFindings({ io, ...context }: CommandContext, pipeline: PipelineConfig): Promise<readonly Finding[]> {
+  const { bytes, bytesMax } = await withLog({ io, ...context }, pipeline, (log) => log.usage(io.signal));
+  const full = bytesMax !== null && bytes > bytesMax * 0.8;
+  return [
+    finding({
+      id: 'LG-001',
+      level: full ? 'warning' : 'ok',
+      title: full ? 'the log is nearly full: a sink is behind, and capture will wait' : 'the log can be opened',
+      ...(full ? { mend: ['Bring the sink back, raise `log.bytesMax`, or give the sink up with `causeway pipeline remove --sink`.'] } : {}),
+    }),
+  ];
+}
+
+function finding(input: Pick<Finding, 'id' | 'level' | 'title'> & Partial<Finding>): Finding {
+  return { details: [], mend: [], ...input };
+}
+
+const MARKS = { ok: '√', warning: '‼', error: '×', skipped: '-' } as const;
+
+function report(
+  { io, options: { output } }: CommandContext,
+  input: { readonly categories: readonly Category[]; readonly failOn: 'error' | 'warning'; readonly elapsedMs: number },
+): number {
+  const { categories, failOn, elapsedMs } = input;
+  const all = categories.flatMap(({ findings }) => findings);
+  const count = (level: Finding['level']): number => all.filter((one) => one.level === level).length;
+  const errors = count('error');
+  const warnings = count('warning');
+  if (output === 'json') {
+    const counts = { errors, warnings, passed: count('ok'), skipped: count('skipped') };
+    printJson(io, 'CheckReport', { success: errors === 0, ...counts, categories });
+  } else {
+    for (const { name, findings } of categories) {
+      io.stdout(`${name}\n`);
+      for (const one of findings) printFinding(io.stdout, one);
+    }
+    const parts = [plural(errors, 'error'), plural(warnings, 'warning'), `${count('ok')} passed`, `${count('skipped')} skipped`];
+    io.stdout(`Result: ${parts.join(', ')} in ${(elapsedMs / 1_000).toFixed(1)}s\n`);
+  }
+  if (errors > 0) return 1;
+  return warnings > 0 && failOn === 'warning' ? 10 : 0;
+}
+
+function printFinding(print: (text: string) => void, { id, level, title, details, mend }: Finding): void {
+  const mark = MARKS[level];
+  print(level === 'ok' || level === 'skipped' ? `  ${mark} ${title}\n` : `  ${mark} ${title.padEnd(72)} ${id}\n`);
+  for (const line of details) print(`      ${line}\n`);
+  mend.forEach((line, index) => print(`      ${index === 0 ? 'fix: ' : '     '}${line}\n`));
+}
+
+function plural(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`;
+}

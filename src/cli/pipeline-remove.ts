@@ -1,0 +1,162 @@
+import { controlKeys, type LeaseRow } from '#core/control-rows.ts';
+import type { ControlKey, ControlStore } from '#core/control.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
+import type { PipelineConfig } from '../config/config.ts';
+import { acquireLease } from '../lease/acquire.ts';
+import type { Lease } from '../lease/lease.ts';
+import { describeProcess } from '../runtime/daemon.ts';
+import { loadedConfig, onePipeline, withControl, withLog, withSink, withSource, type CommandContext } from './context.ts';
+import { formatAge, printJson } from './io.ts';
+import { livingHolder, valueOf } from './rows.ts';
+
+export type RemoveOptions = {
+  readonly sink?: string;
+  readonly confirm?: string;
+  /** Drops what answers, although something does not. */
+  readonly leaveUnreachable?: boolean;
+};
+
+type Step = { readonly what: string; readonly drop: () => Promise<readonly string[]> };
+
+/** Drops what Causeway made for a pipeline, or for one of its sinks. A replicated table is never among it. */
+export async function remove(context: CommandContext, options: RemoveOptions): Promise<number> {
+  const { io } = context;
+  const config = await loadedConfig(context);
+  const pipeline = onePipeline(config, context.options.pipeline);
+  return await withControl(context, config, async (control) => {
+    const { steps, rows } = plan(context, { control, pipeline, sink: options.sink });
+    if (options.confirm === undefined) {
+      io.stderr(`would be dropped:\n`);
+      for (const { what } of steps) io.stdout(`${what}\n`);
+      for (const key of await rows()) io.stdout(`control row ${key}\n`);
+      io.stderr(
+        `no replicated table is touched. To do it: causeway pipeline remove -p ${pipeline.name}${options.sink === undefined ? '' : ` --sink ${options.sink}`} --confirm ${pipeline.name}\n`,
+      );
+      return 0;
+    }
+    if (options.confirm !== pipeline.name) {
+      throw new CausewayError('refused', `--confirm ${options.confirm} is not the pipeline's name, ${pipeline.name}`);
+    }
+    const lease = await holdLease(context, control, pipeline);
+    let code = 1;
+    try {
+      code = await execute(context, { control, steps, rows, options });
+    } finally {
+      await lease.release(io.signal);
+    }
+    // Only with the log itself may the generations start anew.
+    const gone = code === 0 || options.leaveUnreachable === true;
+    if (gone && options.sink === undefined) await dropLease(control, pipeline, io.signal);
+    return code;
+  });
+}
+
+function plan(
+  context: CommandContext,
+  input: { readonly control: ControlStore; readonly pipeline: PipelineConfig; readonly sink: string | undefined },
+): { readonly steps: readonly Step[]; readonly rows: () => Promise<readonly ControlKey[]> } {
+  const { control, pipeline, sink } = input;
+  const { signal } = context.io;
+  const configured = pipeline.sinks.filter(({ name }) => sink === undefined || name === sink);
+  const sinkSteps = configured.map((one): Step => ({
+    what: `sink ${one.name} (${one.kind}): progress, fences and sequences kept beside the replicated tables`,
+    drop: async () => {
+      const partitions = await withLog(context, pipeline, (log) => Promise.resolve(log.partitions));
+      return await withSink(context, { pipeline, sink: one, partitions }, (built) => built.remove(signal));
+    },
+  }));
+  const logStep: Step = {
+    what:
+      sink === undefined
+        ? `log (${pipeline.log.kind}): every record, dead letters too`
+        : `log (${pipeline.log.kind}): what it keeps for ${sink}`,
+    drop: () => withLog(context, pipeline, (log) => log.remove(sink ?? null, signal)),
+  };
+  if (sink !== undefined) {
+    return { steps: [...sinkSteps, logStep], rows: () => Promise.resolve([controlKeys.sink(pipeline.name, sink)]) };
+  }
+  const sourceStep: Step = {
+    what: `source (${pipeline.source.kind}): replication slot, publication and what was written there`,
+    drop: () => withSource(context, pipeline, (source) => source.deprovision(signal)),
+  };
+  return { steps: [sourceStep, ...sinkSteps, logStep], rows: () => rowsOf(control, pipeline, signal) };
+}
+
+/** Everything of the pipeline but the lease, which protects the removal itself. */
+async function rowsOf(control: ControlStore, { name }: PipelineConfig, signal: AbortSignal): Promise<readonly ControlKey[]> {
+  const prefixes = [controlKeys.tables(name), controlKeys.sinks(name), controlKeys.requests(name)];
+  const listed = await Promise.all(prefixes.map((prefix) => control.list(prefix, signal)));
+  const single = [controlKeys.checkpoint(name), controlKeys.epoch(name), controlKeys.desired(name), controlKeys.status(name)];
+  const present = await Promise.all(single.map((key) => control.get(key, signal)));
+  return [...listed.flat(), ...present.filter((row) => row !== null)].map(({ key }) => key);
+}
+
+async function execute(
+  { io, options: { output } }: CommandContext,
+  input: {
+    readonly control: ControlStore;
+    readonly steps: readonly Step[];
+    readonly rows: () => Promise<readonly ControlKey[]>;
+    readonly options: RemoveOptions;
+  },
+): Promise<number> {
+  const dropped: string[] = [];
+  const failed: { readonly what: string; readonly code: string; readonly message: string }[] = [];
+  for (const { what, drop } of input.steps) {
+    try {
+      dropped.push(...(await drop()));
+    } catch (error) {
+      if (!(error instanceof CausewayError)) throw error;
+      failed.push({ what, code: codeOf(error), message: error.message });
+      io.stderr(`${what}: ${error.code}: ${error.message}\n`);
+    }
+  }
+  if (failed.length === 0 || input.options.leaveUnreachable === true) {
+    for (const key of await input.rows()) {
+      const row = await input.control.get(key, io.signal);
+      if (row !== null) await input.control.remove(key, row.version, io.signal);
+      dropped.push(`control row ${key}`);
+    }
+  } else {
+    io.stderr('the control rows stay, so that this can be repeated; `--leave-unreachable` gives up what does not answer\n');
+  }
+  if (output === 'json') printJson(io, 'Removed', { dropped, failed });
+  else for (const line of dropped) io.stdout(`dropped ${line}\n`);
+  return failed.length === 0 ? 0 : 8;
+}
+
+/** Refuses while a daemon captures, and keeps one from starting half-way. */
+export async function holdLease(context: CommandContext, control: ControlStore, pipeline: PipelineConfig): Promise<Lease> {
+  const { io, parts } = context;
+  const holder = await livingHolder(
+    {
+      control,
+      runtime: parts.runtime,
+      pipeline: pipeline.name,
+      onWait: (row) =>
+        io.stderr(`looking for up to ${formatAge(row.ttlMs)} whether ${row.describedAs ?? 'the holder of the lease'} still runs\n`),
+    },
+    io.signal,
+  );
+  if (holder !== null) {
+    throw new CausewayError('refused', `the daemon ${holder} holds the lease of ${pipeline.name}: stop it first; nothing was changed`);
+  }
+  const dead = await valueOf<LeaseRow>(control, controlKeys.lease(pipeline.name), io.signal);
+  return await acquireLease(
+    {
+      control,
+      runtime: parts.runtime,
+      key: controlKeys.lease(pipeline.name),
+      describedAs: `${describeProcess()} (pipeline remove)`,
+      ttlMs: pipeline.leaseTtlMs,
+      formerHolder: dead?.holder ?? null,
+    },
+    io.signal,
+  );
+}
+
+async function dropLease(control: ControlStore, { name }: PipelineConfig, signal: AbortSignal): Promise<void> {
+  const key = controlKeys.lease(name);
+  const row = await control.get(key, signal);
+  if (row !== null) await control.remove(key, row.version, signal);
+}

@@ -1,0 +1,112 @@
+import { controlKeys, type LeaseRow, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
+import type { ControlStore } from '#core/control.ts';
+import type { PipelineConfig } from '../config/config.ts';
+import type { PipelineStatus } from '../http/status-document.ts';
+import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './context.ts';
+import { formatAge, formatBytes, printJson, printTable } from './io.ts';
+import { valueOf } from './rows.ts';
+
+/** A daemon writes every two seconds; one that was silent for this long does not run, or cannot reach the control store. */
+const SILENT_MS = 10_000;
+
+type Seen = {
+  readonly pipeline: PipelineConfig;
+  /** What the daemon wrote last; null where none ever did. */
+  readonly status: PipelineStatus | null;
+  readonly ageMs: number | null;
+  readonly running: boolean;
+  readonly lease: LeaseRow | null;
+  readonly tables: readonly TableRow[];
+  readonly sinks: ReadonlyMap<string, SinkRow>;
+};
+
+export async function status(context: CommandContext): Promise<number> {
+  const { io, options } = context;
+  const config = await loadedConfig(context);
+  const seen = await withControl(context, config, (control) =>
+    Promise.all(pipelinesOf(config, options.pipeline).map((pipeline) => look(context, control, pipeline))),
+  );
+  if (options.output === 'json') {
+    const pipelines = seen.map(({ pipeline, status: document, ageMs, running, lease }) => ({
+      name: pipeline.name,
+      daemonRunning: running,
+      statusAgeMs: ageMs,
+      lease: lease === null ? null : { generation: lease.token, holder: lease.describedAs ?? lease.holder, ttlMs: lease.ttlMs },
+      status: document,
+    }));
+    printJson(io, 'StatusList', { pipelines });
+    return 0;
+  }
+  printTable(
+    io,
+    ['PIPELINE', 'STATE', 'HOLDER', 'GENERATION', 'SINK', 'SINK STATE', 'LAG', 'BACKLOG', 'LOG', 'PARKED'],
+    seen.flatMap(rowsOf),
+  );
+  for (const one of seen) explain(context, one);
+  return 0;
+}
+
+async function look(context: CommandContext, control: ControlStore, pipeline: PipelineConfig): Promise<Seen> {
+  const { signal } = context.io;
+  const { name } = pipeline;
+  const row = await valueOf<StatusRow>(control, controlKeys.status(name), signal);
+  const ageMs = row === null ? null : Math.max(0, context.parts.runtime.wallMs() - row.writtenAtWallMs);
+  const tables = await control.list(controlKeys.tables(name), signal);
+  const sinks = new Map<string, SinkRow>();
+  for (const sink of pipeline.sinks) {
+    const sinkRow = await valueOf<SinkRow>(control, controlKeys.sink(name, sink.name), signal);
+    if (sinkRow !== null) sinks.set(sink.name, sinkRow);
+  }
+  return {
+    pipeline,
+    status: row === null ? null : (row.document as PipelineStatus),
+    ageMs,
+    running: ageMs !== null && ageMs < SILENT_MS,
+    lease: await valueOf<LeaseRow>(control, controlKeys.lease(name), signal),
+    tables: tables.map(({ value }) => value as TableRow),
+    sinks,
+  };
+}
+
+function rowsOf({ pipeline, status: document, running, lease, sinks }: Seen): readonly (readonly string[])[] {
+  return pipeline.sinks.map((sink) => {
+    const live = running ? document?.sinks.find(({ name }) => name === sink.name) : undefined;
+    const lag = live?.lagSeconds ?? null;
+    return [
+      pipeline.name,
+      running ? (document?.state ?? '-') : 'no daemon',
+      lease?.holder === null ? '-' : (lease?.describedAs ?? lease?.holder ?? '-'),
+      lease === null ? '-' : String(lease.token),
+      sink.name,
+      live?.state ?? sinks.get(sink.name)?.state ?? '-',
+      lag === null ? '-' : formatAge(lag * 1_000),
+      running && document?.slot ? formatBytes(document.slot.backlogBytes) : '-',
+      running && document?.log ? formatBytes(document.log.bytes) : '-',
+      live === undefined ? '-' : String(live.parkedKeys),
+    ];
+  });
+}
+
+function explain({ io }: CommandContext, { pipeline, status: document, running, ageMs, tables, sinks }: Seen): void {
+  const say = (text: string): void => io.stderr(`${pipeline.name}: ${text}\n`);
+  if (!running) {
+    say(
+      ageMs === null
+        ? 'no daemon has run yet; start one with `causeway run`'
+        : `no daemon runs: the last one wrote its status ${formatAge(ageMs)} ago`,
+    );
+  }
+  for (const { table, state, reason } of tables) {
+    if (state !== 'streaming') say(`table ${table} is ${state}: ${reason?.text ?? ''} (docs/resync.md)`);
+  }
+  const trouble = running ? document?.trouble : null;
+  if (trouble) say(`${trouble.code}: ${trouble.message}. ${trouble.mend}`);
+  for (const sink of running ? (document?.sinks ?? []) : []) {
+    if (sink.trouble !== null) say(`sink ${sink.name}: ${sink.trouble.code}: ${sink.trouble.message}. ${sink.trouble.mend}`);
+  }
+  for (const [name, row] of sinks) {
+    for (const block of row.blocked.filter(({ approved }) => !approved)) {
+      say(`sink ${name}: a new schema of ${block.table} waits: see \`causeway schema diff\`, then \`causeway schema approve\``);
+    }
+  }
+}
