@@ -58,7 +58,7 @@ class SinkApply {
 
   status(): ApplyStatus {
     const workers = [...this.#workers.values()].sort((a, b) => a.partition - b.partition);
-    const position = this.#readPosition(workers);
+    const position = this.#readPosition();
     return {
       sink: this.#deps.sinkName,
       state: this.#state(workers),
@@ -82,14 +82,14 @@ class SinkApply {
     const gate = new SchemaGate(deps, schemas);
     const load = async (): Promise<void> => {
       await schemas.load(deps.control, deps.pipeline, leave);
-      await gate.provision(leave);
+      await gate.provision(registered, leave);
     };
     await rideOut(deps, load, { signal: leave });
     const row = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
     const desk = new RequestDesk(deps);
     const context: SinkContext = { deps, row, schemas, gate, desk, limit: new ParkingLimit(deps.options.parkedKeysMax) };
     this.#context = context;
-    const sweeper = new Sweeper(context, () => this.#standings());
+    const sweeper = new Sweeper(context, { standings: () => this.#standings(), onLook: () => void this.#readPosition() });
     this.#sweeper = sweeper;
     // Requests come before the first batch: they may be what lets a sink with too many parked keys go on.
     await this.#lookForRequests(desk);
@@ -128,7 +128,8 @@ class SinkApply {
     try {
       await worker.run({ leave: this.#leave, kill: this.#kill });
     } finally {
-      if (this.#workers.get(worker.partition) === worker) this.#workers.delete(worker.partition);
+      const gone = !this.#leave.aborted && this.#workers.get(worker.partition) === worker;
+      if (gone) this.#workers.delete(worker.partition);
     }
   }
 
@@ -167,9 +168,9 @@ class SinkApply {
     return standings;
   }
 
-  #readPosition(workers: readonly PartitionWorker[]): WatermarkPoint | null {
+  #readPosition(): WatermarkPoint | null {
     if (this.#sweeper === null) return this.#position;
-    for (const worker of workers) {
+    for (const worker of this.#workers.values()) {
       if (!worker.wentBack || worker.done === null) continue;
       worker.wentBack = false;
       this.#position = null;

@@ -1,5 +1,5 @@
 import { codeOf } from '#core/errors.ts';
-import type { SchemaBlock } from '#core/control-rows.ts';
+import type { SchemaBlock, SinkRow } from '#core/control-rows.ts';
 import { compareSchemas } from '#core/schema.ts';
 import type { SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { KnownSchemas } from './catalogue.ts';
@@ -39,10 +39,10 @@ export class SchemaGate {
   }
 
   /** Makes or checks the tables that the control store knows. */
-  async provision(signal: AbortSignal): Promise<void> {
+  async provision(row: SinkRow, signal: AbortSignal): Promise<void> {
     const chosen: TableSchema[] = [];
     for (const versions of this.#schemas.live().values()) {
-      const schema = await this.#fitting(versions, signal);
+      const schema = await this.#fitting(versions, row, signal);
       if (schema !== null) chosen.push(schema);
     }
     await this.#deps.sink.provision(chosen, signal);
@@ -63,15 +63,16 @@ export class SchemaGate {
 
   /**
    * The schema that the sink's table was made for, as far as can be told: with several live ones, the newest whose rows it takes.
-   * The newest of all may stand further on in the log, and wait for an approval there.
+   * The newest of all may stand further on in the log, and wait for an approval there. A table that is not there yet is made as
+   * the log first shows it, unless a later one is approved.
    */
-  async #fitting(versions: readonly TableSchema[], signal: AbortSignal): Promise<TableSchema | null> {
-    const newest = versions.at(-1) ?? null;
-    if (versions.length < 2) return newest;
+  async #fitting(versions: readonly TableSchema[], row: SinkRow, signal: AbortSignal): Promise<TableSchema | null> {
+    if (versions.length < 2) return versions[0] ?? null;
     for (const schema of versions.toReversed()) {
       if ((await this.#deps.sink.differences(schema, signal)).length === 0) return schema;
     }
-    return newest;
+    const isApproved = ({ version }: TableSchema): boolean => row.blocked.some((block) => block.version === version && block.approved);
+    return versions.findLast(isApproved) ?? versions[0] ?? null;
   }
 
   /** The version before this one, for a partition that has met none of the table yet: this may be a repetition of a known one. */

@@ -14,16 +14,25 @@ import { passesByItself } from './ride-out.ts';
  */
 export class Sweeper {
   readonly #context: SinkContext;
-  /** What the workers here know of their partitions. */
   readonly #standings: () => ReadonlyMap<number, PartitionStanding>;
+  readonly #onLook: () => void;
   #swept: ReadonlyMap<TableId, Sequence> = new Map();
   /** Progress as stored, for the partitions that work elsewhere; looked up only where there are some. */
   #stored: ReadonlyMap<number, SinkProgress> = new Map();
   #storedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(context: SinkContext, standings: () => ReadonlyMap<number, PartitionStanding>) {
+  constructor(
+    context: SinkContext,
+    input: {
+      /** What the workers here know of their partitions. */
+      readonly standings: () => ReadonlyMap<number, PartitionStanding>;
+      /** Called at each look, so that the position moves on though nobody asks for it. */
+      readonly onLook: () => void;
+    },
+  ) {
     this.#context = context;
-    this.#standings = standings;
+    this.#standings = input.standings;
+    this.#onLook = input.onLook;
   }
 
   /** Floors whose rows are not swept yet, as far as is known here. */
@@ -44,6 +53,7 @@ export class Sweeper {
       await runtime.sleep(Math.min(options.sweepPollMs * 2 ** attempt, options.backoffMaxMs), signal);
       try {
         await this.#look(signal);
+        this.#onLook();
         attempt = 0;
       } catch (error) {
         if (signal.aborted || !passesByItself(error)) throw error;

@@ -70,8 +70,8 @@ export class PartitionWorker {
       if (!leave.aborted) throw error;
     } finally {
       leave.removeEventListener('abort', ring);
-      this.#hold = null;
-      this.#parked.forget();
+      // When the whole sink stops, the last standing stays to be read.
+      if (!signals.leave.aborted) this.#parked.forget();
     }
   }
 

@@ -1,0 +1,261 @@
+import { describe, expect, it } from 'vitest';
+import { controlKeys } from '#core/control-rows.ts';
+import type { RequestRow } from '#core/control-rows.ts';
+import { CausewayError } from '#core/errors.ts';
+import { present } from '#core/assert.ts';
+import { at, change, del, keyOf, never, opened, part, put, watermark, type Stage } from './stage.ts';
+
+function refuseBad(stage: Stage): void {
+  stage.sinkStore.poison = (_schema, row) => (row.includes('bad') ? 'the sink does not take it' : null);
+}
+
+async function request(stage: Stage, kind: RequestRow['kind'], keys: readonly string[] | null): Promise<() => Promise<RequestRow>> {
+  const key = controlKeys.request('p', `${kind} ${String(stage.clock.nowMs)}`);
+  const args = { sink: 's', keys: keys?.map((id) => keyOf(id)) ?? null };
+  await stage.write(key, { kind, args, state: 'pending', result: null } satisfies RequestRow);
+  return async () => present(await stage.control.get(key, never), 'request').value as RequestRow;
+}
+
+describe('a row that the sink refuses', () => {
+  it('parks its key and nothing else, and the next whole image releases it', async () => {
+    const { stage, first } = await opened({ partitions: 3 });
+    refuseBad(stage);
+    await first.send(put('1', 10, 'ok'), put('2', 10, 'bad'), put('3', 10, 'ok'), watermark(10));
+    const run = await stage.drain();
+    expect(stage.rows()).toEqual({ 1: ['ok', 'big'], 3: ['ok', 'big'] });
+    expect(stage.letters()).toEqual([{ key: keyOf('2'), sequence: at(10), code: 'value_refused', whole: true }]);
+    expect(run.outcomes.get('dead_lettered')).toBe(1);
+    expect(run.status().parked).toEqual({ keys: 1, oldestSequence: at(10), oldestCommittedAt: 10_000_000 });
+    expect(run.status().position?.sourceTime).toBe(10_000_000);
+    await first.send(put('2', 20, 'good'));
+    await stage.drain();
+    expect(stage.letters()).toEqual([]);
+    expect(stage.rows()['2']).toEqual(['good', 'big']);
+  });
+
+  it('a delete releases it too', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'));
+    await stage.drain();
+    await first.send(del('1', 11));
+    await stage.drain();
+    expect(stage.letters()).toEqual([]);
+    expect(stage.sequenceOf('1')).toBe(at(11));
+  });
+
+  it('a partial image of a parked key only marks it, whoever works on the partition (counterexample 14)', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 's1'), put('1', 11, 'bad', 'new large'));
+    await stage.drain();
+    // Another worker comes, and more of them: they know of the parked key from the queue alone.
+    await first.send(part('1', 12, 's3'));
+    await stage.drain();
+    expect(stage.rows()['1']).toBeUndefined();
+    expect(stage.letters()).toEqual([{ key: keyOf('1'), sequence: at(12), code: 'value_refused', whole: false }]);
+    await first.send(part('1', 13, 's4'));
+    await stage.drain();
+    expect(stage.rows()['1']).toBeUndefined();
+    await first.send(put('1', 14, 'whole'));
+    await stage.drain();
+    expect(stage.rows()['1']).toEqual(['whole', 'big']);
+    expect(stage.letters()).toEqual([]);
+  });
+
+  it('that took effect before stays, and only the newer change is parked', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 's1'));
+    await stage.drain();
+    await first.send(put('1', 11, 's2', 'bad'), part('1', 12, 's3'));
+    await stage.drain();
+    expect(stage.sequenceOf('1')).toBe(at(10));
+    // Sent again by another generation: the older image is no reason to release the key.
+    await first.send(put('1', 10, 's1'));
+    await stage.drain();
+    expect(stage.letters()).toHaveLength(1);
+    expect(stage.sequenceOf('1')).toBe(at(10));
+  });
+
+  it('a hot parked key does not fill the queue', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'));
+    const run = stage.start();
+    await stage.clock.advance(100);
+    let parks = 0;
+    const letters = stage.logStore.letters;
+    for (let commit = 11; commit < 60; commit += 1) {
+      await first.send(part('1', commit, 'x'));
+      await stage.clock.advance(100);
+      const letter = letters.get('s')?.get(0)?.get(keyOf('1'));
+      if (letter?.sequence === at(commit)) parks += 1;
+    }
+    expect(parks).toBe(1);
+    await run.stop();
+  });
+
+  it('is durable before the offset passes it: a crash between the two meets it again', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'), put('2', 10, 'ok'));
+    const broken = stage.log();
+    const queue = broken.deadLetters('s');
+    stage.log = () =>
+      Object.assign(broken, {
+        deadLetters: () => ({ ...queue, park: () => Promise.reject(new CausewayError('log_damaged', 'crash')) }),
+      });
+    expect((await stage.drain()).code()).toBe('log_damaged');
+    expect(stage.progress()?.offset).toBeLessThan(3);
+    delete (stage as { log?: unknown }).log;
+    Object.assign(broken, { deadLetters: () => queue });
+    await stage.drain();
+    expect(stage.letters()).toHaveLength(1);
+  });
+});
+
+describe('a change that was withheld', () => {
+  it('parks its key, and leaves what stands before and behind it', async () => {
+    const { stage, first } = await opened();
+    await first.send(put('1', 10, 'a'), change({ id: '1', commit: 11, withheld: 'record_too_large: 20 MB' }), part('1', 12, 'c'), put('2', 12, 'x'));
+    await stage.drain();
+    expect(stage.rows()).toEqual({ 1: ['a', 'big'], 2: ['x', 'big'] });
+    expect(stage.letters()).toMatchObject([{ key: keyOf('1'), sequence: at(12), code: 'record_too_large', whole: false }]);
+    await first.send(put('1', 13, 'd'));
+    await stage.drain();
+    expect(stage.rows()['1']).toEqual(['d', 'big']);
+    expect(stage.letters()).toEqual([]);
+  });
+});
+
+describe('a partial image without a row', () => {
+  it('parks its key; behind a delete in the same batch too (counterexample 2)', async () => {
+    const { stage, first } = await opened();
+    await first.send(put('1', 10, 'old', 'OLD'));
+    await stage.drain();
+    await first.send(del('1', 11), part('1', 12, 'key change'), part('2', 12, 'no base'));
+    await stage.drain();
+    expect(stage.rows()).toEqual({});
+    expect(stage.sequenceOf('1')).toBe(at(11));
+    expect(stage.letters().map(({ key, code }) => [key, code])).toEqual([
+      [keyOf('1'), 'partial_without_base'],
+      [keyOf('2'), 'partial_without_base'],
+    ]);
+  });
+
+  it('is merged over the whole image before it in one batch, and over the row in two (counterexample 2)', async () => {
+    const { stage, first } = await opened();
+    await first.send(put('1', 10, 's1', 'A'));
+    await stage.drain();
+    await first.send(put('1', 11, 's2', 'B'), part('1', 12, 's3'));
+    await stage.drain();
+    expect(stage.rows()['1']).toEqual(['s3', 'B']);
+    await first.send(part('1', 13, 's4'));
+    await stage.drain();
+    expect(stage.rows()['1']).toEqual(['s4', 'B']);
+  });
+});
+
+describe('too many parked keys', () => {
+  it('stop the sink, and a replay after the cause is mended lets it go on', async () => {
+    const { stage, first } = await opened({ partitions: 2 });
+    refuseBad(stage);
+    await first.send(...['1', '2', '3', '4', '5', '6'].map((id) => put(id, 10, 'bad')));
+    const run = await stage.drain({ parkedKeysMax: 4 });
+    expect(run.code()).toBe('parked_keys_max');
+    expect(stage.letters().length).toBeLessThanOrEqual(4);
+    expect((await stage.drain({ parkedKeysMax: 4 })).code()).toBe('parked_keys_max');
+    stage.sinkStore.poison = () => null;
+    const asked = await request(stage, 'dlq-replay', null);
+    const last = await stage.drain({ parkedKeysMax: 4 });
+    expect(last.code()).toBeNull();
+    expect(stage.letters()).toEqual([]);
+    expect(Object.keys(stage.rows())).toHaveLength(6);
+    expect(await asked()).toMatchObject({ state: 'done' });
+  });
+});
+
+describe('requests', () => {
+  it('replay writes whole letters again and leaves partial ones parked', async () => {
+    const { stage, first } = await opened({ partitions: 2 });
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'), put('2', 10, 'bad'), put('3', 10, 'bad'));
+    const run = stage.start();
+    await stage.clock.advance(500);
+    await first.send(part('3', 11, 'x'), part('4', 11, 'x'));
+    await stage.clock.advance(500);
+    stage.sinkStore.poison = (_schema, row) => (row[0] === '2' ? 'still' : null);
+    const asked = await request(stage, 'dlq-replay', null);
+    await stage.clock.advance(3_000);
+    expect(await asked()).toMatchObject({ state: 'done', result: expect.stringContaining('1 key released') as string });
+    expect(stage.rows()).toEqual({ 1: ['bad', 'big'] });
+    expect(stage.letters().map(({ key }) => key).sort()).toEqual(['2', '3', '4'].map((id) => keyOf(id)).sort());
+    await run.stop();
+  });
+
+  it('a replay of a letter that was merged from several records writes what the sink refused', async () => {
+    const { stage, first } = await opened();
+    stage.sinkStore.poison = () => 'refused';
+    await first.send(put('1', 10, 'a', 'BIG'), part('1', 11, 'b'));
+    const run = stage.start();
+    await stage.clock.advance(500);
+    stage.sinkStore.poison = () => null;
+    await request(stage, 'dlq-replay', ['1']);
+    await stage.clock.advance(3_000);
+    expect(stage.rows()).toEqual({ 1: ['b', 'BIG'] });
+    expect(stage.sequenceOf('1')).toBe(at(11));
+    await run.stop();
+  });
+
+  it('discard releases the named keys and writes nothing', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'), put('2', 10, 'bad'));
+    const run = stage.start();
+    await stage.clock.advance(500);
+    const asked = await request(stage, 'dlq-discard', ['1']);
+    await stage.clock.advance(3_000);
+    expect(await asked()).toMatchObject({ state: 'done', result: '1 key released' });
+    expect(run.outcomes.get('released discarded')).toBe(1);
+    expect(stage.letters().map(({ key }) => key)).toEqual([keyOf('2')]);
+    expect(stage.rows()).toEqual({});
+    await run.stop();
+  });
+});
+
+describe('a hand-over', () => {
+  it('fixes the start before it reads the letters, so that what the old worker parks late is met in the log (counterexample 29)', async () => {
+    const { stage, first } = await opened({ limits: { batchRowsMax: 1 } });
+    refuseBad(stage);
+    await first.send(put('1', 10, 's1', 'A'));
+    await stage.drain();
+    await first.send(put('1', 11, 'bad', 'B'), part('1', 12, 's3'));
+    // The old worker parks the key and moves its progress, exactly while the new one reads the letters.
+    const old = stage.start();
+    const log = stage.log();
+    const queue = log.deadLetters('s');
+    let isNew = true;
+    Object.assign(log, {
+      deadLetters: () => ({
+        ...queue,
+        async *read(partition: number, signal: AbortSignal) {
+          yield* queue.read(partition, signal);
+          if (isNew) {
+            isNew = false;
+            await stage.clock.advance(2_000);
+          }
+        },
+      }),
+    });
+    stage.log = () => log;
+    const fresh = stage.start();
+    await stage.clock.advance(5_000);
+    await first.send(part('1', 13, 's5'));
+    await stage.clock.advance(5_000);
+    expect(stage.rows()['1']).toEqual(['s1', 'A']);
+    expect(stage.letters()).toMatchObject([{ key: keyOf('1'), whole: false }]);
+    await fresh.stop();
+    await old.stop();
+  });
+});

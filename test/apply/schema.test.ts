@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import { tableSchema, type TableId } from '#core/schema.ts';
+import { at, change, keyOf, opened, put, schema, textColumn } from './stage.ts';
+
+const wider = tableSchema({ ...schema, columns: [...schema.columns, textColumn('later', { constantDefault: 'd' })] });
+const narrower = tableSchema({ ...schema, columns: schema.columns.slice(0, 2) });
+const retyped = tableSchema({ ...schema, columns: [...schema.columns.slice(0, 2), textColumn('big', { sourceType: 'varchar(9)' })] });
+
+describe('a new schema', () => {
+  it('that only adds columns is followed, also by a partition that stands further behind', async () => {
+    const { stage, first } = await opened({ partitions: 3 });
+    await first.send(put('1', 10, 'a'));
+    await stage.tables([[schema, wider]]);
+    await first.send({ tag: 'schema', schema: wider }, change({ id: '1', commit: 11, row: ['1', 'b', 'c', 'l'], of: wider }));
+    await first.send(change({ id: '2', commit: 11, row: ['2', 'b', 'c', 'l'], of: wider }));
+    const run = await stage.drain();
+    expect(run.code()).toBeNull();
+    expect(stage.rows(wider)).toEqual({ 1: ['b', 'c', 'l'], 2: ['b', 'c', 'l'] });
+  });
+
+  it('that the sink cannot follow holds each partition at its record until it is approved and the table fits', async () => {
+    const { stage, first } = await opened({ partitions: 2 });
+    await first.to(0, put('1', 10, 'a'));
+    await stage.drain();
+    await stage.tables([[schema, retyped]]);
+    await first.to(0, { tag: 'schema', schema: retyped });
+    await first.to(0, change({ id: '1', commit: 11, row: ['1', 'b', 'c'], of: retyped }));
+    await first.to(1, change({ id: '2', commit: 12, row: ['2', 'goes on', 'x'] }));
+    const run = stage.start();
+    await stage.clock.advance(5_000);
+    expect(stage.sequenceOf('1')).toBe(at(10));
+    expect(stage.rows()['2']).toEqual(['goes on', 'x']);
+    expect(run.status()).toMatchObject({ state: 'blocked', blocked: [{ table: schema.table, version: retyped.version, approved: false }] });
+    expect(stage.progress(0)?.pair?.counter).toBe((first.counters[0] ?? 0) - 2);
+    await run.stop();
+
+    // It persists over restarts, and an approval alone is not enough.
+    const again = stage.start();
+    await stage.clock.advance(2_000);
+    await stage.approve();
+    await stage.clock.advance(5_000);
+    expect(stage.sequenceOf('1')).toBe(at(10));
+    stage.sinkStore.table(schema.table).columns.set('big', textColumn('big', { sourceType: 'varchar(9)' }));
+    await stage.clock.advance(5_000);
+    expect(stage.sequenceOf('1')).toBe(at(11));
+    expect(again.status().blocked).toEqual([]);
+    await first.to(1, { tag: 'schema', schema: retyped });
+    await first.to(1, change({ id: '2', commit: 13, row: ['2', 'e', 'f'], of: retyped }));
+    await stage.clock.advance(5_000);
+    expect(stage.rows(retyped)['2']).toEqual(['e', 'f']);
+    expect((await stage.sinkRow()).blocked).toHaveLength(1);
+    await again.stop();
+
+    // Repeated behind a generation-open, it is approved already.
+    await first.send({ tag: 'schema', schema: retyped }, change({ id: '1', commit: 20, row: ['1', 'g', 'h'], of: retyped }));
+    const last = await stage.drain();
+    expect(last.code()).toBeNull();
+    expect(stage.sinkStore.stored(schema.table, keyOf('1'))?.sequence).toBe(at(20));
+  });
+
+  it('that drops a column waits too, though every row could be written', async () => {
+    const { stage, first } = await opened();
+    await stage.tables([[schema, narrower]]);
+    await first.send({ tag: 'schema', schema: narrower }, change({ id: '1', commit: 11, row: ['1', 'b'], of: narrower }));
+    const run = stage.start();
+    await stage.clock.advance(3_000);
+    expect(stage.rows()).toEqual({});
+    await stage.approve();
+    await stage.clock.advance(3_000);
+    expect(stage.rows(narrower)).toEqual({ 1: ['b'] });
+    await run.stop();
+  });
+
+  it('waits where the sink follows nothing by itself', async () => {
+    const { stage, first } = await opened();
+    stage.sinkStore.holdsSchemas = true;
+    await stage.tables([[schema, wider]]);
+    await first.send({ tag: 'schema', schema: wider }, change({ id: '1', commit: 11, row: ['1', 'b', 'c', 'l'], of: wider }));
+    const run = stage.start();
+    await stage.clock.advance(3_000);
+    expect(run.status().state).toBe('blocked');
+    stage.sinkStore.table(schema.table).columns.set('later', textColumn('later'));
+    await stage.approve();
+    await stage.clock.advance(3_000);
+    expect(stage.rows(wider)).toEqual({ 1: ['b', 'c', 'l'] });
+    await run.stop();
+  });
+
+  it('of a table that appears while the sink runs is provisioned', async () => {
+    const { stage, first } = await opened();
+    const other = tableSchema({ table: 'public.other' as TableId, columns: schema.columns, key: [0] });
+    const run = stage.start();
+    await stage.clock.advance(100);
+    await stage.tables([[other]]);
+    await first.send({ tag: 'schema', schema: other }, change({ id: '1', commit: 11, row: ['1', 'b', 'c'], of: other }));
+    await stage.clock.advance(100);
+    expect(stage.rows(other)).toEqual({ 1: ['b', 'c'] });
+    await run.stop();
+  });
+
+  it('that neither the log behind the start nor the control store has shown stops the sink', async () => {
+    const { stage, first } = await opened();
+    stage.schemas.set(wider.version, wider);
+    await first.send(put('1', 10, 'a'), change({ id: '2', commit: 11, row: ['2', 'b', 'c', 'l'], of: wider }));
+    expect((await stage.drain()).code()).toBe('log_schema_unknown');
+    expect(stage.rows()).toEqual({ 1: ['a', 'big'] });
+    await stage.tables([[schema, wider]]);
+    stage.sinkStore.table(schema.table).columns.set('later', textColumn('later'));
+    await stage.drain();
+    expect(stage.rows(wider)['2']).toEqual(['b', 'c', 'l']);
+  });
+});

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { CausewayError } from '#core/errors.ts';
+import { at, keyOf, opened, part, put, schema, truncate, watermark } from './stage.ts';
+
+const ids = Array.from({ length: 12 }, (_, index) => String(index));
+
+describe('truncate', () => {
+  it('keeps out what is below its floor and sweeps what stood there, once every partition passed it (counterexample 3)', async () => {
+    const { stage, first } = await opened({ partitions: 3 });
+    await first.send(...ids.map((id) => put(id, 10, 'old')), watermark(10));
+    await stage.drain();
+    // Partition 0 is slow: its sink calls wait for a while.
+    let slow = true;
+    stage.sinkStore.onCall = (when, call) => {
+      if (slow && when === 'before' && (call.name === 'apply' || call.name === 'save') && call.partition === 1) {
+        throw new CausewayError('sink_unavailable', 'slow');
+      }
+    };
+    await first.send(...ids.map((id) => put(id, 11, 'below')), truncate(20), ...ids.slice(0, 4).map((id) => put(id, 21, 'after')), watermark(21));
+    const run = stage.start();
+    await stage.clock.advance(5_000);
+    expect(run.outcomes.get('swept')).toBeUndefined();
+    expect(run.status().position?.sourceTime ?? 0).toBeLessThan(20_000_000);
+    slow = false;
+    await stage.clock.advance(30_000);
+    expect(Object.keys(stage.rows())).toEqual(['0', '1', '2', '3']);
+    expect(stage.rows()['0']).toEqual(['after', 'big']);
+    expect(stage.sequenceOf('7')).toBe(at(20));
+    expect(stage.sinkStore.swept.get(schema.table)).toBe(at(20));
+    expect(run.status().position?.sourceTime).toBe(21_000_000);
+    // A repair or a chunk row below the floor that comes late.
+    await first.send(put('9', 15, 'late'), put('new', 15, 'late'));
+    await stage.clock.advance(2_000);
+    expect(Object.keys(stage.rows())).toEqual(['0', '1', '2', '3']);
+    expect(run.outcomes.get('filtered')).toBe(2);
+    await run.stop();
+  });
+
+  it('the floor survives a restart and a crash between the record and its progress', async () => {
+    const { stage, first } = await opened();
+    await first.send(put('1', 10, 'old'), truncate(20));
+    await stage.drain();
+    expect(stage.progress()?.floors).toEqual([{ table: schema.table, sequence: at(20) }]);
+    await first.send(put('2', 15, 'late'), put('3', 21, 'after'));
+    await stage.drain();
+    expect(stage.rows()).toEqual({ 3: ['after', 'big'] });
+  });
+
+  it('holds the position below the truncate until the sweep is done, and takes the sweep up again', async () => {
+    const { stage, first } = await opened();
+    let sweeps = 0;
+    stage.sinkStore.onCall = (when, call) => {
+      if (call.name === 'sweep' && when === 'before' && (sweeps += 1) < 4) throw new CausewayError('sink_unavailable', 'gone');
+    };
+    const run = stage.start();
+    await stage.clock.advance(100);
+    await first.send(put('1', 10, 'old'), watermark(10));
+    await stage.clock.advance(1_000);
+    await first.send(truncate(20), watermark(30));
+    await stage.clock.advance(1_500);
+    expect(run.status().position?.sourceTime).toBe(10_000_000);
+    await stage.clock.advance(60_000);
+    expect(run.status().position?.sourceTime).toBe(30_000_000);
+    expect(stage.rows()).toEqual({});
+    await run.stop();
+  });
+
+  it('releases the parked keys below it, durably', async () => {
+    const { stage, first } = await opened();
+    await first.send(part('1', 10, 'a'), part('2', 30, 'b'), truncate(20));
+    const run = await stage.drain();
+    expect(stage.letters().map(({ key }) => key)).toEqual([keyOf('2')]);
+    expect(run.outcomes.get('released floor')).toBe(1);
+  });
+});
