@@ -110,13 +110,7 @@ function start(scene: Scene): Daemon {
 
 /** Rows that are there before the slot is would not be copied, so the shop opens only when the daemon reports a watermark. */
 async function untilStreaming(daemon: Daemon): Promise<void> {
-  const deadlineMs = performance.now() + 30_000;
-  while ((await daemon.watermarkSeconds()) === undefined) {
-    if (daemon.exit !== null || performance.now() > deadlineMs) {
-      throw new Error(`the daemon does not come up:\n${daemon.log.slice(-20).join('\n')}`);
-    }
-    await sleep(50);
-  }
+  await daemon.untilWatermark(0, 30_000);
   say('the daemon made slot, publication and target tables, and streams');
 }
 

@@ -41,7 +41,7 @@ describe(`crashes under load, seed ${seed}`, () => {
     await sink.createDatabase('app');
     await source.query(ledgerSchema, 'app');
     daemon = start(0);
-    await untilWatermark(daemon, 0);
+    await daemon.untilWatermark(0, comesUpWithinMs);
     await sink.query(auditSchema, 'app');
   });
 
@@ -142,7 +142,7 @@ describe(`crashes under load, seed ${seed}`, () => {
     const sourceClient = await source.connect('app');
     const sinkClient = await sink.connect('app');
     try {
-      await untilWatermark(daemon, await clockOf(sourceClient));
+      await daemon.untilWatermark(await clockOf(sourceClient), drainsWithinMs);
       // At once: what the watermark claims has to be true when it claims it.
       const { verdict, marks, effects } = await judge(sourceClient, sinkClient, accounts);
       expect(verdict, daemon.log.slice(-40).join('\n')).toEqual(innocent);
@@ -183,21 +183,7 @@ pipelines:
     const client = await source.connect('app');
     const now = await clockOf(client);
     await client.end();
-    await untilWatermark(running, now);
-  }
-
-  async function untilWatermark(running: Daemon, seconds: number): Promise<void> {
-    const deadlineMs = performance.now() + (seconds === 0 ? comesUpWithinMs : drainsWithinMs);
-    for (;;) {
-      const watermark = await running.watermarkSeconds();
-      if (watermark !== undefined && watermark >= seconds) return;
-      if (running.exit !== null)
-        throw new Error(`the daemon ended with ${JSON.stringify(running.exit)}:\n${running.log.slice(-40).join('\n')}`);
-      if (performance.now() > deadlineMs) {
-        throw new Error(`the watermark stands at ${watermark ?? 'nothing'}, short of ${seconds}:\n${running.log.slice(-40).join('\n')}`);
-      }
-      await sleep(50);
-    }
+    await running.untilWatermark(now, drainsWithinMs);
   }
 
   async function clockOf(client: pg.Client): Promise<number> {

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const root = join(import.meta.dirname, '../..');
 const linesKeptMax = 2_000;
@@ -108,6 +109,23 @@ export class Daemon {
   async watermarkSeconds(): Promise<number | undefined> {
     const samples = await this.metric('causeway_sink_watermark_timestamp_seconds');
     return samples.length === 0 ? undefined : Math.min(...samples.map(({ value }) => value));
+  }
+
+  /** Waits until the watermark reaches `seconds`. A daemon that ends, or takes longer, throws with the end of its log. */
+  async untilWatermark(seconds: number, withinMs: number): Promise<void> {
+    const deadlineMs = performance.now() + withinMs;
+    for (;;) {
+      const watermark = await this.watermarkSeconds();
+      if (watermark !== undefined && watermark >= seconds) return;
+      const stands = `the watermark stands at ${watermark ?? 'nothing'}, short of ${seconds}`;
+      if (this.exit !== null) throw new Error(`${stands}, and the daemon ended with ${JSON.stringify(this.exit)}:\n${this.#tail()}`);
+      if (performance.now() > deadlineMs) throw new Error(`${stands}:\n${this.#tail()}`);
+      await sleep(50);
+    }
+  }
+
+  #tail(): string {
+    return this.#lines.slice(-40).join('\n');
   }
 
   async #get(path: string): Promise<string | undefined> {
