@@ -92,7 +92,7 @@ class HeldLease implements Lease {
         }
         this.#deps.observer?.trouble(error);
         const firstMs = Math.min(ttlMs / RETRIES_PER_TTL, RETRY_MS_MAX);
-        waitMs = backoffMs({ attempt: failures, firstMs, maxMs: pauseMs / 2, random: runtime.random() });
+        waitMs = backoffMs({ attempt: failures, firstMs, maxMs: 2 * firstMs, random: runtime.random() });
         failures += 1;
       }
     }

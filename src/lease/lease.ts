@@ -1,5 +1,5 @@
 import type { ControlKey, ControlStore } from '#core/control.ts';
-import { CausewayError } from '#core/errors.ts';
+import type { CausewayError } from '#core/errors.ts';
 import type { FencingToken, MonoMs, WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 

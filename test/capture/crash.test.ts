@@ -112,6 +112,40 @@ describe('a process that ends at any step of opening', () => {
   );
 });
 
+/** Takes effect, and the caller is told otherwise: once, at the call with this number. */
+class LosesReply extends MemoryControlStore {
+  calls = 0;
+  at = 0;
+
+  override async swap(...args: Parameters<MemoryControlStore['swap']>): ReturnType<MemoryControlStore['swap']> {
+    const result = await super.swap(...args);
+    this.calls += 1;
+    if (this.calls === this.at) throw new CausewayError('control_unavailable', 'the reply was lost');
+    return result;
+  }
+}
+
+test('a lost reply of the control store changes nothing, wherever it falls', async () => {
+  let calls = 0;
+  for (let at = 1; at === 1 || at <= calls; at += 1) {
+    const world = new World({ seed: at });
+    const orders = world.database.createTable('public.orders');
+    const control = new LosesReply(world.controlRows);
+    control.at = at;
+    const process = await world.startStreaming({ control });
+    world.database.commit([insert(orders, '1')]);
+    world.database.alterTable(orders, { columns: ['id', 'value', 'more'], verdict: { tag: 'reconcile', text: 'rewritten' } });
+    world.database.commit([{ op: 'insert', table: orders, row: ['2', 'v', 'w'] }]);
+    await world.clock.advance(12_000);
+    await world.stopped(process);
+    calls = control.calls;
+    expect(world.readLog(), `call ${at}`).toEqual(world.sourceRows());
+    expect(world.tableRow(orders)).toMatchObject({ reconcileWanted: 1, schemas: [{}, {}] });
+    expect(world.checkpoint.generation).toBe(1);
+  }
+  expect(calls).toBeGreaterThan(10);
+});
+
 test.each(Array.from({ length: 30 }, (_, index) => index + 1))(
   'kills, breaks and restarts at random leave the log whole (seed %i)',
   async (seed) => {
