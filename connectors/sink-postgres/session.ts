@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
@@ -147,12 +147,12 @@ export class Sessions implements AsyncDisposable {
   async useRaw<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
     const session = await this.#acquire(signal);
     const deadline = new AbortController();
-    let timedOut = false;
+    const late = { is: false };
     const drop = (): void => session.destroy();
     signal.addEventListener('abort', drop, { once: true });
     const timer = this.#runtime.sleep(USE_MAX_MS, deadline.signal).then(
       () => {
-        timedOut = true;
+        late.is = true;
         session.destroy();
       },
       () => undefined,
@@ -162,7 +162,7 @@ export class Sessions implements AsyncDisposable {
       return await work(session);
     } catch (error) {
       signal.throwIfAborted();
-      if (timedOut) throw new CausewayError('sink_unavailable', `no answer within ${USE_MAX_MS} ms`);
+      if (late.is) throw new CausewayError('sink_unavailable', `no answer within ${USE_MAX_MS} ms`);
       throw error;
     } finally {
       signal.removeEventListener('abort', drop);
