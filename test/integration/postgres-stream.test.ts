@@ -282,7 +282,8 @@ describePostgres('the replication stream', (major) => {
     let reached = 0n;
     while (reached < written) {
       const message = await stream.next();
-      if (message.tag === 'keepalive') reached = lsnOfPosition(message.position);
+      // PostgreSQL 14 shows a transaction without changes for us too.
+      if (message.tag === 'keepalive' || message.tag === 'commit') reached = lsnOfPosition(message.position);
     }
     expect(reached).toBeGreaterThanOrEqual(written);
   });
