@@ -38,7 +38,7 @@ export function logFile(of: { readonly pipeline: string; readonly partitions: nu
     // `cwlg` in ASCII.
     applicationId: 0x63776c67,
     formatVersion: 1,
-    pageBytes: 4096,
+    pageBytes: 8192,
     make(database) {
       database.exec(TABLES);
       database.prepare('INSERT INTO log VALUES (1, ?, ?)').run(of.pipeline, of.partitions);

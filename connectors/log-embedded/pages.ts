@@ -1,5 +1,5 @@
 import type { LogEnds, StoredRecord } from '#core/log.ts';
-import type { Offset } from '#core/position.ts';
+import { OFFSET_FIRST, type Offset } from '#core/position.ts';
 import type { OpenFile } from '../lib/sqlite/file.ts';
 import { type Block, decodeBlock, isIntact } from './block.ts';
 import { damaged, offsetGone } from './errors.ts';
@@ -11,12 +11,16 @@ const PAGE_RECORDS = 2_000;
 
 export function endsOf(file: OpenFile, partition: number): LogEnds {
   const first = file.prepare('SELECT id FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT 1');
+  const lowest = first.get(blockId(partition, 0), blockId(partition + 1, 0)) as { readonly id: number } | undefined;
+  if (lowest === undefined) return { start: OFFSET_FIRST, end: OFFSET_FIRST };
+  return { start: offsetOfId(lowest.id) as Offset, end: nextOffset(file, partition) };
+}
+
+/** The offset behind the newest record. */
+export function nextOffset(file: OpenFile, partition: number): Offset {
   const last = file.prepare('SELECT id, count FROM block WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1');
-  const range = [blockId(partition, 0), blockId(partition + 1, 0)] as const;
-  const lowest = first.get(...range) as { readonly id: number } | undefined;
-  const highest = last.get(...range) as { readonly id: number; readonly count: number } | undefined;
-  if (lowest === undefined || highest === undefined) return { start: 0 as Offset, end: 0 as Offset };
-  return { start: offsetOfId(lowest.id) as Offset, end: (offsetOfId(highest.id) + highest.count) as Offset };
+  const highest = last.get(blockId(partition, 0), blockId(partition + 1, 0)) as { readonly id: number; readonly count: number } | undefined;
+  return highest === undefined ? OFFSET_FIRST : ((offsetOfId(highest.id) + highest.count) as Offset);
 }
 
 /**

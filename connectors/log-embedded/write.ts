@@ -6,7 +6,7 @@ import type { Logger, Runtime } from '#core/runtime.ts';
 import type { OpenFile, SqliteFile } from '../lib/sqlite/file.ts';
 import { encodeBlock, recordBytes } from './block.ts';
 import { blockId } from './layout.ts';
-import { endsOf } from './pages.ts';
+import { nextOffset } from './pages.ts';
 import type { SharedState } from './shared.ts';
 import { trimStep, usedBytes } from './trim.ts';
 
@@ -154,7 +154,7 @@ function insert(file: OpenFile, runs: readonly Run[]): ReadonlyMap<number, Offse
   const statement = file.prepare('INSERT INTO block (id, count, bytes, crc, data) VALUES (?, ?, ?, ?, ?)');
   const ends = new Map<number, number>();
   for (const { partition, records, bytes } of runs) {
-    const base = ends.get(partition) ?? endsOf(file, partition).end;
+    const base = ends.get(partition) ?? nextOffset(file, partition);
     const { count, crc, data } = encodeBlock({ partition, base }, records, bytes);
     statement.run(blockId(partition, base), count, bytes, crc, data);
     ends.set(partition, base + count);

@@ -29,6 +29,7 @@ export type OpenFile = { readonly database: DatabaseSync; readonly prepare: (sql
 /** SQLite's own wait for a lock blocks the event loop, so it is short; the rest of the wait is asynchronous. */
 const LOCK_WAIT_MS = 50;
 const BUSY_MAX_MS = 5_000;
+const TURN_MS = 5;
 const WAL_BYTES_KEPT = 64 * 1024 * 1024;
 
 /**
@@ -42,6 +43,7 @@ export class SqliteFile {
   readonly #runtime: Runtime;
   #open: OpenFile | null = null;
   #closed = false;
+  #turnedAtMs = 0;
 
   constructor(input: { readonly path: string; readonly kind: FileKind; readonly runtime: Runtime }) {
     this.path = input.path;
@@ -90,9 +92,8 @@ export class SqliteFile {
       },
       signal,
     );
-    // Asynchronous on purpose: a caller that writes in a loop would otherwise never let the event loop turn.
-    const now = await stat(this.path, { bigint: true }).catch(() => null);
-    if (now === null || identityText(now) !== identity) throw this.#error('unavailable', 'was removed or replaced while it was open');
+    if (identityOf(this.path) !== identity) throw this.#error('unavailable', 'was removed or replaced while it was open');
+    await this.#letOthersRun();
     return result;
   }
 
@@ -109,6 +110,13 @@ export class SqliteFile {
   /** Closes it until the next use. */
   release(): void {
     this.#drop();
+  }
+
+  /** SQLite works synchronously: who writes in a loop would never let the event loop turn. Any real input or output does. */
+  async #letOthersRun(): Promise<void> {
+    if (this.#runtime.monotonicMs() - this.#turnedAtMs < TURN_MS) return;
+    await stat(this.path).catch(() => null);
+    this.#turnedAtMs = this.#runtime.monotonicMs();
   }
 
   #opened(create: boolean): OpenFile {
