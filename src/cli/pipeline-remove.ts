@@ -38,7 +38,7 @@ export async function remove(context: CommandContext, options: RemoveOptions): P
       throw new CausewayError('refused', `--confirm ${options.confirm} is not the pipeline's name, ${pipeline.name}`);
     }
     const lease = await holdLease(context, control, pipeline);
-    let code = 1;
+    let code: number;
     try {
       code = await execute(context, { control, steps, rows, options });
     } finally {
