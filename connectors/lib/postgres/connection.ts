@@ -8,7 +8,7 @@ import { rdsToken } from './iam.ts';
 import { startupOptions } from './session-settings.ts';
 import { postgresError, type Role } from './sqlstate.ts';
 
-export { connectionFields, connectionSchema, describeConnection, resolveConnection } from './connection-config.ts';
+export { checkConnection, connectionFields, connectionSchema, describeConnection, resolveConnection } from './connection-config.ts';
 export type { Connection, ConnectionInput } from './connection-config.ts';
 export { valueSettings } from './session-settings.ts';
 export { postgresError, sqlstateOf } from './sqlstate.ts';
@@ -54,7 +54,7 @@ export async function clientConfig(connection: Connection, options: SessionOptio
 
 /** A connection that is ready for statements. Errors, as CausewayError of the role's family: unavailable, credentials, misconfigured. */
 export async function connect(connection: Connection, options: SessionOptions, signal: AbortSignal): Promise<pg.Client> {
-  const { client } = await open(connection, options, signal);
+  const { client } = await openClient(connection, options, signal);
   return client;
 }
 
@@ -68,24 +68,32 @@ export async function withClient<T>(
   signal: AbortSignal,
   work: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
-  const { client, socket } = await open(connection, options, signal);
-  const abort = (): void => void socket.destroy();
+  const open = await openClient(connection, options, signal);
+  const abort = (): void => open.destroy();
   signal.addEventListener('abort', abort, { once: true });
   try {
     signal.throwIfAborted();
-    return await work(client);
+    return await work(open.client);
   } catch (error) {
     signal.throwIfAborted();
     throw postgresError(error, options.role);
   } finally {
     signal.removeEventListener('abort', abort);
-    await close(client, socket);
+    await open.close();
   }
 }
 
-type Opened = { readonly client: pg.Client; readonly socket: Socket };
+export type OpenClient = {
+  readonly client: pg.Client;
+  /** False once the connection has ended. */
+  isUsable(): boolean;
+  /** Drops the connection now, whatever it is waiting for. */
+  destroy(): void;
+  /** Ends it politely where that is possible. */
+  close(): Promise<void>;
+};
 
-async function open(connection: Connection, options: SessionOptions, signal: AbortSignal): Promise<Opened> {
+export async function openClient(connection: Connection, options: SessionOptions, signal: AbortSignal): Promise<OpenClient> {
   signal.throwIfAborted();
   // A socket of our own, because the driver offers no way to give up a connection that does not answer.
   const socket = new Socket();
@@ -99,7 +107,6 @@ async function open(connection: Connection, options: SessionOptions, signal: Abo
     signal.throwIfAborted();
     await client.connect();
     signal.throwIfAborted();
-    return { client, socket };
   } catch (error) {
     socket.destroy();
     signal.throwIfAborted();
@@ -107,12 +114,15 @@ async function open(connection: Connection, options: SessionOptions, signal: Abo
   } finally {
     signal.removeEventListener('abort', abort);
   }
-}
-
-async function close(client: pg.Client, socket: Socket): Promise<void> {
-  // A connection that has failed cannot be ended politely, and need not be.
-  if (!socket.destroyed) await client.end().catch(() => undefined);
-  socket.destroy();
+  return {
+    client,
+    isUsable: () => !socket.destroyed,
+    destroy: () => void socket.destroy(),
+    close: async () => {
+      if (!socket.destroyed) await client.end().catch(() => undefined);
+      socket.destroy();
+    },
+  };
 }
 
 /** Says which server it was. */

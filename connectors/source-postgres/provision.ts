@@ -1,0 +1,162 @@
+import type pg from 'pg';
+import { CausewayError } from '#core/errors.ts';
+import type { Logger } from '#core/runtime.ts';
+import type { TableId } from '#core/schema.ts';
+import { quoteIdentifier, quoteLiteral, quoteTable } from '../lib/postgres/quote.ts';
+import type { Catalogue, CatalogueTable } from './catalogue.ts';
+import { hasSqlstate, refusedStatement, SQLSTATE } from './errors.ts';
+import { inTransaction } from './session.ts';
+
+const OWN_TABLES = [
+  {
+    name: 'heartbeat',
+    create: `CREATE TABLE IF NOT EXISTS causeway.heartbeat (pipeline text PRIMARY KEY, counter int8 NOT NULL, at timestamptz NOT NULL)`,
+  },
+  {
+    name: 'lineage',
+    create: `CREATE TABLE IF NOT EXISTS causeway.lineage (id uuid PRIMARY KEY, pipeline text NOT NULL, at timestamptz NOT NULL)`,
+  },
+] as const;
+
+/** Statements that make what we write at the source; docs/privileges.md shows the same ones. */
+const OWN_OBJECTS = [`CREATE SCHEMA IF NOT EXISTS causeway`, ...OWN_TABLES.map(({ create }) => create)];
+
+const OWN_TABLES_THERE = `SELECT pg_catalog.to_regclass('causeway.heartbeat') IS NOT NULL AND pg_catalog.to_regclass('causeway.lineage') IS NOT NULL AS there`;
+
+/**
+ * Makes schema, heartbeat and lineage table. They are there for safety and speed, not for the copy: without the right to write
+ * capture goes on, and says so. False then.
+ */
+export async function provisionOwnTables(client: pg.ClientBase, logger: Logger): Promise<boolean> {
+  const { rows } = await client.query<{ there: boolean }>(OWN_TABLES_THERE);
+  if (rows[0]?.there === true) return true;
+  try {
+    await inTransaction(client, async () => {
+      for (const statement of OWN_OBJECTS) await client.query(statement);
+    });
+    logger.log('info', 'made schema causeway with its tables heartbeat and lineage');
+    return true;
+  } catch (error) {
+    // Two pipelines of one database start at once: the other one made them.
+    if (hasSqlstate(error, SQLSTATE.uniqueViolation, SQLSTATE.duplicateSchema, SQLSTATE.duplicateTable)) return true;
+    if (!hasSqlstate(error, SQLSTATE.insufficientPrivilege)) throw error;
+    logger.log('warn', 'the role may not create schema causeway: no heartbeat counter and no lineage are kept (docs/privileges.md)');
+    return false;
+  }
+}
+
+/** A random row that a restored or replaced server lacks. Passed over where the role may not write. */
+export async function addLineage(client: pg.ClientBase, pipeline: string): Promise<void> {
+  try {
+    await client.query(
+      'INSERT INTO causeway.lineage (id, pipeline, at) VALUES (pg_catalog.gen_random_uuid(), $1, pg_catalog.clock_timestamp())',
+      [pipeline],
+    );
+  } catch (error) {
+    if (!hasSqlstate(error, SQLSTATE.insufficientPrivilege, SQLSTATE.undefinedTable, SQLSTATE.undefinedSchema)) throw error;
+  }
+}
+
+/**
+ * Statements that make the publication carry exactly `tables`. Members that are there already stay as they are, with their
+ * column lists and filters. One FOR ALL TABLES or FOR TABLES IN SCHEMA is kept as long as it carries all of them.
+ */
+export function publicationStatements(name: string, catalogue: Catalogue, tables: readonly CatalogueTable[]): readonly string[] {
+  const publication = quoteIdentifier(name);
+  const { publication: there, members } = catalogue;
+  if (there === null) {
+    const list = tables.map(memberText).join(', ');
+    const forTables = tables.length === 0 ? '' : ` FOR TABLE ${list}`;
+    return [`CREATE PUBLICATION ${publication}${forTables} WITH (${OPTIONS})`];
+  }
+  const statements: string[] = [];
+  if (!there.via_root || !there.inserts || !there.updates || !there.deletes || !there.truncates) {
+    statements.push(`ALTER PUBLICATION ${publication} SET (${OPTIONS})`);
+  }
+  const missing = tables.filter(({ relation }) => !members.some((member) => member.relation === relation.oid));
+  if (missing.length > 0) statements.push(`ALTER PUBLICATION ${publication} ADD TABLE ${missing.map(memberText).join(', ')}`);
+  const wanted = new Set(tables.map(({ relation }) => relation.oid));
+  const extra = members.filter((member) => member.oid !== null && !wanted.has(member.relation));
+  for (const { schema, name: table } of extra) {
+    statements.push(`ALTER PUBLICATION ${publication} DROP TABLE ONLY ${quoteIdentifier(schema)}.${quoteIdentifier(table)}`);
+  }
+  return statements;
+}
+
+const OPTIONS = `publish = 'insert, update, delete, truncate', publish_via_partition_root = true`;
+
+/** Without ONLY a parent of plain inheritance would bring its children along, which are tables of their own. */
+function memberText({ table, relation }: CatalogueTable): string {
+  return relation.kind === 'p' ? quoteTable(table) : `ONLY ${quoteTable(table)}`;
+}
+
+export async function provisionPublication(client: pg.ClientBase, statements: readonly string[], logger: Logger): Promise<void> {
+  if (statements.length === 0) return;
+  try {
+    await inTransaction(client, async () => {
+      for (const statement of statements) await client.query(statement);
+    });
+  } catch (error) {
+    throw refusedStatement(error, 'to publish the tables', statements.map((statement) => `${statement};`).join(' '));
+  }
+  for (const statement of statements) logger.log('info', 'changed the publication', { statement });
+}
+
+/** Drops what we made, our rows in what pipelines share included. Returns what was dropped. */
+export async function deprovision(
+  client: pg.ClientBase,
+  what: { readonly pipeline: string; readonly publication: string },
+): Promise<readonly string[]> {
+  const dropped: string[] = [];
+  if (await dropPublication(client, what.publication)) dropped.push(`publication ${what.publication}`);
+  dropped.push(...(await dropOwnTables(client, what.pipeline)));
+  return dropped;
+}
+
+async function dropPublication(client: pg.ClientBase, name: string): Promise<boolean> {
+  const { rows } = await client.query('SELECT FROM pg_catalog.pg_publication WHERE pubname = $1', [name]);
+  if (rows.length === 0) return false;
+  const statement = `DROP PUBLICATION ${quoteIdentifier(name)}`;
+  try {
+    await client.query(statement);
+    return true;
+  } catch (error) {
+    throw refusedStatement(error, 'to drop the publication', `${statement};`);
+  }
+}
+
+async function dropOwnTables(client: pg.ClientBase, pipeline: string): Promise<readonly string[]> {
+  const { rows } = await client.query<{ there: boolean }>(OWN_TABLES_THERE);
+  if (rows[0]?.there !== true) return [];
+  try {
+    return await inTransaction(client, async () => {
+      const name = quoteLiteral(pipeline);
+      await client.query(`DELETE FROM causeway.heartbeat WHERE pipeline = ${name}`);
+      await client.query(`DELETE FROM causeway.lineage WHERE pipeline = ${name}`);
+      const left = await client.query(`SELECT FROM causeway.heartbeat UNION ALL SELECT FROM causeway.lineage LIMIT 1`);
+      if (left.rows.length > 0) return [`the rows of ${pipeline} in causeway.heartbeat and causeway.lineage`];
+      await client.query('DROP TABLE causeway.heartbeat, causeway.lineage');
+      const others = await client.query(`SELECT FROM pg_catalog.pg_class WHERE relnamespace = 'causeway'::pg_catalog.regnamespace LIMIT 1`);
+      if (others.rows.length > 0) return ['tables causeway.heartbeat and causeway.lineage'];
+      await client.query('DROP SCHEMA causeway');
+      return ['schema causeway with its tables heartbeat and lineage'];
+    });
+  } catch (error) {
+    if (!hasSqlstate(error, SQLSTATE.insufficientPrivilege)) throw error;
+    return ['nothing of schema causeway, which the role may not change: DROP SCHEMA causeway CASCADE; removes it'];
+  }
+}
+
+/** The tables that the publication is to carry. */
+export function publishedTables(
+  capturable: readonly CatalogueTable[],
+  input: { readonly first: boolean; readonly catalogue: Catalogue; readonly isLoadedByHand: (table: TableId) => boolean },
+): readonly CatalogueTable[] {
+  // At a first start nothing was captured yet. Later a table that is new is carried only if its rows were copied by hand.
+  if (input.first || input.catalogue.publication === null) return capturable;
+  return capturable.filter(({ table, member }) => member !== null || input.isLoadedByHand(table));
+}
+
+export function assertSomeTable(tables: readonly CatalogueTable[]): void {
+  if (tables.length === 0) throw new CausewayError('source_table_refused', 'no table matches `tables`, or none of them can be captured');
+}
