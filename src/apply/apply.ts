@@ -111,8 +111,8 @@ class SinkApply {
         for await (const assignment of reader.assignments(leave)) {
           const worker = new PartitionWorker(context, assignment);
           const work = this.#guard(() => this.#work(worker));
-          running.add(work);
-          void work.finally(() => running.delete(work));
+          const settled = work.finally(() => void running.delete(settled));
+          running.add(settled);
         }
       } finally {
         // The reader is closed only after its partitions were left, so that their last progress can be committed.
@@ -200,6 +200,8 @@ function parkedOf(workers: readonly PartitionWorker[]): ParkedStatus {
 }
 
 function resyncRequired(deps: ApplyDeps, row: SinkRow): CausewayError {
-  return new CausewayError('sink_unknown_progress', `the sink ${deps.sinkName} has to be loaded again: ${row.reason?.text ?? 'no reason was kept'}`);
+  return new CausewayError(
+    'sink_unknown_progress',
+    `the sink ${deps.sinkName} has to be loaded again: ${row.reason?.text ?? 'no reason was kept'}`,
+  );
 }
-

@@ -64,14 +64,13 @@ export class Fold {
       return 'held';
     }
     if (record.sequence <= held.change.sequence) return 'stale';
-    const partial = record.row !== null && isPartial(record.row);
-    if (!partial) {
+    if (record.row === null || !isPartial(record.row)) {
       this.#changes.set(record.key, folded(event, record.row, event.bytes, absorbing(held)));
       return 'held';
     }
     // A delete is not something to put a partial image on, and images of two schemas have no columns in common by place.
     if (held.change.tag === 'delete' || held.change.schema.version !== schema.version) return 'split';
-    const merged = mergePartial(held.change.row, record.row as Row);
+    const merged = mergePartial(held.change.row, record.row);
     this.#changes.set(record.key, folded(event, merged, null, absorbing(held)));
     return 'held';
   }

@@ -3,7 +3,7 @@ import { CausewayError, codeOf } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, PartitionAssignment, StoredRecord } from '#core/log.ts';
 import type { EpochMicros } from '#core/position.ts';
-import type { ChangeOp, ChangeRecord, Envelope } from '#core/record.ts';
+import type { ChangeOp } from '#core/record.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 import type { Bell } from './bell.ts';
@@ -12,10 +12,11 @@ import type { SinkContext } from './context.ts';
 import { counterStateOf } from './counter.ts';
 import type { ParkedKeys } from './dead-letter.ts';
 import type { ApplyResult } from './observer.ts';
+import { Parking } from './parking.ts';
+import { ProgressKeeper } from './progress.ts';
 import { ReadAhead } from './read-ahead.ts';
-import { replayOf } from './replay.ts';
-import type { DeadLetterAnswer, DeadLetterTask } from './requests.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
+import type { Ride } from './ride-out.ts';
 import { Standing } from './standing.ts';
 import { Window } from './window.ts';
 import type { Alone } from './window.ts';
@@ -39,24 +40,20 @@ export type HoldInput = {
  * key never has two writes in flight; meanwhile the log is read ahead.
  */
 export class PartitionHold {
-  /** What is true: everything before it took effect. Stored at the sink with the next batch, or by itself. */
-  done: SinkProgress;
   inFlightRows = 0;
   readonly #input: HoldInput;
   readonly #standing: Standing;
   readonly #window: Window;
+  readonly #progress: ProgressKeeper;
+  readonly #parking: Parking;
   readonly #met = new Map<TableId, TableSchema>();
   readonly #tallies = new Map<string, { readonly op: ChangeOp; readonly result: ApplyResult; count: number }>();
   #ahead: ReadAhead;
-  /** Since when `done` is ahead of what the sink stores; null while it is not. */
-  #unsavedSinceMs: number | null = null;
-  #committedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(input: HoldInput) {
-    const { context, start, held } = input;
+    const { context, assignment, start, held, parked, kill } = input;
     const { startGeneration } = context.row;
     this.#input = input;
-    this.done = start;
     this.#standing = new Standing(held.partition, start, counterStateOf({ pair: start.pair, holder: start.holder, startGeneration }));
     this.#window = new Window({
       codec: context.deps.codec,
@@ -64,14 +61,23 @@ export class PartitionHold {
       sinkName: context.deps.sinkName,
       tally: (op, result) => this.#tally(op, result, 1),
     });
+    const ride: Ride = (work) => this.#ride(work);
+    this.#progress = new ProgressKeeper(start, { deps: context.deps, held, assignment, kill, ride });
+    const write = (rows: readonly RowChange[]): Promise<readonly RowOutcome[]> => this.#apply(rows);
+    this.#parking = new Parking({ context, parked, standing: this.#standing, kill, ride, write });
     this.#ahead = this.#openAhead();
+  }
+
+  /** Everything before it took effect. */
+  get done(): SinkProgress {
+    return this.#progress.done;
   }
 
   /** Resolves when the worker leaves. What is in hand is finished then and the progress stored, as far as the sink answers. */
   async run(): Promise<void> {
     const { leave, kill } = this.#input;
     try {
-      await this.#releaseBelowFloors();
+      await this.#parking.releaseBelowFloors();
       while (!leave.aborted) await this.#round();
       await this.#flush();
     } catch (error) {
@@ -80,7 +86,7 @@ export class PartitionHold {
       await this.#ahead[Symbol.asyncDispose]();
       this.#report();
     }
-    if (!kill.aborted) await this.#save();
+    if (!kill.aborted) await this.#progress.save();
   }
 
   async #round(): Promise<void> {
@@ -102,12 +108,11 @@ export class PartitionHold {
 
   async #idle(): Promise<void> {
     const { context, bell, leave } = this.#input;
-    const { runtime, options } = context.deps;
     if (leave.aborted) return;
     this.#report();
-    const dueMs = this.#unsavedSinceMs === null ? null : this.#unsavedSinceMs + options.idleSaveMs - runtime.monotonicMs();
-    if (dueMs !== null && dueMs <= 0) await this.#save();
-    else await bell.wait(dueMs, runtime);
+    const dueMs = this.#progress.dueMs();
+    if (dueMs !== null && dueMs <= 0) await this.#progress.save();
+    else await bell.wait(dueMs, context.deps.runtime);
   }
 
   async #takePage(): Promise<readonly StoredRecord[] | null> {
@@ -141,7 +146,7 @@ export class PartitionHold {
         await this.#flush();
         await this.#alone(step.record, step.bytes);
         step.follow();
-        this.#settle();
+        this.#progress.settle(this.#standing);
       } else if (this.#window.isFull(limits)) {
         await this.#flush();
       }
@@ -169,7 +174,7 @@ export class PartitionHold {
   /** What stands before a record that cannot be read takes effect, and is remembered, before the error goes up. */
   async #afterFlush(error: unknown): Promise<unknown> {
     await this.#flush();
-    await this.#save();
+    await this.#progress.save();
     return error;
   }
 
@@ -177,12 +182,13 @@ export class PartitionHold {
     const { context } = this.#input;
     switch (record.tag) {
       case 'change':
-        await this.#parkWithheld(record, bytes);
+        await this.#parking.parkWithheld(record, bytes);
+        this.#tally(record.op, 'dead_lettered', 1);
         return;
       case 'truncate':
         if (this.#standing.isLost(record.sequence)) return;
         this.#standing.raiseFloor(record.table, record.sequence);
-        await this.#releaseBelowFloors();
+        await this.#parking.releaseBelowFloors();
         return;
       case 'schema':
         await this.#passGate(record.schema);
@@ -214,7 +220,7 @@ export class PartitionHold {
     const { context, leave, onState } = this.#input;
     const whileBlocked = async (): Promise<void> => {
       onState('blocked');
-      await this.#save();
+      await this.#progress.save();
       await this.#serve();
     };
     await this.#ride(() => context.gate.pass(schema, { met: this.#met, signal: leave, whileBlocked }));
@@ -228,11 +234,11 @@ export class PartitionHold {
     if (window.fold.size > 0) await this.#applyFolded(window.fold.values(), window.bytes);
     window.clear();
     if (parked.hasUnwritten) await this.#ride(() => parked.writeMarks(kill));
-    this.#settle();
+    this.#progress.settle(this.#standing);
   }
 
   async #applyFolded(folded: readonly FoldedChange[], bytes: number): Promise<void> {
-    const { context, parked, held, kill } = this.#input;
+    const { context, parked, held } = this.#input;
     const { observer, runtime } = context.deps;
     const startedMs = runtime.monotonicMs();
     const outcomes = await this.#apply(folded.map(({ change }) => change));
@@ -246,18 +252,15 @@ export class PartitionHold {
       this.#tally(each.record.op, result, 1);
       for (const op of each.absorbed ?? []) this.#tally(op, result, 1);
       if (outcome.tag === 'rejected') {
-        if (result === 'dead_lettered') letters.push(this.#letterOf(each, outcome));
+        if (result === 'dead_lettered') letters.push(this.#parking.letterOf(each, outcome));
         continue;
       }
       if (outcome.tag === 'applied') committedAt.push(each.committedAt);
       const sequence = parked.sequenceOf(each.change.key);
       if (sequence !== undefined && each.change.tag !== 'partial' && each.change.sequence >= sequence) released.push(each.change.key);
     }
-    if (letters.length > 0) await this.#park(letters);
-    if (released.length > 0) {
-      await this.#ride(() => parked.release(released, kill));
-      observer.released({ how: 'applied', keys: released.length });
-    }
+    await this.#parking.park(letters);
+    await this.#parking.release(released, 'applied');
     const durationMs = runtime.monotonicMs() - startedMs;
     observer.batch({ partition: held.partition, rows: folded.length, bytes, durationMs, committedAt });
   }
@@ -270,125 +273,26 @@ export class PartitionHold {
   }
 
   async #apply(rows: readonly RowChange[]): Promise<readonly RowOutcome[]> {
-    const { context, held, kill, assignment } = this.#input;
-    const { runtime, options } = context.deps;
+    const { held, kill } = this.#input;
     // What was true before this batch, never its end: the batch in hand may be the one that is lost.
-    const progress = this.done;
+    const progress = this.#progress.done;
     this.inFlightRows = rows.length;
     const outcomes = await this.#ride(() => held.apply({ rows, progress }, kill)).finally(() => {
       this.inFlightRows = 0;
     });
     assert(outcomes.length === rows.length, 'a sink answers for each row');
-    this.#unsavedSinceMs = null;
-    if (runtime.monotonicMs() - this.#committedAtMs >= options.idleSaveMs) {
-      await this.#commit(assignment, progress);
-    }
+    await this.#progress.carried();
     return outcomes;
   }
 
-  #letterOf(each: FoldedChange, outcome: RowOutcome & { readonly tag: 'rejected' }): DeadLetter {
-    const { record, change } = each;
-    // A merged image stands in no record of the log; written anew it is what the sink refused, and can be replayed.
-    const bytes = each.bytes ?? this.#encodeMerged(record, change);
-    const { key, sequence } = change;
-    return { key, sequence, code: outcome.code, reason: outcome.reason, record: bytes, committedAtMicros: each.committedAt };
-  }
-
-  #encodeMerged(record: Envelope & ChangeRecord, change: RowChange): Uint8Array {
-    const row = change.tag === 'delete' ? null : change.row;
-    return this.#input.context.deps.codec.encode({ ...record, row }, change.schema);
-  }
-
-  async #parkWithheld(record: Envelope & ChangeRecord, bytes: Uint8Array): Promise<void> {
-    const { key, sequence } = record;
-    const reason = record.withheld ?? '';
-    const code = reason.startsWith('value_unreadable') ? 'value_unreadable' : 'record_too_large';
-    await this.#park([{ key, sequence, code, reason, record: bytes, committedAtMicros: record.committedAt }]);
-    this.#tally(record.op, 'dead_lettered', 1);
-  }
-
-  async #park(letters: readonly DeadLetter[]): Promise<void> {
-    const { context, parked, kill } = this.#input;
-    await this.#ride(() => parked.park(letters, kill));
-    const byCode = Map.groupBy(letters, (letter) => letter.code);
-    for (const [code, ofCode] of byCode) {
-      context.deps.observer.parked({ code, keys: ofCode.length });
-      context.deps.logger.log('warn', 'parked keys whose values the sink refuses: see `causeway dlq list`', {
-        code,
-        keys: ofCode.length,
-        sequence: ofCode[0]?.sequence,
-      });
-    }
-  }
-
-  async #releaseBelowFloors(): Promise<void> {
-    const { context, parked, kill } = this.#input;
-    const keys = parked.below((table, sequence) => this.#standing.isBelowFloor(table, sequence));
-    if (keys.length === 0) return;
-    await this.#ride(() => parked.release(keys, kill));
-    context.deps.observer.released({ how: 'floor', keys: keys.length });
-  }
-
-  /** Only between batches: a replay is a write of its key like any other. */
   async #serve(): Promise<void> {
     const { context, assignment, leave } = this.#input;
     try {
-      await context.desk.serve(assignment.partition, (task) => this.#handle(task), leave);
+      await context.desk.serve(assignment.partition, (task) => this.#parking.handle(task), leave);
     } catch (error) {
       // Requests wait until the control store answers; changes do not wait for them.
       if (leave.aborted || !passesByItself(error)) throw error;
     }
-  }
-
-  async #handle(task: DeadLetterTask): Promise<DeadLetterAnswer> {
-    const { context, parked, kill } = this.#input;
-    const letters = await this.#ride(() => parked.letters(task.keys, kill));
-    const released: RowKey[] = [];
-    const kept = new Map<string, number>();
-    const keep = (code: string): void => void kept.set(code, (kept.get(code) ?? 0) + 1);
-    const rows: RowChange[] = [];
-    for (const letter of letters) {
-      const replay = task.kind === 'dlq-discard' ? ({ tag: 'release' } as const) : replayOf(letter, context, this.#standing);
-      if (replay.tag === 'apply') rows.push(replay.change);
-      else if (replay.tag === 'release') released.push(letter.key);
-      else keep(replay.code);
-    }
-    const { batchRowsMax } = context.deps.sink.limits;
-    for (let from = 0; from < rows.length; from += batchRowsMax) {
-      const batch = rows.slice(from, from + batchRowsMax);
-      for (const [index, outcome] of (await this.#apply(batch)).entries()) {
-        const key = batch[index]?.key;
-        if (outcome.tag === 'rejected') keep(outcome.code);
-        else if (key !== undefined) released.push(key);
-      }
-    }
-    await this.#ride(() => parked.release(released, kill));
-    if (released.length > 0) {
-      context.deps.observer.released({ how: task.kind === 'dlq-discard' ? 'discarded' : 'replayed', keys: released.length });
-    }
-    return { released: released.length, kept: Object.fromEntries(kept) };
-  }
-
-  #settle(): void {
-    if (this.#standing.offset === this.done.offset) return;
-    this.done = this.#standing.progress();
-    this.#unsavedSinceMs ??= this.#input.context.deps.runtime.monotonicMs();
-  }
-
-  async #save(): Promise<void> {
-    const { held, kill, assignment } = this.#input;
-    if (this.#unsavedSinceMs === null) return;
-    const progress = this.done;
-    await this.#ride(() => held.save(progress, kill));
-    this.#unsavedSinceMs = null;
-    await this.#commit(assignment, progress);
-  }
-
-  /** The log may forget only what the sink remembers. */
-  async #commit(assignment: PartitionAssignment, progress: SinkProgress): Promise<void> {
-    const { context, kill } = this.#input;
-    await this.#ride(() => assignment.commit({ offset: progress.offset, pair: progress.pair }, kill));
-    this.#committedAtMs = context.deps.runtime.monotonicMs();
   }
 
   #ride<T>(work: () => Promise<T>): Promise<T> {

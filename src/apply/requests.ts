@@ -72,7 +72,11 @@ export class RequestDesk {
     }
   }
 
-  async #answer(key: ControlKey, given: { readonly partition: number; readonly answer: DeadLetterAnswer }, signal: AbortSignal): Promise<void> {
+  async #answer(
+    key: ControlKey,
+    given: { readonly partition: number; readonly answer: DeadLetterAnswer },
+    signal: AbortSignal,
+  ): Promise<void> {
     while (true) {
       const stored = await this.#deps.control.get(key, signal);
       if (stored === null) return;

@@ -5,6 +5,9 @@ import type { ApplyDeps } from './deps.ts';
 /** These are timed too, but the same call would not mend them: the worker gives the partition up, or takes it again. */
 const ENDS_THE_HOLD: ReadonlySet<ErrorCode> = new Set(['partition_fenced', 'sink_went_back']);
 
+/** `rideOut` with everything but the work given. */
+export type Ride = <T>(work: () => Promise<T>) => Promise<T>;
+
 /**
  * Repeats `work` with backoff for as long as its errors are of the kind that passes by itself. A write is repeated unchanged, so
  * one whose reply was lost finds its own sequences and is a success.

@@ -20,7 +20,8 @@ export async function changeSinkRow(deps: ApplyDeps, change: (row: SinkRow) => S
   const key = controlKeys.sink(deps.pipeline, deps.sinkName);
   while (true) {
     const stored = await readSinkRow(deps, signal);
-    if (stored === null) throw new CausewayError('sink_unknown_progress', `the sink ${deps.sinkName} has no row in the control store any more`);
+    if (stored === null)
+      throw new CausewayError('sink_unknown_progress', `the sink ${deps.sinkName} has no row in the control store any more`);
     const changed = change(stored.row);
     if (changed === null) return stored.row;
     const swap = await deps.control.swap({ key, value: changed, expected: stored.version }, signal);

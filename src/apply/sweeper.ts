@@ -37,7 +37,10 @@ export class Sweeper {
 
   /** Floors whose rows are not swept yet, as far as is known here. */
   pending(): Floor[] {
-    return pendingFloors(this.#all().filter((standing) => standing !== null), this.#swept);
+    return pendingFloors(
+      this.#all().filter((standing) => standing !== null),
+      this.#swept,
+    );
   }
 
   /** The newest known standing of each partition; null where none is known. */

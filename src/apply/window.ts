@@ -1,4 +1,4 @@
-import { present } from '#core/assert.ts';
+import { assert, present } from '#core/assert.ts';
 import type { Codec } from '#core/codec.ts';
 import type { StoredRecord } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
@@ -74,8 +74,11 @@ export class Window {
       standing.raiseWatermark(record.sequence, record.sourceTime);
       return TAKEN;
     }
-    if (endsBatch(record)) return { tag: 'alone', record: record as Alone, bytes: stored.value, follow };
-    return this.#change(record as Envelope & ChangeRecord, { ...at, bytes: stored.value, next, counter: admission.state });
+    if (record.tag !== 'change') {
+      assert(endsBatch(record), 'what is neither a change nor a watermark ends a batch');
+      return { tag: 'alone', record, bytes: stored.value, follow };
+    }
+    return this.#change(record, { ...at, bytes: stored.value, next, counter: admission.state });
   }
 
   #change(
@@ -128,4 +131,3 @@ export function whySkipped(record: ChangeRecord, standing: Standing, sinkName: s
   if (standing.isLost(record.sequence)) return 'fenced';
   return standing.isBelowFloor(record.table, record.sequence) ? 'filtered' : null;
 }
-

@@ -137,7 +137,7 @@ export class PartitionWorker {
     this.#state = 'fenced';
     this.#hold = null;
     this.#parked.forget();
-    for (let last: number | null = null; ; ) {
+    for (let last: number | null = null; ;) {
       await deps.runtime.sleep(deps.options.fencedIdleMs, leave);
       const look = async (): Promise<{ readonly at: number | null; readonly end: number }> => {
         const stored = (await deps.sink.progress(leave)).get(this.partition);

@@ -333,7 +333,11 @@ describe('epochs', () => {
     await second.send({ tag: 'epoch-open', epoch: 2 as never, fork: 20n });
     await stage.drain();
     expect(stage.progress()?.epochs).toEqual([{ epoch: 2, fork: '0000000000000014' }]);
-    await second.send(put('1', 19, 'below the fork'), put('2', 20, 'at the fork'), change({ id: '3', commit: 5, row: ['3', 'new', 'x'], epoch: 2 }));
+    await second.send(
+      put('1', 19, 'below the fork'),
+      put('2', 20, 'at the fork'),
+      change({ id: '3', commit: 5, row: ['3', 'new', 'x'], epoch: 2 }),
+    );
     const run = await stage.drain();
     expect(stage.rows()).toEqual({ 1: ['below the fork', 'big'], 2: ['kept', 'big'], 3: ['new', 'x'] });
     expect(run.outcomes.get('fenced')).toBe(1);

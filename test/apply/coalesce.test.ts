@@ -24,7 +24,7 @@ function applyOne(sink: Map<string, Register>, event: Event): boolean {
     sink.set(event.id, { commit: event.commit, row: event.row });
     return true;
   }
-  if (stored?.row == null) return false;
+  if (stored === undefined || stored.row === null) return false;
   sink.set(event.id, { commit: event.commit, row: mergePartial(stored.row, event.row) });
   return true;
 }
@@ -95,7 +95,9 @@ describe('folding', () => {
     fc.assert(
       fc.property(wholes, fc.uniqueArray(fc.nat(20)), (drawn, cuts) => {
         const events = drawn.map(({ id, commit, deleted }): Event => ({ id, commit, row: deleted ? null : [id, String(commit), null] }));
-        const unique = events.filter((event, index) => events.findIndex(({ id, commit }) => id === event.id && commit === event.commit) === index);
+        const unique = events.filter(
+          (event, index) => events.findIndex(({ id, commit }) => id === event.id && commit === event.commit) === index,
+        );
         const sink = new Map<string, Register>();
         throughFold(sink, unique, new Set(cuts));
         for (const id of ['1', '2']) {

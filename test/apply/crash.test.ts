@@ -29,7 +29,12 @@ function outcomeOf(stage: Stage): unknown {
     .map(([key, { sequence, values }]) => [key, sequence, values === null ? null : [...values]])
     .sort();
   const letters = stage.letters().map(({ key, sequence, whole }) => [key, sequence, whole]);
-  return { rows, letters: letters.sort(), swept: [...stage.sinkStore.swept], offsets: [stage.progress(0)?.offset, stage.progress(1)?.offset] };
+  return {
+    rows,
+    letters: letters.sort(),
+    swept: [...stage.sinkStore.swept],
+    offsets: [stage.progress(0)?.offset, stage.progress(1)?.offset],
+  };
 }
 
 /** Counts the calls at every port that keeps something, and ends the process at one of them: nothing works for it from then on. */
@@ -47,8 +52,16 @@ function crashAt(stage: Stage, crashCall: number): { readonly calls: () => numbe
       const queue = deadLetters(consumer);
       return {
         read: (...given) => queue.read(...given),
-        park: async (...given) => (step(), await queue.park(...given), step()),
-        release: async (...given) => (step(), await queue.release(...given), step()),
+        park: async (...given) => {
+          step();
+          await queue.park(...given);
+          step();
+        },
+        release: async (...given) => {
+          step();
+          await queue.release(...given);
+          step();
+        },
       };
     },
   });
@@ -114,56 +127,59 @@ function drawHistory(random: () => number, length: number): Model {
 }
 
 describe('chance', () => {
-  it.each(Array.from({ length: 40 }, (_, seed) => seed + 1))('seed %i: generations, lost replies, kills, failovers, two appliers end as the source', async (seed) => {
-    const random = seededRandom(seed);
-    const { stage, first } = await opened({ partitions: 2, limits: { batchRowsMax: 1 + Math.floor(random() * 6) } });
-    await stage.drain();
-    const { sent, rows } = drawHistory(random, 150);
-    let faults = 60;
-    stage.sinkStore.onCall = () => {
-      if (faults > 0 && random() < 0.1) {
-        faults -= 1;
-        throw new CausewayError(random() < 0.8 ? 'sink_unavailable' : 'sink_throttled', 'by chance');
+  it.each(Array.from({ length: 40 }, (_, seed) => seed + 1))(
+    'seed %i: generations, lost replies, kills, failovers, two appliers end as the source',
+    async (seed) => {
+      const random = seededRandom(seed);
+      const { stage, first } = await opened({ partitions: 2, limits: { batchRowsMax: 1 + Math.floor(random() * 6) } });
+      await stage.drain();
+      const { sent, rows } = drawHistory(random, 150);
+      let faults = 60;
+      stage.sinkStore.onCall = () => {
+        if (faults > 0 && random() < 0.1) {
+          faults -= 1;
+          throw new CausewayError(random() < 0.8 ? 'sink_unavailable' : 'sink_throttled', 'by chance');
+        }
+      };
+      let publisher = first;
+      let at = 0;
+      let acknowledged = { at: 0, pairs: [first.pair(0), first.pair(1)] };
+      let kept = stage.sinkStore.keep();
+      const running = [stage.start()];
+      while (at < sent.length) {
+        const until = Math.min(sent.length, at + 1 + Math.floor(random() * 12));
+        for (; at < until; at += 1) await publisher.send(present(sent[at], 'record'));
+        await stage.clock.advance(random() * 1_500);
+        const draw = random();
+        if (draw < 0.15) acknowledged = { at, pairs: [publisher.pair(0), publisher.pair(1)] };
+        else if (draw < 0.3) {
+          const before = publisher;
+          publisher = new Publisher(stage, before.generation + 1);
+          await publisher.open({ acknowledged: acknowledged.pairs });
+          if (random() < 0.5) await before.send(put('0', 9_999, 'zombie'));
+          at = acknowledged.at;
+        } else if (draw < 0.45) {
+          await running.shift()?.kill();
+          running.push(stage.start());
+        } else if (draw < 0.5 && running.length < 2) running.push(stage.start());
+        else if (draw < 0.55) kept = stage.sinkStore.keep();
+        else if (draw < 0.6) kept();
       }
-    };
-    let publisher = first;
-    let at = 0;
-    let acknowledged = { at: 0, pairs: [first.pair(0), first.pair(1)] };
-    let kept = stage.sinkStore.keep();
-    const running = [stage.start()];
-    while (at < sent.length) {
-      const until = Math.min(sent.length, at + 1 + Math.floor(random() * 12));
-      for (; at < until; at += 1) await publisher.send(present(sent[at], 'record'));
-      await stage.clock.advance(random() * 1_500);
-      const draw = random();
-      if (draw < 0.15) acknowledged = { at, pairs: [publisher.pair(0), publisher.pair(1)] };
-      else if (draw < 0.3) {
-        const before = publisher;
-        publisher = new Publisher(stage, before.generation + 1);
-        await publisher.open({ acknowledged: acknowledged.pairs });
-        if (random() < 0.5) await before.send(put('0', 9_999, 'zombie'));
-        at = acknowledged.at;
-      } else if (draw < 0.45) {
-        await running.shift()?.kill();
-        running.push(stage.start());
-      } else if (draw < 0.5 && running.length < 2) running.push(stage.start());
-      else if (draw < 0.55) kept = stage.sinkStore.keep();
-      else if (draw < 0.6) kept();
-    }
-    await publisher.send(watermark(1_000));
-    faults = 0;
-    for (const run of running) await run.kill();
-    expect((await stage.drain()).code()).toBeNull();
-    expect(stage.rows()).toEqual(Object.fromEntries(rows));
-    expect(stage.letters()).toEqual([]);
-    // From the start again, over what is there: nothing changes.
-    const before = outcomeOf(stage);
-    for (const [partition, progress] of stage.sinkStore.progress) {
-      stage.sinkStore.progress.set(partition, { ...progress, offset: 0 as never, pair: null, holder: null, watermark: null, floors: [] });
-    }
-    const replay = await stage.drain();
-    expect(replay.code()).toBeNull();
-    expect(outcomeOf(stage)).toEqual(before);
-    expect(replay.outcomes.get('applied')).toBeUndefined();
-  });
+      await publisher.send(watermark(1_000));
+      faults = 0;
+      for (const run of running) await run.kill();
+      expect((await stage.drain()).code()).toBeNull();
+      expect(stage.rows()).toEqual(Object.fromEntries(rows));
+      expect(stage.letters()).toEqual([]);
+      // From the start again, over what is there: nothing changes.
+      const before = outcomeOf(stage);
+      for (const [partition, progress] of stage.sinkStore.progress) {
+        stage.sinkStore.progress.set(partition, { ...progress, offset: 0 as never, pair: null, holder: null, watermark: null, floors: [] });
+      }
+      const replay = await stage.drain();
+      expect(replay.code()).toBeNull();
+      expect(outcomeOf(stage)).toEqual(before);
+      expect(replay.outcomes.get('applied')).toBeUndefined();
+    },
+  );
 });

@@ -118,7 +118,12 @@ describe('a row that the sink refuses', () => {
 describe('a change that was withheld', () => {
   it('parks its key, and leaves what stands before and behind it', async () => {
     const { stage, first } = await opened();
-    await first.send(put('1', 10, 'a'), change({ id: '1', commit: 11, withheld: 'record_too_large: 20 MB' }), part('1', 12, 'c'), put('2', 12, 'x'));
+    await first.send(
+      put('1', 10, 'a'),
+      change({ id: '1', commit: 11, withheld: 'record_too_large: 20 MB' }),
+      part('1', 12, 'c'),
+      put('2', 12, 'x'),
+    );
     await stage.drain();
     expect(stage.rows()).toEqual({ 1: ['a', 'big'], 2: ['x', 'big'] });
     expect(stage.letters()).toMatchObject([{ key: keyOf('1'), sequence: at(12), code: 'record_too_large', whole: false }]);
@@ -190,7 +195,12 @@ describe('requests', () => {
     await stage.clock.advance(3_000);
     expect(await asked()).toMatchObject({ state: 'done', result: expect.stringContaining('1 key released') as string });
     expect(stage.rows()).toEqual({ 1: ['bad', 'big'] });
-    expect(stage.letters().map(({ key }) => key).sort()).toEqual(['2', '3', '4'].map((id) => keyOf(id)).sort());
+    expect(
+      stage
+        .letters()
+        .map(({ key }) => key)
+        .sort(),
+    ).toEqual(['2', '3', '4'].map((id) => keyOf(id)).sort());
     await run.stop();
   });
 

@@ -75,7 +75,8 @@ export function change(input: ChangeInput): Bare {
   };
 }
 
-export const put = (id: string, commit: number, a: string | null, big: string | null = 'big'): Bare => change({ id, commit, row: [id, a, big] });
+export const put = (id: string, commit: number, a: string | null, big: string | null = 'big'): Bare =>
+  change({ id, commit, row: [id, a, big] });
 export const part = (id: string, commit: number, a: string | null): Bare => change({ id, commit, row: [id, a, undefined] });
 export const del = (id: string, commit: number): Bare => change({ id, commit });
 
@@ -108,7 +109,12 @@ export class Publisher {
   }
 
   async open(
-    input: { readonly acknowledged?: readonly (CounterPair | null)[]; readonly epoch?: number; readonly fork?: bigint; readonly partitions?: readonly number[] } = {},
+    input: {
+      readonly acknowledged?: readonly (CounterPair | null)[];
+      readonly epoch?: number;
+      readonly fork?: bigint;
+      readonly partitions?: readonly number[];
+    } = {},
   ): Promise<void> {
     for (const partition of input.partitions ?? this.counters.keys()) {
       await this.to(partition, {
@@ -227,7 +233,10 @@ export class Stage {
 
   async approve(): Promise<void> {
     const row = await this.sinkRow();
-    await this.write(controlKeys.sink('p', 's'), { ...row, blocked: row.blocked.map((block): SchemaBlock => ({ ...block, approved: true })) });
+    await this.write(controlKeys.sink('p', 's'), {
+      ...row,
+      blocked: row.blocked.map((block): SchemaBlock => ({ ...block, approved: true })),
+    });
   }
 
   start(more: Partial<ApplyOptions> & { readonly sinkName?: string; readonly snapshot?: 'never' | 'initial' } = {}): Running {
@@ -313,4 +322,3 @@ export async function opened(input: ConstructorParameters<typeof Stage>[0] = {})
   await first.send({ tag: 'schema', schema });
   return { stage, first };
 }
-

@@ -16,7 +16,12 @@ describe('truncate', () => {
         throw new CausewayError('sink_unavailable', 'slow');
       }
     };
-    await first.send(...ids.map((id) => put(id, 11, 'below')), truncate(20), ...ids.slice(0, 4).map((id) => put(id, 21, 'after')), watermark(21));
+    await first.send(
+      ...ids.map((id) => put(id, 11, 'below')),
+      truncate(20),
+      ...ids.slice(0, 4).map((id) => put(id, 21, 'after')),
+      watermark(21),
+    );
     const run = stage.start();
     await stage.clock.advance(5_000);
     expect(run.outcomes.get('swept')).toBeUndefined();

@@ -11,10 +11,16 @@ sinkContract('memory', () => {
     open: () => new MemorySink(store),
     table: (name) => `public.${name}` as TableId,
     liveRows: (schema) => Promise.resolve(store.liveRows(schema)),
-    plant: (schema, row) => Promise.resolve(store.plant(schema, row)),
+    plant: (schema, row) => {
+      store.plant(schema, row);
+      return Promise.resolve();
+    },
     keepProgress: () => {
       const restore = store.keep('progress');
-      return Promise.resolve(() => Promise.resolve(restore()));
+      return Promise.resolve(() => {
+        restore();
+        return Promise.resolve();
+      });
     },
     typeCases,
     poison: { sourceType: 'text', type: { tag: 'text' }, good: 'taken', bad: 'poisonous' },

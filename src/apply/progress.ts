@@ -1,0 +1,65 @@
+import type { PartitionAssignment } from '#core/log.ts';
+import type { SinkPartition, SinkProgress } from '#core/sink.ts';
+import type { ApplyDeps } from './deps.ts';
+import type { Ride } from './ride-out.ts';
+import type { Standing } from './standing.ts';
+
+type ProgressInput = {
+  readonly deps: Pick<ApplyDeps, 'runtime' | 'options'>;
+  readonly held: SinkPartition;
+  readonly assignment: PartitionAssignment;
+  readonly kill: AbortSignal;
+  readonly ride: Ride;
+};
+
+/**
+ * Keeps what is true of a partition (everything before it took effect) and brings it to the sink: with the next batch, or by
+ * itself once it waited for too long. The log is told afterwards, because it may forget only what the sink remembers.
+ */
+export class ProgressKeeper {
+  done: SinkProgress;
+  readonly #input: ProgressInput;
+  /** Since when `done` is ahead of what the sink stores; null while it is not. */
+  #unsavedSinceMs: number | null = null;
+  #committedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(start: SinkProgress, input: ProgressInput) {
+    this.done = start;
+    this.#input = input;
+  }
+
+  /** Called when everything that was read took effect, was proved stale, or is parked. */
+  settle(standing: Standing): void {
+    if (standing.offset === this.done.offset) return;
+    this.done = standing.progress();
+    this.#unsavedSinceMs ??= this.#input.deps.runtime.monotonicMs();
+  }
+
+  /** How long until `save` is wanted; null while nothing waits for it. */
+  dueMs(): number | null {
+    const { runtime, options } = this.#input.deps;
+    return this.#unsavedSinceMs === null ? null : this.#unsavedSinceMs + options.idleSaveMs - runtime.monotonicMs();
+  }
+
+  /** A batch has carried `done` to the sink. */
+  async carried(): Promise<void> {
+    const { runtime, options } = this.#input.deps;
+    this.#unsavedSinceMs = null;
+    if (runtime.monotonicMs() - this.#committedAtMs >= options.idleSaveMs) await this.#commit(this.done);
+  }
+
+  async save(): Promise<void> {
+    const { held, kill, ride } = this.#input;
+    if (this.#unsavedSinceMs === null) return;
+    const progress = this.done;
+    await ride(() => held.save(progress, kill));
+    this.#unsavedSinceMs = null;
+    await this.#commit(progress);
+  }
+
+  async #commit(progress: SinkProgress): Promise<void> {
+    const { assignment, deps, kill, ride } = this.#input;
+    await ride(() => assignment.commit({ offset: progress.offset, pair: progress.pair }, kill));
+    this.#committedAtMs = deps.runtime.monotonicMs();
+  }
+}
