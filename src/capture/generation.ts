@@ -1,6 +1,7 @@
 import { CausewayError, backoffMs, codeOf, type ErrorCode } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
 import type { PartitionCheckpoint } from '#core/control-rows.ts';
+import type { MonoMs } from '#core/position.ts';
 import { watermarkSequence } from '#core/sequence.ts';
 import type { SourceStream } from '#core/source.ts';
 import type { Lease } from '../lease/lease.ts';
@@ -37,7 +38,7 @@ export async function runGeneration(deps: CaptureDeps, lease: Lease, signals: Si
   deps.observer.state({ tag: 'starting', generation: lease.token });
   await deps.log.provision(soft);
   await start.tables.load(soft);
-  const connected = await connectPatiently(start, true, soft);
+  const connected = await connectPatiently(start, { first: true, failures: 0 }, soft);
   const holder = new StreamHolder(connected.stream);
   try {
     await readTail(start, { checkpoint: connected.checkpoint, epoch: connected.epoch }, soft);
@@ -87,18 +88,23 @@ function prepare(deps: CaptureDeps, lease: Lease): FirstStart {
   };
 }
 
-async function connectPatiently(start: FirstStart, first: boolean, signal: AbortSignal): Promise<Connected> {
+/** `failures`: how often it failed just before; a source that breaks each connection at once is not asked without a pause. */
+async function connectPatiently(
+  start: FirstStart,
+  of: { readonly first: boolean; readonly failures: number },
+  signal: AbortSignal,
+): Promise<Connected> {
   const { runtime, observer, options } = start.deps;
-  for (let attempt = 0; ; attempt += 1) {
+  const { reconnectFirstMs: firstMs, reconnectMaxMs: maxMs } = options;
+  for (let failures = of.failures; ; failures += 1) {
     try {
-      return await connect(start, first, signal);
+      if (failures > 0) await runtime.sleep(backoffMs({ attempt: failures - 1, firstMs, maxMs, random: runtime.random() }), signal);
+      return await connect(start, of.first, signal);
     } catch (error) {
       signal.throwIfAborted();
       if (!isRiddenOut(error)) throw error;
       observer.trouble(error, 'connecting to the source');
       observer.state({ tag: 'reconnecting', generation: start.owner.generation, code: error.code, message: error.message });
-      const { reconnectFirstMs: firstMs, reconnectMaxMs: maxMs } = options;
-      await runtime.sleep(backoffMs({ attempt, firstMs, maxMs, random: runtime.random() }), signal);
     }
   }
 }
@@ -145,6 +151,8 @@ class Session {
   #state: CaptureState | null = null;
   #unsaved = false;
   #broken = false;
+  #failures = 0;
+  #connectedAt: MonoMs;
 
   constructor(input: {
     readonly start: FirstStart;
@@ -170,6 +178,7 @@ class Session {
       idleIntervalMs: options.idleWatermarkIntervalMs,
     });
     this.#partitions = [...checkpoint.partitions];
+    this.#connectedAt = input.start.deps.runtime.monotonicMs();
   }
 
   publishTo(publisher: Publisher): void {
@@ -288,7 +297,7 @@ class Session {
 
   async #reconnect(cause: CausewayError, signal: AbortSignal): Promise<void> {
     const { generation } = this.#start.owner;
-    const { observer } = this.#deps;
+    const { observer, runtime, options } = this.#deps;
     observer.trouble(cause, 'streaming');
     this.#enter({ tag: 'reconnecting', generation, code: cause.code, message: cause.message });
     await this.#holder.drop();
@@ -297,7 +306,11 @@ class Session {
     // source had.
     await this.#log.drained();
     await this.#save(signal);
-    const { stream } = await connectPatiently(this.#start, false, AbortSignal.any([signal, this.#stop]));
+    const lastedMs = runtime.monotonicMs() - this.#connectedAt;
+    this.#failures = lastedMs > options.reconnectMaxMs ? 1 : this.#failures + 1;
+    const patience = { first: false, failures: this.#failures };
+    const { stream } = await connectPatiently(this.#start, patience, AbortSignal.any([signal, this.#stop]));
+    this.#connectedAt = runtime.monotonicMs();
     this.#holder.hold(stream);
     this.#encoder.tablesChanged();
     this.#enter({ tag: 'streaming', generation, epoch: this.#connected.epoch.epoch });

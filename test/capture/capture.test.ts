@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { controlKeys } from '#core/control-rows.ts';
-import { codeOf } from '#core/errors.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
 import { PIPELINE, World } from './world.ts';
 
@@ -294,7 +294,7 @@ describe('while it streams', () => {
   test('a broken connection is ridden out in the same generation, and what was not acknowledged is sent again', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
-    const process = await world.startStreaming();
+    const process = await world.startStreaming({ options: { reconnectMaxMs: 200 } });
     for (let round = 0; round < 12; round += 1) {
       for (let id = 0; id < 5; id += 1) world.database.commit([insert(orders, `${round}.${id}`), insert(orders, `${round}/${id}`)]);
       if (round % 3 === 0) world.database.available = false;
@@ -308,6 +308,20 @@ describe('while it streams', () => {
     expect(world.readLog()).toEqual(world.sourceRows());
     expect(world.everyRecord.filter(({ tag }) => tag === 'generation-open')).toHaveLength(3);
     expect(world.database.connections).toBeGreaterThan(10);
+  });
+
+  test('a source that breaks each connection at once is not asked without a pause', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    world.database.onCall = (call) => {
+      if (call === 'messages') throw new CausewayError('source_unavailable', 'it ended');
+    };
+    world.database.disconnect();
+    await world.clock.advance(60_000);
+    expect(world.database.connections).toBeGreaterThan(10);
+    expect(world.database.connections).toBeLessThan(40);
+    expect(process.outcome()).toBeUndefined();
   });
 
   test('a transaction much larger than what may be held flows through', async () => {
