@@ -115,9 +115,10 @@ function typeOf(lookup: TypeLookup, column: RelationColumn): Column['type'] {
 }
 
 async function readSpellings(client: pg.Client, columns: readonly RelationColumn[]): Promise<readonly (string | null)[]> {
+  // With its schema before it, unnest of several arrays is not found: the server knows that form by the bare name alone.
   const { rows } = await client.query<{ text: string | null }>(
     `SELECT CASE WHEN t.oid IS NOT NULL THEN pg_catalog.format_type(t.oid, part.typmod) END AS text
-     FROM pg_catalog.unnest($1::pg_catalog.oid[], $2::int4[]) WITH ORDINALITY AS part(oid, typmod, place)
+     FROM unnest($1::pg_catalog.oid[], $2::int4[]) WITH ORDINALITY AS part(oid, typmod, place)
      LEFT JOIN pg_catalog.pg_type t ON t.oid = part.oid
      ORDER BY part.place`,
     [columns.map(({ typeOid }) => String(typeOid)), columns.map(({ typmod }) => typmod)],
