@@ -7,7 +7,7 @@ const STEP_BLOCKS = 64;
 const STEP_BYTES = 8 * 1024 * 1024;
 /** Pages given back to the file system in one step, once more than half of the file is free. */
 const VACUUM_PAGES = 256;
-const VACUUM_FROM_PAGES = 4_096;
+const VACUUM_FROM_BYTES = 16 * 1024 * 1024;
 
 /**
  * Frees blocks that every retained consumer has behind it. The newest block of a partition stays, so that its end can be
@@ -46,7 +46,7 @@ export function usedBytes(file: OpenFile): number {
 /** Gives a part of the free pages back where there are far more than the next appends need. Outside of a transaction. */
 export function shrinkStep(file: OpenFile): void {
   const free = pragma(file, 'freelist_count');
-  if (free < VACUUM_FROM_PAGES || free * 2 < pragma(file, 'page_count')) return;
+  if (free * pragma(file, 'page_size') < VACUUM_FROM_BYTES || free * 2 < pragma(file, 'page_count')) return;
   file.database.exec(`PRAGMA incremental_vacuum(${VACUUM_PAGES})`);
 }
 

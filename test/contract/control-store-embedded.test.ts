@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import { EmbeddedControlStore } from '../../connectors/control-embedded/store.ts';
 import { type TempFolder, tempFolder } from '../support/temp-folder.ts';
-import { realRuntime } from '../support/test-runtime.ts';
+import { realRuntime, VirtualClock } from '../support/test-runtime.ts';
 import { controlStoreContract, countUp } from './control-store.ts';
 
 const never = new AbortController().signal;
@@ -62,9 +62,16 @@ describe('the file of the embedded control store', () => {
     expect((await store.get(at, never))?.value).toEqual({ count: 300 });
   });
 
-  it('is synced at every commit', async () => {
+  it('is synced at every change', async () => {
     await using store = openAt(path);
-    await store.swap({ key: at, value: 1, expected: null }, never);
+    await store.get(at, never);
+    const statements = vi.spyOn(DatabaseSync.prototype, 'exec');
+    try {
+      await store.swap({ key: at, value: 1, expected: null }, never);
+      expect(statements.mock.calls.map(([sql]) => sql)).toEqual(['PRAGMA synchronous = FULL', 'BEGIN IMMEDIATE', 'COMMIT']);
+    } finally {
+      statements.mockRestore();
+    }
     using looking = new DatabaseSync(path, { readOnly: true });
     expect(looking.prepare('PRAGMA journal_mode').get()).toEqual({ journal_mode: 'wal' });
   });
@@ -145,11 +152,12 @@ describe('the file of the embedded control store', () => {
 
   it('is unavailable while another process holds its lock, and serves again afterwards', async () => {
     await openAndClose();
-    await using store = openAt(path);
+    const clock = new VirtualClock();
+    await using store = new EmbeddedControlStore({ path, runtime: clock.runtime });
     using holder = new DatabaseSync(path);
     holder.exec('BEGIN IMMEDIATE');
     const swap = { key: 'other' as ControlKey, value: 1, expected: null };
-    await expect(store.swap(swap, never)).rejects.toMatchObject({ code: 'control_unavailable' });
+    await expect(clock.runUntil(store.swap(swap, never))).rejects.toMatchObject({ code: 'control_unavailable' });
     holder.exec('ROLLBACK');
     expect((await store.swap(swap, never)).tag).toBe('stored');
   });

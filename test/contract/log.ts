@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { present } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, EncodedRecord, Log, LogBatch, LogProgress, LogReader, PartitionAssignment, StoredRecord } from '#core/log.ts';
@@ -47,17 +48,19 @@ export async function assigned(reader: LogReader, count = PARTITIONS): Promise<r
 }
 
 /** The assignment of one partition of a new reader. */
-export async function assignmentOf(log: Log, consumer: string, partition: number): Promise<PartitionAssignment> {
-  const found = (await assigned(await log.reader(consumer, never))).find((assignment) => assignment.partition === partition);
+export async function assignmentOf(log: Log, consumer: string, partition: number, count = PARTITIONS): Promise<PartitionAssignment> {
+  const found = (await assigned(await log.reader(consumer, never), count)).find((assignment) => assignment.partition === partition);
   if (found === undefined) throw new Error('the partition was not assigned');
   return found;
 }
 
 export async function codeRejected(work: Promise<unknown>): Promise<string> {
-  return work.then(
-    () => 'nothing was thrown',
-    (error: unknown) => codeOf(error),
-  );
+  try {
+    await work;
+  } catch (error) {
+    return codeOf(error);
+  }
+  return 'nothing was thrown';
 }
 
 function letter(key: string, over: Partial<DeadLetter> = {}): DeadLetter {
@@ -97,7 +100,7 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
 
     async function append(...records: readonly EncodedRecord[]): Promise<ReadonlyMap<number, Offset>> {
       await using writer = await log.writer(never);
-      return writer.append(records, never);
+      return await writer.append(records, never);
     }
 
     describe('append', () => {
@@ -235,10 +238,10 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
 
       it('ends its waits with the signal, and when it is closed', async () => {
         const reader = await log.reader('warm', never);
-        const [first] = await assigned(reader, 1);
+        const first = present((await assigned(reader, 1))[0], 'the first assignment');
         const stop = new AbortController();
         const reason = new Error('stopped');
-        const waits = [collect(first?.batches(0 as Offset, stop.signal) ?? []), collect(reader.assignments(stop.signal))].map((wait) =>
+        const waits = [collect(first.batches(0 as Offset, stop.signal)), collect(reader.assignments(stop.signal))].map((wait) =>
           wait.then(
             () => 'ended',
             (error: unknown) => error,
@@ -246,13 +249,13 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
         );
         stop.abort(reason);
         for (const wait of waits) expect(await wait).toBe(reason);
-        const closed = collect(first?.batches(0 as Offset, never) ?? []).then(
+        const closed = collect(first.batches(0 as Offset, never)).then(
           () => 'ended',
           (error: unknown) => codeOf(error),
         );
-        expect(first?.revoked.aborted).toBe(false);
+        expect(first.revoked.aborted).toBe(false);
         await reader[Symbol.asyncDispose]();
-        expect(first?.revoked.aborted).toBe(true);
+        expect(first.revoked.aborted).toBe(true);
         expect(await closed).toBe('log_unavailable');
       });
 

@@ -27,7 +27,7 @@ export type FileKind = {
 export type OpenFile = { readonly database: DatabaseSync; readonly prepare: (sql: string) => StatementSync; readonly identity: string };
 
 /** SQLite's own wait for a lock blocks the event loop, so it is short; the rest of the wait is asynchronous. */
-const LOCK_WAIT_MS = 50;
+const LOCK_WAIT_MS = 20;
 const BUSY_MAX_MS = 5_000;
 const TURN_MS = 5;
 const WAL_BYTES_KEPT = 64 * 1024 * 1024;
