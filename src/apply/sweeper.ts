@@ -59,7 +59,7 @@ export class Sweeper {
         this.#onLook();
         attempt = 0;
       } catch (error) {
-        if (signal.aborted || !passesByItself(error)) throw error;
+        if (!passesByItself(error)) throw error;
         attempt = Math.min(attempt + 1, 10);
         observer.retry(codeOf(error));
         logger.log('debug', 'the sweep of a truncate waits', { code: codeOf(error) });

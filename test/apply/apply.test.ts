@@ -77,7 +77,9 @@ describe('apply', () => {
     const { stage, first } = await opened({ limits: { batchRowsMax: 50 } });
     await first.send(...Array.from({ length: 120 }, (_, index) => put(String(index), 10 + index, 'x')));
     const sizes: number[] = [];
-    stage.sinkStore.onCall = (stageOf, call) => void (call.name === 'apply' && stageOf === 'after' && sizes.push(call.rows.length));
+    stage.sinkStore.onCall = (stageOf, call) => {
+      if (call.name === 'apply' && stageOf === 'after') sizes.push(call.rows.length);
+    };
     await stage.drain();
     expect(sizes).toEqual([50, 50, 20]);
   });

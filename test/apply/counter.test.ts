@@ -10,8 +10,12 @@ const state = (generation: number, counter: number | null, holder: string | null
   holder,
   counter,
 });
-const record = (generation: number, counter: number, holder = 'h'): LogRecord =>
-  ({ ...watermark(1), generation: fencingTokenOf(generation), counter, holder }) as LogRecord;
+const record = (generation: number, counter: number, holder = 'h'): LogRecord => ({
+  ...watermark(1),
+  generation: fencingTokenOf(generation),
+  counter,
+  holder,
+});
 const opening = (generation: number, acknowledged: CounterPair | null, counter = 1): LogRecord => ({
   tag: 'generation-open',
   generation: fencingTokenOf(generation),
