@@ -47,7 +47,7 @@ export async function check(context: CommandContext, options: CheckOptions): Pro
         if (only.has('source'))
           categories.push({ area: 'source', name: `${pipeline.name}: source (${pipeline.source.kind})`, findings: found });
       }
-      await add('log', `${pipeline.name}: log (${pipeline.log.kind})`, () => logFindings(context, pipeline));
+      await add('log', `${pipeline.name}: log (${pipeline.log.kind})`, () => logFindings(context, control, pipeline));
       for (const sink of pipeline.sinks) {
         await add('sink', `${pipeline.name}: sink ${sink.name} (${sink.kind})`, async () => {
           const schemas = seen.facts?.tables.map(({ schema }) => schema) ?? [];
@@ -216,8 +216,17 @@ async function rowsFinding(
   });
 }
 
-async function logFindings({ io, ...context }: CommandContext, pipeline: PipelineConfig): Promise<readonly Finding[]> {
-  const { bytes, bytesMax } = await withLog({ io, ...context }, pipeline, (log) => log.usage(io.signal));
+async function logFindings(context: CommandContext, control: ControlStore, pipeline: PipelineConfig): Promise<readonly Finding[]> {
+  const { signal } = context.io;
+  const started = (await control.get(controlKeys.checkpoint(pipeline.name), signal)) !== null;
+  let usage: { readonly bytes: number; readonly bytesMax: number | null };
+  try {
+    usage = await withLog(context, pipeline, (log) => log.usage(signal));
+  } catch (error) {
+    if (started || codeOf(error) !== 'log_unavailable') throw error;
+    return [finding({ id: 'LG-001', level: 'skipped', title: 'the log is made when the pipeline first starts' })];
+  }
+  const { bytes, bytesMax } = usage;
   const full = bytesMax !== null && bytes > bytesMax * 0.8;
   return [
     finding({

@@ -23,6 +23,8 @@ export type CaptureView = {
 
 export type CaptureViewDeps = {
   readonly pipeline: string;
+  /** What this process calls itself as a holder. */
+  readonly describedAs: string;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly time: SourceTime;
@@ -68,10 +70,11 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
     lease: (facts) => {
       countTransition(view.lease, facts, { pipeline, metrics });
       view.lease = facts;
-      if (!facts.held && facts.holder !== null && facts.holder !== standbyFor) {
-        logger.log('info', 'standby: another process captures', { holder: facts.holder, generation: facts.generation });
+      const other = heldByAnother(facts, deps.describedAs) ? facts.holder : null;
+      if (other !== null && other !== standbyFor) {
+        logger.log('info', 'standby: another process captures', { holder: other, generation: facts.generation });
       }
-      standbyFor = facts.held ? null : facts.holder;
+      standbyFor = other;
       deps.onChange(view);
     },
     leaseRenewed: (durationMs) => metrics.observe('causeway_lease_renew_duration_seconds', { lease: pipeline }, durationMs / 1_000),
@@ -106,6 +109,11 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
     trouble: (error, during) => logger.log('warn', `${during}: trying again`, { ...errorFields(error), code: codeOf(error) }),
   };
   return { view, observer };
+}
+
+/** True where this process is a standby for another one. */
+export function heldByAnother(lease: LeaseFacts | null, describedAs: string): boolean {
+  return lease !== null && !lease.held && lease.holder !== null && lease.holder !== describedAs;
 }
 
 function countTransition(

@@ -27,8 +27,8 @@ export function createLogger(options: LoggerOptions, bound: LogFields = {}): Log
 }
 
 function jsonLine(time: string, level: LogLevel, message: string, fields: LogFields): string {
-  // The four names of the line itself win over a field of the same name.
-  return `${JSON.stringify({ ...fields, time, level, message })}\n`;
+  const { time: _time, level: _level, message: _message, ...others } = fields;
+  return `${JSON.stringify({ time, level, message, ...others })}\n`;
 }
 
 function textLine(time: string, level: LogLevel, message: string, fields: LogFields): string {

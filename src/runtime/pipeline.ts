@@ -1,6 +1,7 @@
 import { controlKeys, type DesiredRow } from '#core/control-rows.ts';
 import type { Codec } from '#core/codec.ts';
 import type { ControlStore } from '#core/control.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { Log } from '#core/log.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
 import type { Sink } from '#core/sink.ts';
@@ -15,7 +16,7 @@ import type { PipelineStatus } from '../http/status-document.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import { isAborted } from './aborted.ts';
 import { observeApply, type ApplyView } from './apply-view.ts';
-import { observeCapture, type CaptureView } from './capture-view.ts';
+import { heldByAnother, observeCapture, type CaptureView } from './capture-view.ts';
 import { followDesired, nothingPaused } from './desired.ts';
 import { errorFields } from './logger.ts';
 import { pipelineGauges } from './pipeline-gauges.ts';
@@ -91,11 +92,12 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const captureTrouble = new TroubleCell(runtime);
   const { view, observer } = observeCapture({
     pipeline: config.name,
+    describedAs: deps.describedAs,
     metrics,
     logger,
     time,
     onChange: ({ state, lease }) => {
-      const other = lease !== null && !lease.held && lease.holder !== null && lease.holder !== deps.describedAs;
+      const other = heldByAnother(lease, deps.describedAs);
       // Capture passes through its first states at every attempt; only here has it got over what kept it.
       if (state?.tag === 'streaming' || other) captureTrouble.clear();
       if (lease?.held === true) leading.set(true);
@@ -247,9 +249,9 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
   let failed = false;
   while (!isAborted(signal)) {
     try {
-      state.logUsage = await log.usage(signal);
-      // Of several processes the one that captures knows; while paused nobody does, and what stands there is kept up.
-      if (state.capture.lease?.held === true || (state.desired.paused && state.capture.lease !== null)) {
+      state.logUsage = await usageOf(log, signal);
+      // The process that captures knows; where nobody does, whoever could not.
+      if (state.capture.lease !== null && !heldByAnother(state.capture.lease, deps.describedAs)) {
         const value = { writtenAtWallMs: runtime.wallMs(), document: pipelineStatus(state) };
         const current = await control.get(key, signal);
         await control.swap({ key, value, expected: current?.version ?? null }, signal);
@@ -265,5 +267,15 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
     } catch (error) {
       if (!isAborted(signal)) throw error;
     }
+  }
+}
+
+/** Null where the log cannot be looked at; what that means is told by the loops that use it. */
+async function usageOf(log: Log, signal: AbortSignal): Promise<PipelineState['logUsage']> {
+  try {
+    return await log.usage(signal);
+  } catch (error) {
+    if (isAborted(signal) || !(error instanceof CausewayError)) throw error;
+    return null;
   }
 }

@@ -82,7 +82,7 @@ test.each([
   [
     'a lease outside its bounds',
     goodFile.replace('    sinks:', '    lease: { ttl: 100ms }\n    sinks:'),
-    '16 pipelines.orders.lease.ttl: must be between 1s and 5m |',
+    '15 pipelines.orders.lease.ttl: must be between 1s and 5m |',
   ],
   ['an unknown version', goodFile.replace('version: 1', 'version: 2'), '1 version: must be 1 |'],
   ['a bad pipeline name', goodFile.replace('  orders:', '  Orders-1:'), '5 pipelines.Orders-1: is not a usable name'],

@@ -62,7 +62,10 @@ function unit(name: string, { clock, events }: ReturnType<typeof bench>, finishM
   return {
     name,
     run: async ({ stop, kill }) => {
-      void aborted(kill).then(() => events.push(`${name} killed at ${clock.nowMs}`));
+      aborted(kill).then(
+        () => events.push(`${name} killed at ${clock.nowMs}`),
+        () => undefined,
+      );
       await aborted(stop);
       events.push(`${name} stops at ${clock.nowMs}`);
       try {
