@@ -26,7 +26,7 @@ const RELATION_COLUMNS = `
   c.oid::text AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, c.relpersistence::text AS persistence,
   c.relispartition AS is_partition, c.relreplident::text AS identity, c.xmin::text AS xmin, c.relfilenode::text AS file,
   pg_catalog.jsonb_build_array(c.relowner, c.relacl::text, c.reloptions, c.relhastriggers, c.relhasrules, c.relhassubclass, c.relrowsecurity,
-    c.relforcerowsecurity, c.relchecks, c.reltablespace)::text AS attributes,
+    c.relforcerowsecurity, c.relchecks, c.relnatts, c.reltablespace)::text AS attributes,
   pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
   CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid) ELSE 0 END::text AS bytes`;
 

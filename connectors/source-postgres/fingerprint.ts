@@ -13,7 +13,7 @@ type TableFacts = {
   readonly format: number;
   readonly oid: string;
   readonly xmin: string;
-  /** Owner, privileges, options and flags of the row in pg_class: they explain why it moved. */
+  /** Owner, privileges, options, flags and counts of the row in pg_class: they explain why it moved. */
   readonly attributes: string;
   readonly file: string;
   readonly identity: string;
@@ -168,13 +168,16 @@ function differencesBetween(before: TableFacts, stored: StoredFacts): readonly D
     ...typeDifferences(before.types, after.types),
     ...partitionDifferences(before, stored),
     ...rewritten.map((name) => grave('reconcile', `${name} was rewritten or truncated: it has another file`)),
-    ...(before.attributes === after.attributes ? [] : [grave('harmless', 'the owner, privileges or options of the table changed')]),
   ];
-  const moved =
-    seen.length === 0 && before.xmin !== after.xmin
-      ? [grave('reconcile', 'the table was altered without a visible difference: it may have been renamed away and back')]
-      : [];
+  const moved = seen.length === 0 && before.xmin !== after.xmin ? [movedRow(before, after)] : [];
   return [...seen, ...moved, ...publicationDifferences(before.publication, after.publication), ...memberDifferences(before, after)];
+}
+
+/** The row in pg_class is another one, which only something done to the table itself brings about: VACUUM and ANALYZE write in place. */
+function movedRow(before: TableFacts, after: TableFacts): Difference {
+  return before.attributes === after.attributes
+    ? grave('reconcile', 'the table was altered without a visible difference: it may have been renamed away and back')
+    : grave('harmless', 'the owner, privileges, options or number of columns of the table changed');
 }
 
 function grave(gravity: Gravity, text: string): Difference {
@@ -268,7 +271,7 @@ function partitionDifferences(before: TableFacts, stored: StoredFacts): readonly
     if (was === undefined || was.attachedBy !== partition.attachedBy) differences.push(attachedPartition(partition, before, stored));
     else if (was.name !== partition.name) differences.push(grave('harmless', `partition ${was.name} was renamed to ${partition.name}`));
     else if (was.attributes !== partition.attributes || was.identity !== partition.identity) {
-      differences.push(grave('harmless', `the owner, privileges or options of partition ${partition.name} changed`));
+      differences.push(grave('harmless', `the owner, privileges, options or number of columns of partition ${partition.name} changed`));
     } else if (was.xmin !== partition.xmin && was.file === partition.file) {
       differences.push(grave('reconcile', `partition ${partition.name} was altered without a visible difference`));
     }
@@ -325,7 +328,8 @@ function publicationDifferences(before: PublicationFacts | null, after: Publicat
 function memberDifferences(facts: TableFacts, other: TableFacts): readonly Difference[] {
   const before = facts.member;
   const after = other.member;
-  if (before === null && after === null) return [];
+  // A publication that is another one says it all.
+  if ((before === null && after === null) || facts.publication?.oid !== other.publication?.oid) return [];
   if (after === null) return [grave('resync_required', 'the table left the publication: its changes are not in the stream')];
   if (before?.oid !== after.oid)
     return [grave('resync_required', 'the table left the publication and came back: changes in between are not in the stream')];
