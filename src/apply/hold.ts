@@ -3,7 +3,6 @@ import { CausewayError, codeOf } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, PartitionAssignment, StoredRecord } from '#core/log.ts';
 import type { EpochMicros } from '#core/position.ts';
-import type { ChangeOp } from '#core/record.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 import type { Bell } from './bell.ts';
@@ -18,6 +17,7 @@ import { ReadAhead } from './read-ahead.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
 import type { Ride } from './ride-out.ts';
 import { Standing } from './standing.ts';
+import { Tallies } from './tallies.ts';
 import { Window } from './window.ts';
 import type { Alone } from './window.ts';
 
@@ -47,7 +47,7 @@ export class PartitionHold {
   readonly #progress: ProgressKeeper;
   readonly #parking: Parking;
   readonly #met = new Map<TableId, TableSchema>();
-  readonly #tallies = new Map<string, { readonly op: ChangeOp; readonly result: ApplyResult; count: number }>();
+  readonly #tallies = new Tallies();
   #ahead: ReadAhead;
 
   constructor(input: HoldInput) {
@@ -59,7 +59,7 @@ export class PartitionHold {
       codec: context.deps.codec,
       schemas: context.schemas,
       sinkName: context.deps.sinkName,
-      tally: (op, result) => this.#tally(op, result, 1),
+      tally: (op, result) => this.#tallies.add(op, result),
     });
     const ride: Ride = (work) => this.#ride(work);
     this.#progress = new ProgressKeeper(start, { deps: context.deps, held, assignment, kill, ride });
@@ -84,7 +84,7 @@ export class PartitionHold {
       if (!leave.aborted) throw error;
     } finally {
       await this.#ahead[Symbol.asyncDispose]();
-      this.#report();
+      this.#tallies.report(this.#input.context.deps.observer);
     }
     if (!kill.aborted) await this.#progress.save();
   }
@@ -109,7 +109,7 @@ export class PartitionHold {
   async #idle(): Promise<void> {
     const { context, bell, leave } = this.#input;
     if (leave.aborted) return;
-    this.#report();
+    this.#tallies.report(this.#input.context.deps.observer);
     const dueMs = this.#progress.dueMs();
     if (dueMs !== null && dueMs <= 0) await this.#progress.save();
     else await bell.wait(dueMs, context.deps.runtime);
@@ -183,7 +183,7 @@ export class PartitionHold {
     switch (record.tag) {
       case 'change':
         await this.#parking.parkWithheld(record, bytes);
-        this.#tally(record.op, 'dead_lettered', 1);
+        this.#tallies.add(record.op, 'dead_lettered');
         return;
       case 'truncate':
         if (this.#standing.isLost(record.sequence)) return;
@@ -249,8 +249,8 @@ export class PartitionHold {
       const outcome = outcomes[index];
       assert(outcome !== undefined, 'a sink answers for each row');
       const result = this.#resultOf(each, outcome);
-      this.#tally(each.record.op, result, 1);
-      for (const op of each.absorbed ?? []) this.#tally(op, result, 1);
+      this.#tallies.add(each.record.op, result);
+      for (const op of each.absorbed ?? []) this.#tallies.add(op, result);
       if (outcome.tag === 'rejected') {
         if (result === 'dead_lettered') letters.push(this.#parking.letterOf(each, outcome));
         continue;
@@ -307,18 +307,5 @@ export class PartitionHold {
       bytesMax: context.deps.options.readAheadBytesMax,
       onChange: () => bell.ring(),
     });
-  }
-
-  #tally(op: ChangeOp, result: ApplyResult, count: number): void {
-    const name = `${op} ${result}`;
-    const tally = this.#tallies.get(name);
-    if (tally === undefined) this.#tallies.set(name, { op, result, count });
-    else tally.count += count;
-  }
-
-  #report(): void {
-    const { observer } = this.#input.context.deps;
-    for (const { op, result, count } of this.#tallies.values()) observer.outcome(op, result, count);
-    this.#tallies.clear();
   }
 }
