@@ -340,6 +340,60 @@ describe('while it streams', () => {
     await world.stopped(process);
   });
 
+  test('what waits for a slow log is bounded', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    let waitingMax = 0;
+    await world.startStreaming({
+      options: { pendingBytesMax: 20_000 },
+      observer: { queue: (bytes) => (waitingMax = Math.max(waitingMax, bytes)) },
+    });
+    world.logStore.onAppend = (stage) => (stage === 'before' ? world.clock.runtime.sleep(50, new AbortController().signal) : undefined);
+    world.database.commit(Array.from({ length: 2_000 }, (_, id) => insert(orders, String(id))));
+    await world.clock.advance(10_000);
+    expect(waitingMax).toBeGreaterThan(10_000);
+    expect(waitingMax).toBeLessThan(20_000 + 50 * 500);
+    expect(world.readLog().size).toBe(2_000);
+  });
+
+  test('a connection that breaks inside a transaction sends it again from its begin', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    world.database.arrayMax = 1;
+    let broken = false;
+    const process = await world.startStreaming({
+      observer: {
+        read: () => {
+          if (!broken) world.database.disconnect();
+          broken = true;
+        },
+      },
+    });
+    world.database.commit([insert(orders, '1'), insert(orders, '2')]);
+    await world.clock.advance(2_000);
+    await world.stopped(process);
+    expect(world.database.connections).toBe(2);
+    expect(world.everyRecord.filter(({ tag }) => tag === 'change')).toHaveLength(3);
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
+  test('a stop waits for what is on its way, stores and acknowledges it', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming({ options: { checkpointIntervalMs: 3_600_000 } });
+    world.logStore.onAppend = (stage) => (stage === 'before' ? world.clock.runtime.sleep(500, new AbortController().signal) : undefined);
+    const { end } = world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(50);
+    process.stop();
+    await world.clock.advance(100);
+    expect(process.outcome()).toBeUndefined();
+    await world.clock.advance(1_000);
+    expect(process.outcome()).toEqual({ error: null });
+    expect(world.checkpoint.position).toBe(String(end));
+    expect(world.database.slot?.position).toBe(end);
+    expect(world.row(controlKeys.lease(PIPELINE))).toMatchObject({ token: 1, holder: null });
+  });
+
   test('an append that fails ends the generation; the next one sends again', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');

@@ -66,6 +66,20 @@ describe('a holder that was suspended', () => {
     expect(acknowledged).toBeLessThanOrEqual(BigInt(world.checkpoint.position));
   });
 
+  test('finds its successor before it takes the slot again, even with nothing left to store', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    const control = new BlindToLease(world.controlRows);
+    const quiet = { heartbeatIntervalMs: 3_600_000, idleWatermarkIntervalMs: 3_600_000 };
+    const zombie = await world.startStreaming({ control, options: quiet });
+    await world.clock.advance(5_000);
+    control.blind = true;
+    world.start({ options: quiet });
+    await world.clock.advance(25_000);
+    expect(codeOf(zombie.outcome()?.error)).toBe('fenced');
+    expect(world.database.connections).toBe(2);
+  });
+
   test('a late record of the older generation changes nothing, and the slot serves it again', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
