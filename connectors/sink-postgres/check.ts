@@ -1,3 +1,4 @@
+import { codeOf, type CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 
@@ -106,8 +107,14 @@ async function missingPrivileges(session: Session, tables: readonly Checked[], i
 }
 
 async function checkProvisioned(session: Session, schemas: readonly TableSchema[], input: CheckInput): Promise<Finding> {
-  const missing = await missingStatements(session, schemas, input);
   const title = 'the tables and the register are there';
+  let missing: string[];
+  try {
+    missing = await missingStatements(session, schemas, input);
+  } catch (error) {
+    if (codeOf(error) !== 'sink_misconfigured') throw error;
+    return finding('TP-004', title, 'error', [{ text: (error as CausewayError).message }]);
+  }
   if (missing.length === 0 || input.mode === 'check') {
     return finding(
       'TP-004',

@@ -44,6 +44,8 @@ export class PostgresPartition implements SinkPartition {
     return await this.#exclusively(async () => {
       const outcomes = await this.#applyWhole(batch.rows, batch.progress, signal);
       if (!('ofValue' in outcomes)) return outcomes;
+      // Before a row is refused for ever: the table may have another type by now than the one that was read.
+      this.#shapes.forget();
       const cut = await this.#applyCut(batch.rows, outcomes, signal);
       // What was true before the batch is still true behind its parts.
       if (batch.progress !== null) await this.#applyWhole([], batch.progress, signal);

@@ -27,8 +27,6 @@ const names = (columns: readonly ColumnShape[], prefix = ''): string => columns.
 const values = (columns: readonly ColumnShape[]): string => columns.map((column) => `u.c${column.index}`).join(', ');
 const sameKey = (shape: Shape, left: string, right: 'u'): string =>
   shape.key.map((column) => `${left}.${column.name} = ${right}.c${column.index}`).join(' AND ');
-const sameNames = (shape: Shape, left: string, right: string): string =>
-  shape.key.map((column) => `${left}.${column.name} = ${right}.${column.name}`).join(' AND ');
 const assignments = (columns: readonly ColumnShape[], from: (column: ColumnShape) => string): string[] =>
   columns.filter((column) => !column.isKey || column.respelled).map((column) => `${column.name} = ${from(column)}`);
 
@@ -106,5 +104,3 @@ export function patchStatement(shape: Shape, columns: readonly ColumnShape[]): s
 export function patchVersionStatement(shape: Shape): string {
   return `UPDATE ${shape.versionTable} AS v SET ${SEQUENCE_COLUMN} = u.seq FROM ${given(shape.key, [SEQ])} AS u WHERE ${sameKey(shape, 'v', 'u')}`;
 }
-
-export { sameNames };

@@ -1,4 +1,5 @@
 import { assert, present } from '#core/assert.ts';
+import { digest } from '#core/hash.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
 import type { SchemaVersion, TableSchema } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
@@ -44,17 +45,14 @@ const builders = {
   patchVersion: patchVersionStatement,
 };
 
-let shapesSeen = 0;
-
 export function writerOf(shape: Shape): Writer {
-  // Another shape of the same table has another statement under another name: a name is prepared once for a connection.
-  shapesSeen += 1;
-  const id = shapesSeen;
   const built = new Map<keyof typeof builders, { readonly text: string; readonly name: string }>();
   const statement: Writer['statement'] = (kind) => {
     let known = built.get(kind);
     if (known === undefined) {
-      known = { text: builders[kind](shape), name: `cw${id}-${kind}` };
+      const text = builders[kind](shape);
+      // A name is prepared once for a connection, and a shape that is read again has the same statements.
+      known = { text, name: `causeway-${kind}-${digest(text)}` };
       built.set(kind, known);
     }
     return known;

@@ -51,6 +51,14 @@ describePostgres('sink-postgres under faults', (major) => {
     return { sink, partition: await sink.assign(0, never) };
   };
 
+  /** Sessions of this database that wait for a lock. */
+  const lockWaits = async (): Promise<number> => {
+    const [row] = await database.query<{ n: string }>(
+      "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    );
+    return Number(row?.n);
+  };
+
   describe('a connection that fails around the commit', () => {
     const throughProxy = async (config = {}): Promise<{ proxy: TcpProxy; sink: Sink; partition: SinkPartition }> => {
       const url = new URL(database.url);
@@ -246,6 +254,30 @@ describePostgres('sink-postgres under faults', (major) => {
       }
     });
 
+    it('a new holder of the partition waits until the batch of the older one has ended', async () => {
+      const { sink, partition } = await ready();
+      await partition.apply({ rows, progress: null }, never);
+      const blocker = await database.connect();
+      await blocker.query('BEGIN');
+      await blocker.query('SELECT 1 FROM causeway."public.orders" FOR UPDATE');
+      const ended: string[] = [];
+      const older = partition
+        .apply({ rows: [upsertAt(schema, sequenceAt(7), ['1', 'y', '1'])], progress: progressAt(4) }, never)
+        .then(() => ended.push('batch'));
+      await until(async () => (await lockWaits()) === 1);
+      const newer = sink.assign(0, never).then((held) => {
+        ended.push('assigned');
+        return held;
+      });
+      await until(async () => (await lockWaits()) === 2);
+      await blocker.query('COMMIT');
+      await blocker.end();
+      await older;
+      // What the older holder had begun is seen by the newer one, which therefore misses nothing.
+      expect((await newer).start).toEqual(progressAt(4));
+      expect(ended).toEqual(['batch', 'assigned']);
+    });
+
     it('a partial image that waited behind a delete does not leave a version without a row', async () => {
       const { sink, partition } = await ready();
       const client = await database.connect();
@@ -254,10 +286,7 @@ describePostgres('sink-postgres under faults', (major) => {
       await client.query(`UPDATE causeway."public.orders" SET cw_seq = decode('${sequenceAt(5)}', 'hex'), cw_deleted = true`);
       await client.query('DELETE FROM public.orders');
       const waiting = partition.apply({ rows: [partialAt(schema, sequenceAt(6), ['1', 'y', undefined])], progress: null }, never);
-      await until(async () => {
-        const waits = await database.query<{ n: string }>("SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
-        return waits[0]?.n !== '0';
-      });
+      await until(async () => (await lockWaits()) === 1);
       await client.query('COMMIT');
       await client.end();
       expect(await waiting).toMatchObject([{ tag: 'rejected', code: 'partial_without_base' }]);
@@ -281,6 +310,6 @@ describePostgres('sink-postgres under faults', (major) => {
 });
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 2_000; attempt += 1) if (await holds()) return;
+  for (let attempt = 0; attempt < 500; attempt += 1) if (await holds()) return;
   throw new Error('it never came to hold');
 }
