@@ -95,6 +95,11 @@ export class PartitionHold {
       await this.#flush();
       await this.#serve();
     }
+    // A stretch of the log that changes nothing, however long, moves the progress too.
+    if (this.#window.fold.size === 0) {
+      await this.#flush();
+      if ((this.#progress.dueMs() ?? 1) <= 0) await this.#progress.save();
+    }
     const page = await this.#takePage();
     if (page !== null) {
       await this.#page(page);
@@ -263,6 +268,7 @@ export class PartitionHold {
     await this.#parking.release(released, 'applied');
     const durationMs = runtime.monotonicMs() - startedMs;
     observer.batch({ partition: held.partition, rows: folded.length, bytes, durationMs, committedAt });
+    this.#tallies.report(observer);
   }
 
   /** Until the load brings the row, a partial image has nothing to stand on; the chunk comes later in this partition. */
