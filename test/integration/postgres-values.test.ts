@@ -171,14 +171,19 @@ describePostgres('the value mapping', (major) => {
   test.each(typeCases)('any $sourceType is printed as its canonical text', async ({ sourceType, type, edges: texts }) => {
     await using at = await session();
     expect(await mapping(at.client, sourceType)).toEqual(type);
-    const check = async (canonicals: readonly string[]): Promise<void> => {
+    const printed = async (canonicals: readonly string[]): Promise<string[]> => {
       const { rows } = await at.client.query<{ value: string }>(
         `SELECT (sent.text)::${sourceType} AS value FROM unnest($1::text[]) WITH ORDINALITY AS sent(text, n) ORDER BY n`,
         [canonicals.map(fromCanonical(type))],
       );
-      expect(rows.map((row) => toCanonical(type)(row.value))).toEqual(canonicals);
+      return rows.map((row) => toCanonical(type)(row.value));
     };
-    await check(texts);
+    const check = async (canonicals: readonly string[]): Promise<void> => {
+      // Of two shortest texts for the same 32 bits the server and the generator may choose differently; both must stay what they are.
+      const expected = sourceType === 'real' ? await printed(canonicals) : canonicals;
+      expect(await printed(expected)).toEqual(expected);
+    };
+    expect(await printed(texts)).toEqual(texts);
     // Generated texts have no fixed width.
     if (sourceType === 'character(4)') return;
     const generated = fc.array(canonicalValues(type), { minLength: 50, maxLength: 50 });

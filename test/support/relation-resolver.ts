@@ -1,6 +1,6 @@
 // The catalogue side of a replication stream, as small as tests of the stream alone need it.
 import type pg from 'pg';
-import { tableIdOf, tableSchema, type TableId, type TableSchema } from '#core/schema.ts';
+import { tableIdOf, tableSchema, type Column, type TableId, type TableSchema } from '#core/schema.ts';
 import { canonicalType } from '../../connectors/lib/postgres/values.ts';
 import { typeLookup, typesQuery, type TypeRow } from '../../connectors/lib/postgres/values-catalogue.ts';
 import type { Relation, RelationResolution, RelationResolver } from '../../connectors/source-postgres/relation.ts';
@@ -37,16 +37,17 @@ export class CatalogueResolver implements RelationResolver {
   async #schemaOf(relation: Relation, key: readonly string[]): Promise<TableSchema> {
     const oids = `{${relation.columns.map((column) => column.typeOid).join(',')}}`;
     const lookup = typeLookup(await this.#rows<TypeRow>(typesQuery, [oids]));
-    const columns = await Promise.all(
-      relation.columns.map(async (column) => ({
+    const columns: Column[] = [];
+    for (const column of relation.columns) {
+      const [named] = await this.#rows<{ name: string }>('SELECT format_type($1, $2) AS name', [column.typeOid, column.typmod]);
+      columns.push({
         name: column.name,
         type: canonicalType(lookup(column.typeOid, column.typmod)),
-        sourceType:
-          (await this.#rows<{ name: string }>('SELECT format_type($1, $2) AS name', [column.typeOid, column.typmod]))[0]?.name ?? '',
+        sourceType: named?.name ?? '',
         nullable: !key.includes(column.name),
         constantDefault: null,
-      })),
-    );
+      });
+    }
     const indexes = key.map((name) => columns.findIndex((column) => column.name === name));
     return tableSchema({ table: tableIdOf(relation.schema, relation.name), columns, key: indexes });
   }

@@ -219,7 +219,19 @@ function timestampToCanonical(text: string): string {
   return `${match[1] ?? ''}T${match[2] ?? ''}${match[4] ?? ''}`;
 }
 
+const UTC_SUFFIX = '+00';
+
+/** The plain form, years 0000 to 9999 and no BC, without the expression: a third of the time, on a path that many rows take. */
+function isPlainTimestamp(text: string): boolean {
+  return text.charCodeAt(4) === DASH && text.charCodeAt(7) === DASH && text.charCodeAt(10) === BLANK && text.charCodeAt(13) === COLON;
+}
+
+const DASH = 0x2d;
+const BLANK = 0x20;
+const COLON = 0x3a;
+
 function timestamptzToCanonical(text: string): string {
+  if (isPlainTimestamp(text) && text.endsWith(UTC_SUFFIX)) return `${text.slice(0, 10)}T${text.slice(11, -UTC_SUFFIX.length)}Z`;
   if (isInfinite(text)) return text;
   const match = TIMESTAMP_FORM.exec(text);
   if (match?.[3] === undefined) throw new ValueTextError('a timestamptz is not in ISO form and UTC: DateStyle or TimeZone was not applied');
