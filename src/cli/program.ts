@@ -30,6 +30,22 @@ export async function runCommandLine(argv: readonly string[], io: Io): Promise<n
   return result.code;
 }
 
+/** Every command with its words, for tests of what the documentation tells people to run. */
+export function commandPaths(): ReadonlySet<string> {
+  const silent: Io = { stdout: () => undefined, stderr: () => undefined, env: {}, signal: new AbortController().signal };
+  const walk = (command: Command, path: readonly string[]): readonly string[] =>
+    command.commands.flatMap((child) => {
+      const here = [...path, child.name()];
+      return child.commands.length === 0 ? [here.join(' ')] : walk(child, here);
+    });
+  return new Set(
+    walk(
+      createProgram(silent, () => Promise.resolve()),
+      [],
+    ),
+  );
+}
+
 function explain(error: unknown, io: Io, { verbose, output }: GlobalOptions): number {
   if (io.signal.aborted && !(error instanceof CausewayError)) {
     io.stderr('interrupted\n');
