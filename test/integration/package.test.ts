@@ -9,9 +9,9 @@ const root = join(import.meta.dirname, '../..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 let folder: string;
 
-function run(program: string, args: readonly string[], cwd: string): string {
+function run(program: string, args: readonly string[], cwd: string, extra: Readonly<Record<string, string>> = {}): string {
   // The command's first line asks for `node` in the PATH: the one that runs the tests, not an older one of the machine.
-  const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env['PATH'] ?? ''}` };
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env['PATH'] ?? ''}`, ...extra };
   return execFileSync(program, args, { cwd, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
@@ -31,8 +31,11 @@ test('the installed command tells its version', () => {
 });
 
 test('the installed command loads every connector that a configuration names', () => {
-  writeFileSync(join(folder, 'causeway.yaml'), run(join(folder, 'node_modules/.bin/causeway'), ['config', 'init'], folder));
-  expect(() => run(join(folder, 'node_modules/.bin/causeway'), ['config', 'print', '-c', 'causeway.yaml'], folder)).not.toThrow();
+  const command = join(folder, 'node_modules/.bin/causeway');
+  run(command, ['config', 'init'], folder);
+  const addresses = { SOURCE_URL: 'postgres://a@source.invalid/app', SINK_URL: 'postgres://a@sink.invalid/app' };
+  // A default that only the log's connector knows.
+  expect(run(command, ['config', 'print', '-c', 'causeway.yaml'], folder, addresses)).toContain('partitions: 4');
 });
 
 test('the package holds no source, test or tool', () => {
