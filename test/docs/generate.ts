@@ -108,7 +108,7 @@ function row(name: string, value: JsonSchema, place: { readonly path: readonly s
 }
 
 function typeText(value: JsonSchema): string {
-  if (value.const !== undefined) return `\`${String(value.const)}\``;
+  if (value.const !== undefined) return `\`${JSON.stringify(value.const).replaceAll('"', '')}\``;
   if (value.enum !== undefined) return value.enum.map((one) => `\`${String(one)}\``).join(', ');
   switch (value.type) {
     case 'integer':

@@ -1,0 +1,241 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { controlKeys, type DesiredRow, type LeaseRow, type SinkRow, type StatusRow } from '#core/control-rows.ts';
+import type { ControlStore } from '#core/control.ts';
+import { fencingTokenOf, type Offset, type WallMs } from '#core/position.ts';
+import type { SchemaVersion, TableId } from '#core/schema.ts';
+import { connectors } from '../../connectors/registry.ts';
+import { runCommandLine } from '../../src/cli/program.ts';
+import { systemRuntime } from '../../src/runtime/runtime.ts';
+import { silentLogger } from '../support/silent-logger.ts';
+
+let folder: string;
+let file: string;
+const never = new AbortController().signal;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'causeway-cli-'));
+  file = join(folder, 'causeway.yaml');
+  // No server listens there: what needs one says so.
+  writeFileSync(
+    file,
+    `control: { kind: embedded, path: ${folder}/control.db }
+pipelines:
+  main:
+    source: { kind: postgres, url: "postgres://u:hunter2@127.0.0.1:1/none", tables: [public.*] }
+    log: { kind: embedded, path: ${folder}/log.db }
+    lease: { ttl: 1s }
+    sinks: { copy: { kind: postgres, url: "postgres://u:hunter2@127.0.0.1:1/none" } }
+`,
+  );
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+type Ran = { readonly code: number; readonly out: string; readonly err: string };
+
+async function causeway(...words: readonly string[]): Promise<Ran> {
+  const said = { out: '', err: '' };
+  const code = await runCommandLine([...words, '-c', file], {
+    stdout: (text) => void (said.out += text),
+    stderr: (text) => void (said.err += text),
+    env: {},
+    signal: never,
+  });
+  expect(said.out + said.err).not.toContain('hunter2');
+  return { code, ...said };
+}
+
+async function withControl<T>(work: (control: ControlStore) => Promise<T>): Promise<T> {
+  const connector = await connectors.control['embedded']?.();
+  if (connector === undefined) throw new Error('no control store');
+  await using control = connector.create({
+    config: { kind: 'embedded', path: join(folder, 'control.db') },
+    context: { runtime: systemRuntime, logger: silentLogger },
+  });
+  return await work(control);
+}
+
+async function put(key: ReturnType<typeof controlKeys.lease>, value: unknown): Promise<void> {
+  await withControl(async (control) => {
+    const current = await control.get(key, never);
+    await control.swap({ key, value, expected: current?.version ?? null }, never);
+  });
+}
+
+const lease = (more: Partial<LeaseRow> = {}): LeaseRow => ({
+  token: fencingTokenOf(5),
+  holder: 'abcdef',
+  describedAs: 'host:1',
+  ttlMs: 1_000,
+  renewals: 0,
+  ...more,
+});
+
+test('an unknown command, an unknown option and a bad choice end with 2', async () => {
+  expect((await causeway('nonsense')).code).toBe(2);
+  expect((await causeway('status', '--nonsense')).code).toBe(2);
+  expect((await causeway('status', '-o', 'xml')).code).toBe(2);
+  expect((await causeway('check', '--only', 'moon')).code).toBe(2);
+  expect((await causeway('status', '-p', 'nope')).err).toContain('there is no pipeline nope in the file; there is main');
+});
+
+test('help and version end with 0', async () => {
+  expect((await causeway('help')).code).toBe(0);
+  expect((await causeway('version')).out).toMatch(/^causeway \d+\.\d+\.\d+ /);
+  expect(JSON.parse((await causeway('version', '-o', 'json')).out)).toMatchObject({ apiVersion: 'causeway/v1', kind: 'Version' });
+});
+
+test('a mistake in the file ends with 2, and names line and mend', async () => {
+  writeFileSync(file, 'control: { kind: embedded, patth: x }\n');
+  const { code, err } = await causeway('config', 'validate');
+  expect(code).toBe(2);
+  expect(err).toContain(`${file}:1:28 control.patth: is not a key that is known here`);
+  expect(err).toContain('Did you mean `path`?');
+  expect(JSON.parse((await causeway('status', '-o', 'json')).out)).toMatchObject({ kind: 'Error', code: 'config_invalid' });
+});
+
+test('config init writes a file once, and print hides what is secret', async () => {
+  expect((await causeway('config', 'init')).code).toBe(4);
+  const { code, out } = await causeway('config', 'print');
+  expect(code).toBe(0);
+  expect(out).toContain('postgres://u:***@127.0.0.1:1/none');
+  rmSync(file);
+  expect((await causeway('config', 'init')).code).toBe(0);
+  expect(readFileSync(file, 'utf8')).toContain('pipelines:');
+});
+
+test('status says that no daemon has run, and what one wrote last', async () => {
+  const first = await causeway('status');
+  expect([first.code, first.err]).toEqual([0, 'main: no daemon has run yet; start one with `causeway run`\n']);
+  const document = { name: 'main', state: 'streaming', trouble: null, slot: null, log: null, sinks: [] };
+  const old: StatusRow = { writtenAtWallMs: systemRuntime.wallMs() - 3_600_000, document };
+  await put(controlKeys.status('main'), old);
+  expect((await causeway('status')).err).toContain('no daemon runs: the last one wrote its status 60m ago');
+  await put(controlKeys.status('main'), { ...old, writtenAtWallMs: systemRuntime.wallMs() });
+  expect((await causeway('status')).out).toContain('streaming');
+});
+
+test('pause and resume write what is wanted, and say that no daemon follows', async () => {
+  const wanted = (): Promise<unknown> => withControl(async (control) => (await control.get(controlKeys.desired('main'), never))?.value);
+  const paused = await causeway('pipeline', 'pause');
+  expect(paused.code).toBe(0);
+  expect(paused.err).toContain('no daemon runs, so this holds from its next start');
+  expect(paused.err).toContain('how much the source keeps could not be measured: source_unavailable');
+  expect(await wanted()).toEqual({ paused: true, pausedSinks: [] } satisfies DesiredRow);
+  await causeway('pipeline', 'pause', '--sink', 'copy');
+  await causeway('pipeline', 'resume');
+  expect(await wanted()).toEqual({ paused: false, pausedSinks: ['copy'] });
+  await causeway('pipeline', 'resume', '--sink', 'copy');
+  expect(await wanted()).toEqual({ paused: false, pausedSinks: [] });
+  expect((await causeway('pipeline', 'pause', '--sink', 'none')).code).toBe(2);
+});
+
+test('a daemon that does not follow in time is exit code 5', async () => {
+  const document = { name: 'main', state: 'streaming', sinks: [] };
+  await put(controlKeys.status('main'), { writtenAtWallMs: systemRuntime.wallMs(), document });
+  expect((await causeway('pipeline', 'pause', '--timeout', '100ms')).code).toBe(5);
+});
+
+test('remove lists without a confirmation, refuses a wrong one, and refuses while a daemon renews its lease', async () => {
+  await put(controlKeys.checkpoint('main'), { generation: 5 });
+  const listed = await causeway('pipeline', 'remove');
+  expect([listed.code, listed.out]).toEqual([0, expect.stringContaining('control row checkpoint/main')]);
+  expect((await causeway('pipeline', 'remove', '--confirm', 'mine')).code).toBe(4);
+
+  await put(controlKeys.lease('main'), lease());
+  const running = causeway('pipeline', 'remove', '--confirm', 'main');
+  const renewing = new AbortController();
+  const renewed = (async () => {
+    for (let renewals = 1; !renewing.signal.aborted; renewals += 1) {
+      await put(controlKeys.lease('main'), lease({ renewals }));
+      await systemRuntime.sleep(50, never);
+    }
+  })();
+  const refused = await running;
+  renewing.abort();
+  await renewed;
+  expect([refused.code, refused.err]).toEqual([4, expect.stringContaining('the daemon host:1 holds the lease of main')]);
+  expect(await withControl((control) => control.get(controlKeys.checkpoint('main'), never))).not.toBeNull();
+});
+
+test('remove of what does not answer is partial and can be repeated, or gives it up', async () => {
+  await put(controlKeys.checkpoint('main'), { generation: 5 });
+  // Of a daemon that was killed: nobody renews it any more.
+  await put(controlKeys.lease('main'), lease());
+  const partial = await causeway('pipeline', 'remove', '--confirm', 'main');
+  expect([partial.code, partial.err]).toEqual([8, expect.stringContaining('the control rows stay')]);
+  const row = (await withControl((control) => control.get(controlKeys.lease('main'), never)))?.value as LeaseRow;
+  expect([row.holder, row.token]).toEqual([null, 6]);
+  const given = await causeway('pipeline', 'remove', '--confirm', 'main', '--leave-unreachable');
+  expect([given.code, given.out]).toEqual([8, expect.stringContaining('dropped control row checkpoint/main')]);
+  expect(await withControl((control) => control.list('', never))).toEqual([]);
+});
+
+test('lease raise makes the next generation greater, never less, and not under a living daemon', async () => {
+  expect((await causeway('lease', 'raise', '--above', 'x')).code).toBe(2);
+  await put(controlKeys.lease('main'), lease({ holder: null }));
+  expect((await causeway('lease', 'raise', '--above', '41')).err).toContain('the next generation of main is 42');
+  expect((await causeway('lease', 'raise', '--above', '7')).err).toContain('nothing to do');
+  expect((await causeway('lease', 'list')).out).toMatch(/main +41 +nobody/);
+});
+
+test('schema approve releases what waits, and refuses where nothing does', async () => {
+  expect((await causeway('schema', 'approve')).code).toBe(4);
+  const block = { table: 'public.a' as TableId, version: 'v' as SchemaVersion, reasons: ['a column was dropped'], approved: false };
+  const row: SinkRow = {
+    state: 'known',
+    reason: null,
+    startOffsets: [0 as Offset],
+    startGeneration: fencingTokenOf(1),
+    blocked: [block, { ...block, table: 'public.b' as TableId }],
+  };
+  await put(controlKeys.sink('main', 'copy'), row);
+  expect((await causeway('schema', 'diff')).out).toContain('at the source: a column was dropped');
+  expect((await causeway('schema', 'approve', '--table', 'public.b')).code).toBe(0);
+  const now = (await withControl((control) => control.get(controlKeys.sink('main', 'copy'), never)))?.value as SinkRow;
+  expect(now.blocked.map(({ approved }) => approved)).toEqual([false, true]);
+});
+
+test('a dead-letter request is written and waits; discarding wants a confirmation', async () => {
+  expect((await causeway('dlq', 'replay')).code).toBe(2);
+  expect((await causeway('dlq', 'discard', '--all')).code).toBe(4);
+  expect((await causeway('dlq', 'replay', '--key', 'nonsense')).code).toBe(2);
+  const { code, err } = await causeway('dlq', 'replay', '--key', '["public.a", "1"]');
+  expect([code, err]).toEqual([5, expect.stringContaining('no daemon runs')]);
+  const [request] = await withControl((control) => control.list(controlKeys.requests('main'), never));
+  expect(request?.value).toMatchObject({ kind: 'dlq-replay', state: 'pending', args: { sink: 'copy', keys: ['["public.a","1"]'] } });
+});
+
+test('check goes on where something does not answer, and ends with 1', async () => {
+  const { code, out } = await causeway('check');
+  expect(code).toBe(1);
+  expect(out).toContain('√ the control store answers');
+  expect(out).toMatch(/× .*source_unavailable/);
+  expect(out).toMatch(/Result: \d+ errors?, /);
+  const report = JSON.parse((await causeway('check', '--only', 'general,control', '-o', 'json')).out) as { readonly success: boolean };
+  expect(report).toMatchObject({ kind: 'CheckReport', success: true, errors: 0 });
+  expect(existsSync(join(folder, 'log.db'))).toBe(false);
+});
+
+test('warnings alone end with 10 where that was asked for', async () => {
+  const secret = join(folder, 'url');
+  writeFileSync(secret, 'postgres://u@127.0.0.1:1/none', { mode: 0o644 });
+  writeFileSync(
+    file,
+    readFileSync(file, 'utf8').replace('"postgres://u:hunter2@127.0.0.1:1/none", tables', `"\${file:${secret}}", tables`),
+  );
+  expect((await causeway('check', '--only', 'general')).code).toBe(0);
+  const { code, out } = await causeway('check', '--only', 'general', '--fail-on', 'warning');
+  expect([code, out]).toEqual([10, expect.stringContaining(`chmod o-r ${secret}`)]);
+});
+
+test('an error tells its code, its meaning and its mend; the stack only when asked', async () => {
+  const short = await causeway('slot', 'list');
+  expect(short.code).toBe(1);
+  expect(short.err).toMatch(/^source_unavailable: /);
+  expect(short.err).toContain('Nothing is lost: capture goes on where it stopped.');
+  expect(short.err).not.toMatch(/\n {4}at /);
+  expect((await causeway('slot', 'list', '-v')).err).toMatch(/\n {4}at /);
+});
