@@ -213,15 +213,18 @@ describePostgres('sink-postgres under faults', (major) => {
         contractColumn('id', 'bigint', { tag: 'int', bits: 64, unsigned: false }, false),
         contractColumn('v', 'character varying(3)', { tag: 'text' }),
         contractColumn('b', 'bit(3)', { tag: 'bit' }),
+        contractColumn('vs', 'character varying(3)[]', { tag: 'array', element: { tag: 'text' } }),
       ]);
       const { sink, partition } = await ready();
       await sink.provision([narrow], never);
       const batch = [
-        upsertAt(narrow, sequenceAt(1), ['1', 'abcd', null]),
-        upsertAt(narrow, sequenceAt(1), ['2', null, '1011']),
-        upsertAt(narrow, sequenceAt(1), ['3', 'abc', '101']),
+        upsertAt(narrow, sequenceAt(1), ['1', 'abcd', null, null]),
+        upsertAt(narrow, sequenceAt(1), ['2', null, '1011', null]),
+        upsertAt(narrow, sequenceAt(1), ['3', null, null, '["abcd"]']),
+        upsertAt(narrow, sequenceAt(1), ['4', 'abc', '101', '["abc"]']),
       ];
       expect((await partition.apply({ rows: batch, progress: null }, never)).map(({ tag }) => tag)).toEqual([
+        'rejected',
         'rejected',
         'rejected',
         'applied',
