@@ -19,6 +19,8 @@ export type SessionOptions = {
   /** Settings of the session, by the startup packet: they hold from its first statement on. */
   readonly settings: Readonly<Record<string, string>>;
   readonly role: Role;
+  /** True for a connection to a walsender, which takes replication commands besides statements without parameters. */
+  readonly replication?: boolean;
 };
 
 /** Long enough for a slow network, short enough that a peer which vanished is noticed while nothing is being sent. */
@@ -98,7 +100,9 @@ export async function openClient(connection: Connection, options: SessionOptions
   // A socket of our own, because the driver offers no way to give up a connection that does not answer.
   const socket = new Socket();
   const config = await clientConfig(connection, options, signal);
-  const client = new pg.Client({ ...config, stream: () => socket });
+  const own = { ...config, stream: () => socket };
+  // The types of the driver leave this one out.
+  const client = new pg.Client(options.replication === true ? ({ ...own, replication: 'database' } as pg.ClientConfig) : own);
   // What was asked rejects by itself, and so does the next statement; without a listener the event would end the process.
   client.on('error', () => undefined);
   const abort = (): void => void socket.destroy();
