@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { controlKeys, type DesiredRow, type LeaseRow, type SinkRow, type StatusRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
-import { fencingTokenOf, type Offset, type WallMs } from '#core/position.ts';
+import { fencingTokenOf, type Offset } from '#core/position.ts';
 import type { SchemaVersion, TableId } from '#core/schema.ts';
 import { connectors } from '../../connectors/registry.ts';
 import { runCommandLine } from '../../src/cli/program.ts';
