@@ -98,7 +98,8 @@ describe('jsonCodec', () => {
   });
 
   it('keeps columns apart whose names need an escape, although JSON.parse takes one for another', () => {
-    const schema = tableOf('id', '\\', '"', '\n', 'a"b');
+    // The first name is met nowhere else: the fault needs a place that only one other name has followed so far.
+    const schema = tableOf('met here only', '\\', '"', '\n', 'a"b');
     // Only the third column is there, in the place where the second was met before.
     const rows: readonly Row[] = [
       ['1', 'backslash', 'quote', 'newline', 'word'],
@@ -180,6 +181,8 @@ describe('jsonCodec', () => {
       expect((error as CausewayError).message).not.toContain(secret.slice(0, 3));
       expect((error as CausewayError).cause).toBeUndefined();
     }
+    const garbled = errorOf(() => decodeText(text.replace(`"${secret}"`, `"${secret}"#`), schema));
+    expect((garbled as CausewayError).message).not.toContain(secret.slice(0, 3));
     for (const name of ['op', 'seq', 'tx', 'key']) {
       const error = errorOf(() => decodeText(JSON.stringify({ ...(JSON.parse(text) as object), [name]: { secret } }), schema));
       expect((error as CausewayError).message).not.toContain(secret);

@@ -178,6 +178,15 @@ describe('the file of the embedded log', () => {
       const result = await next;
       expect(result.done === true ? [] : textsOf([result.value])).toEqual([text]);
     }
+    // An append that comes between the look and the wait, at whichever step of the two it does.
+    for (let steps = 0; steps < 16; steps += 1) {
+      const appending = writer.append([record(0, `d${steps}`)], never);
+      for (let step = 0; step < steps; step += 1) await Promise.resolve();
+      const next = batches.next();
+      await appending;
+      const result = await next;
+      expect(result.done === true ? [] : textsOf([result.value])).toEqual([`d${steps}`]);
+    }
     expect(clock.nowMs).toBe(0);
   });
 
@@ -221,6 +230,24 @@ describe('the file of the embedded log', () => {
     expect(await codeRejected(writer.append([record(0, 'b')], never))).toBe('log_unavailable');
     await log.provision(never);
     expect((await log.ends(never))[0]).toEqual({ start: 0, end: 0 });
+  });
+
+  it('does not confirm an append whose file goes away while it is committed', async () => {
+    await using log = openAt();
+    await log.provision(never);
+    const writer = await log.writer(never);
+    await writer.append([record(0, 'a')], never);
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its own object below
+    const exec = DatabaseSync.prototype.exec;
+    const statements = vi.spyOn(DatabaseSync.prototype, 'exec').mockImplementation(function (this: DatabaseSync, sql) {
+      exec.call(this, sql);
+      if (sql === 'COMMIT') rmSync(path);
+    });
+    try {
+      expect(await codeRejected(writer.append([record(0, 'b')], never))).toBe('log_unavailable');
+    } finally {
+      statements.mockRestore();
+    }
   });
 
   it('says which directory cannot be made', async () => {
