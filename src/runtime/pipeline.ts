@@ -80,6 +80,8 @@ export interface Pipeline {
 }
 
 const STATUS_MS = 2_000;
+/** Until the lease was looked at for the first time, so that a daemon that was just started is seen soon. */
+const STATUS_FIRST_MS = 200;
 
 /** Runs capture and apply of one pipeline under the policies, as the operator wants it. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
@@ -263,7 +265,7 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
       failed = true;
     }
     try {
-      await runtime.sleep(STATUS_MS, signal);
+      await runtime.sleep(state.capture.lease === null ? STATUS_FIRST_MS : STATUS_MS, signal);
     } catch (error) {
       if (!isAborted(signal)) throw error;
     }
