@@ -204,6 +204,21 @@ describe('requests', () => {
     await run.stop();
   });
 
+  it('a replay never puts a partial image on a row that came since: its base may have been another one', async () => {
+    const { stage, first } = await opened();
+    await first.send(part('1', 12, 's3'));
+    await stage.drain();
+    await first.send(put('1', 10, 's1', 'A'));
+    const run = stage.start();
+    await stage.clock.advance(500);
+    const asked = await request(stage, 'dlq-replay', ['1']);
+    await stage.clock.advance(3_000);
+    expect(await asked()).toMatchObject({ state: 'done', result: '0 keys released; 1 key stays parked: partial_without_base' });
+    expect(stage.rows()['1']).toEqual(['s1', 'A']);
+    expect(stage.letters()).toHaveLength(1);
+    await run.stop();
+  });
+
   it('a replay of a letter that was merged from several records writes what the sink refused', async () => {
     const { stage, first } = await opened();
     stage.sinkStore.poison = () => 'refused';
