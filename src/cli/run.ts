@@ -1,7 +1,7 @@
 import { CausewayError } from '#core/errors.ts';
 import { connectors } from '../../connectors/registry.ts';
 import { runDaemon } from '../runtime/daemon.ts';
-import type { Role } from '../runtime/pipeline.ts';
+import type { Role } from '../runtime/pipeline-state.ts';
 import { loadedConfig, type CommandContext } from './context.ts';
 import { versionText } from './version.ts';
 

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseBytes, parseDurationMs } from '#core/quantity.ts';
+import { parseDurationMs } from '#core/quantity.ts';
 
 /** `30s` in the file, milliseconds in the resolved configuration. */
 export function duration(bounds: { readonly min: string; readonly max: string }): z.ZodType<number, string> {
@@ -12,22 +12,6 @@ export function duration(bounds: { readonly min: string; readonly max: string })
       code: 'custom',
       message: ms === null ? 'is not a duration' : `must be between ${bounds.min} and ${bounds.max}`,
       params: { mend: `Write a number with its unit (ms, s, m, h, d), from ${bounds.min} to ${bounds.max}, such as 30s.` },
-    });
-    return z.NEVER;
-  });
-}
-
-/** `8GiB` in the file, bytes in the resolved configuration. */
-export function size(bounds: { readonly min: string; readonly max: string }): z.ZodType<number, string> {
-  const min = parseBytes(bounds.min) ?? 0;
-  const max = parseBytes(bounds.max) ?? 0;
-  return z.string().transform((text, context) => {
-    const bytes = parseBytes(text);
-    if (bytes !== null && bytes >= min && bytes <= max) return bytes;
-    context.addIssue({
-      code: 'custom',
-      message: bytes === null ? 'is not a size' : `must be between ${bounds.min} and ${bounds.max}`,
-      params: { mend: `Write a number with its unit (B, KiB, MiB, GiB), from ${bounds.min} to ${bounds.max}, such as 8MiB.` },
     });
     return z.NEVER;
   });

@@ -3,7 +3,7 @@ import type { SetGauge } from '../metrics/registry.ts';
 import { applyGauges } from './apply-view.ts';
 import { captureGauges } from './capture-view.ts';
 import { sinkStateName, stateName } from './pipeline-status.ts';
-import type { PipelineState } from './pipeline.ts';
+import type { PipelineState } from './pipeline-state.ts';
 
 /** Sets every gauge of a pipeline for one scrape. What is not known stays absent. */
 export function pipelineGauges(state: PipelineState, set: SetGauge): void {

@@ -1,5 +1,5 @@
 import type { PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
-import type { PipelineState, SinkUnit } from './pipeline.ts';
+import type { PipelineState, SinkUnit } from './pipeline-state.ts';
 
 /** What the daemon tells of a pipeline: facts, no value of any row. */
 export function pipelineStatus(state: PipelineState): PipelineStatus {

@@ -10,24 +10,23 @@ import { runApply } from '../apply/apply.ts';
 import { applyDefaults } from '../apply/deps.ts';
 import { runCapture } from '../capture/capture.ts';
 import { defaultCaptureOptions } from '../capture/deps.ts';
-import type { PipelineConfig, SinkConfig } from '../config/config.ts';
+import type { PipelineConfig } from '../config/config.ts';
 import { selectionFor } from '../config/tables.ts';
 import type { PipelineStatus } from '../http/status-document.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import { isAborted } from './aborted.ts';
-import { observeApply, type ApplyView } from './apply-view.ts';
-import { heldByAnother, observeCapture, type CaptureView } from './capture-view.ts';
+import { observeApply } from './apply-view.ts';
+import { heldByAnother, observeCapture } from './capture-view.ts';
 import { followDesired, nothingPaused } from './desired.ts';
 import { errorFields } from './logger.ts';
 import { pipelineGauges } from './pipeline-gauges.ts';
+import type { PipelineState, Role, SinkUnit } from './pipeline-state.ts';
 import { pipelineStatus } from './pipeline-status.ts';
 import { keepRunning, type Loop, type StopSignals } from './policy.ts';
 import { SourceTime } from './source-time.ts';
 import { TroubleCell } from './trouble.ts';
 import { runUnit } from './unit.ts';
 import { Wanted } from './wanted.ts';
-
-export type Role = 'capture' | 'apply';
 
 export type PipelineDeps = {
   readonly config: PipelineConfig;
@@ -47,28 +46,6 @@ export type PipelineParts = {
   readonly source: Source;
   readonly log: Log;
   readonly sinks: ReadonlyMap<string, Sink>;
-};
-
-/** A sink as the supervisor sees it. */
-export type SinkUnit = {
-  readonly config: SinkConfig;
-  readonly view: ApplyView;
-  readonly trouble: TroubleCell;
-  readonly wanted: Wanted;
-  running: boolean;
-};
-
-/** All that status and metrics are made from. */
-export type PipelineState = {
-  readonly config: PipelineConfig;
-  readonly roles: readonly Role[];
-  readonly time: SourceTime;
-  readonly capture: CaptureView;
-  readonly trouble: TroubleCell;
-  readonly sinks: readonly SinkUnit[];
-  desired: DesiredRow;
-  logUsage: { readonly bytes: number; readonly bytesMax: number | null } | null;
-  ended: boolean;
 };
 
 export interface Pipeline {

@@ -1,0 +1,31 @@
+import type { DesiredRow } from '#core/control-rows.ts';
+import type { PipelineConfig, SinkConfig } from '../config/config.ts';
+import type { ApplyView } from './apply-view.ts';
+import type { CaptureView } from './capture-view.ts';
+import type { SourceTime } from './source-time.ts';
+import type { TroubleCell } from './trouble.ts';
+import type { Wanted } from './wanted.ts';
+
+export type Role = 'capture' | 'apply';
+
+/** A sink as the supervisor sees it. */
+export type SinkUnit = {
+  readonly config: SinkConfig;
+  readonly view: ApplyView;
+  readonly trouble: TroubleCell;
+  readonly wanted: Wanted;
+  running: boolean;
+};
+
+/** All that status and metrics are made from. */
+export type PipelineState = {
+  readonly config: PipelineConfig;
+  readonly roles: readonly Role[];
+  readonly time: SourceTime;
+  readonly capture: CaptureView;
+  readonly trouble: TroubleCell;
+  readonly sinks: readonly SinkUnit[];
+  desired: DesiredRow;
+  logUsage: { readonly bytes: number; readonly bytesMax: number | null } | null;
+  ended: boolean;
+};
