@@ -98,6 +98,15 @@ export class StreamFixture implements AsyncDisposable {
     return answer;
   }
 
+  /** Waits until so many status messages have come in from now on: the library writes their time into each. */
+  async statusMessages(count: number): Promise<void> {
+    const sentAt = `SELECT reply_time::text FROM pg_stat_replication WHERE pid = ${await this.walsenderPid()}`;
+    for (let seen = 0; seen < count; seen += 1) {
+      const { rows } = await this.client.query<{ reply_time: string }>(sentAt);
+      await this.eventually(`(${sentAt}) IS DISTINCT FROM '${rows[0]?.reply_time ?? ''}'`, true);
+    }
+  }
+
   async walsenderPid(): Promise<number | null> {
     const { rows } = await this.client.query<{ pid: number | null }>(
       'SELECT active_pid AS pid FROM pg_replication_slots WHERE slot_name = $1',

@@ -1,7 +1,7 @@
 import { ValueTextError } from './value-text-error.ts';
 
 /**
- * Arrays between Postgres's text and canonical text (docs/decisions/array-text.md).
+ * Arrays between Postgres's text and canonical text (docs/decisions/0010-array-text.md).
  *
  *     {1,NULL,"a b"}            ["1",null,"a b"]
  *     {{1,2},{3,4}}             [["1","2"],["3","4"]]
