@@ -39,6 +39,13 @@ export async function runDaemon(options: DaemonOptions): Promise<never> {
     format: format === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : format,
     write: (line) => void process.stderr.write(line),
   });
+  // A promise that nobody awaits is a defect, after which nothing can be trusted: the next start takes up from what is durable.
+  for (const event of ['uncaughtException', 'unhandledRejection']) {
+    process.on(event, (error: unknown) => {
+      logger.log('error', 'the process ends because of a defect', { event, ...errorFields(error) });
+      process.exit(1);
+    });
+  }
   let code: number;
   try {
     code = await serveAndSupervise(options, { connectors, runtime: systemRuntime, logger });

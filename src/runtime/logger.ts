@@ -1,3 +1,4 @@
+import { AssertionError } from '#core/assert.ts';
 import { CausewayError, policyFor } from '#core/errors.ts';
 import type { LogFields, Logger, LogLevel, Runtime } from '#core/runtime.ts';
 
@@ -46,18 +47,23 @@ function oneLine(text: string): string {
   return text.replaceAll(/\s*\n\s*/g, ' ');
 }
 
-/** What a log line says of an error: code, text, mend. The stack only for a defect of ours, which has no code. */
+/**
+ * What a log line says of an error: code, text, mend. The stack only for a defect of ours, which has no code. The text of an
+ * error that may be a driver's is left out: it can repeat a row's value.
+ */
 export function errorFields(error: unknown): LogFields {
   if (error instanceof CausewayError) {
     return { code: error.code, error: error.message, mend: policyFor(error.code).mend, cause: causeText(error.cause) };
   }
-  const known = error instanceof Error ? error : new Error(String(error));
-  return { code: 'internal', error: known.message, stack: known.stack, cause: causeText(known.cause) };
+  if (!(error instanceof Error)) return { code: 'internal', error: typeof error };
+  const safe =
+    error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+  const frames = error.stack?.split('\n').filter((line) => line.startsWith('    at '));
+  return { code: 'internal', error: safe ? error.message : causeText(error), stack: frames?.join('\n'), cause: causeText(error.cause) };
 }
 
 function causeText(cause: unknown): string | undefined {
   if (cause === undefined || cause === null) return undefined;
-  // A driver's message can repeat a row's value, so only its class and its code are told.
   if (cause instanceof CausewayError) return `${cause.code}: ${cause.message}`;
   if (!(cause instanceof Error)) return undefined;
   const code = 'code' in cause && typeof cause.code === 'string' ? ` ${cause.code}` : '';

@@ -41,3 +41,11 @@ test("an error's fields hold its code and mend, and of a driver's error only its
   expect(fields).toMatchObject({ code: 'sink_misconfigured', error: 'a constraint is in the way', cause: 'Error 23505' });
   expect(JSON.stringify(fields)).not.toContain('ada@example.org');
 });
+
+test('an error without a code shows its place, and its text only where it cannot hold a value', () => {
+  const driver = errorFields(Object.assign(new Error('invalid input syntax: "ada"'), { code: '22P02' }));
+  expect(driver).toMatchObject({ code: 'internal', error: 'Error 22P02' });
+  expect(JSON.stringify(driver)).not.toContain('ada');
+  expect(driver['stack']).toContain('logger.test.ts');
+  expect(errorFields(new TypeError('x is not a function'))).toMatchObject({ error: 'x is not a function' });
+});
