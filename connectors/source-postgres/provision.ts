@@ -108,20 +108,21 @@ export async function deprovision(
   what: { readonly pipeline: string; readonly publication: string },
 ): Promise<readonly string[]> {
   const dropped: string[] = [];
-  if (await dropPublication(client, what.publication)) dropped.push(`publication ${what.publication}`);
+  dropped.push(...(await dropPublication(client, what.publication)));
   dropped.push(...(await dropOwnTables(client, what.pipeline)));
   return dropped;
 }
 
-async function dropPublication(client: pg.ClientBase, name: string): Promise<boolean> {
+async function dropPublication(client: pg.ClientBase, name: string): Promise<readonly string[]> {
   const { rows } = await client.query('SELECT FROM pg_catalog.pg_publication WHERE pubname = $1', [name]);
-  if (rows.length === 0) return false;
+  if (rows.length === 0) return [];
   const statement = `DROP PUBLICATION ${quoteIdentifier(name)}`;
   try {
     await client.query(statement);
-    return true;
+    return [`publication ${name}`];
   } catch (error) {
-    throw refusedStatement(error, 'to drop the publication', `${statement};`);
+    if (!hasSqlstate(error, SQLSTATE.insufficientPrivilege)) throw error;
+    return [`not publication ${name}, which belongs to another role: ${statement}; removes it`];
   }
 }
 
@@ -143,7 +144,7 @@ async function dropOwnTables(client: pg.ClientBase, pipeline: string): Promise<r
     });
   } catch (error) {
     if (!hasSqlstate(error, SQLSTATE.insufficientPrivilege)) throw error;
-    return ['nothing of schema causeway, which the role may not change: DROP SCHEMA causeway CASCADE; removes it'];
+    return ['nothing of schema causeway, which the role may not change'];
   }
 }
 
