@@ -25,7 +25,7 @@ import {
   publicationStatements,
   publishedTables,
 } from './provision.ts';
-import { CatalogueResolver, keyNames, type FollowedTable } from './relation-resolver.ts';
+import { CatalogueResolver, followedTable, type FollowedTable } from './relation-resolver.ts';
 import { Selection } from './selection.ts';
 import { assertUsable, inSnapshot, readServer, sessionOptions, streamOptions, withServer } from './session.ts';
 import { createSlot, dropSlot, readSlot } from './slot.ts';
@@ -177,5 +177,5 @@ class PostgresConnector implements Source {
 /** Tables that are not in the publication send nothing, so nothing of them is followed. */
 function followedTables(read: { readonly sorted: Sorted }): ReadonlyMap<TableId, FollowedTable> {
   const published = read.sorted.capturable.filter(({ member }) => member !== null);
-  return new Map(published.map((table) => [table.table, { table: table.table, oid: table.relation.oid, key: keyNames(table) }]));
+  return new Map(published.map((table) => [table.table, followedTable(table)]));
 }

@@ -84,7 +84,7 @@ export function sortTables(catalogue: Catalogue, input: Pick<InspectInput, 'sele
   const refused: RefusedTable[] = [...missingTables(selection, found)];
   for (const table of catalogue.tables) {
     if (isPartitionOf(table, catalogue, selection)) continue;
-    const refusal = stoppedEarlier(table, stopped) ?? refusalOf(table) ?? colliding.get(table.table) ?? notFollowed(table, followed);
+    const refusal = refusalOf(table) ?? stoppedEarlier(table, stopped) ?? colliding.get(table.table) ?? notFollowed(table, followed);
     if (refusal === null) capturable.push(table);
     else refused.push({ table: table.table, ...refusal });
   }

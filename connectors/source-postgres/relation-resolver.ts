@@ -10,7 +10,17 @@ import { refusalOf } from './refusals.ts';
 import type { Relation, RelationColumn, RelationResolution, RelationResolver } from './relation.ts';
 
 /** A table that this run of capture follows. */
-export type FollowedTable = { readonly table: TableId; readonly oid: string; readonly key: readonly string[] };
+export type FollowedTable = {
+  readonly table: TableId;
+  readonly oid: string;
+  readonly key: readonly string[];
+  /** The same columns by number, which a new name does not change. */
+  readonly keyNumbers: readonly number[];
+};
+
+export function followedTable(table: CatalogueTable): FollowedTable {
+  return { table: table.table, oid: table.relation.oid, key: keyNames(table), keyNumbers: primaryKeyOf(table)?.key ?? [] };
+}
 
 export type CatalogueResolverOptions = {
   readonly client: KeptClient;
@@ -60,8 +70,10 @@ export class CatalogueResolver implements RelationResolver {
     const table = catalogue.tables[0] ?? null;
     const refusal = table === null ? null : refusalOf(table);
     if (refusal !== null) return this.#stop(known.table, refusal.reason);
+    if (table !== null && hasOtherKey(table, known)) return this.#stop(known.table, 'it has another primary key');
     const columns = await describeColumns(client, relation, table);
-    const key = keyIndexes(relation, table === null ? known.key : keyNames(table));
+    const key =
+      (table === null ? null : keyIndexes(relation, keyNames(table))) ?? keyIndexes(relation, known.key) ?? onlyKeyIndex(relation, known);
     if (key === null) return this.#stop(known.table, 'its primary key has other columns than at this place of the log');
     return { tag: 'captured', schema: tableSchema({ table: known.table, columns, key }) };
   }
@@ -77,9 +89,16 @@ export class CatalogueResolver implements RelationResolver {
   }
 }
 
-export function keyNames(table: CatalogueTable): readonly string[] {
+function keyNames(table: CatalogueTable): readonly string[] {
   const numbers = primaryKeyOf(table)?.key ?? [];
   return numbers.flatMap((number) => table.columns.filter((column) => column.number === number).map(({ name }) => name));
+}
+
+function hasOtherKey(table: CatalogueTable, known: FollowedTable): boolean {
+  const { key, keyNumbers } = followedTable(table);
+  return table.relation.oid === known.oid
+    ? keyNumbers.join() !== known.keyNumbers.join()
+    : JSON.stringify(key) !== JSON.stringify(known.key);
 }
 
 /** Null where the relation has no such columns: the key was renamed or changed since. */
@@ -90,6 +109,12 @@ function keyIndexes(relation: Relation, names: readonly string[]): readonly numb
   // Any other identity is the key itself, so its columns are marked in the message.
   const marked = relation.columns.filter(({ inIdentity }) => inIdentity).length;
   return marked === indexes.length && indexes.every((index) => relation.columns[index]?.inIdentity === true) ? indexes : null;
+}
+
+/** A key of one column is told by its mark alone, whatever its name was. */
+function onlyKeyIndex(relation: Relation, known: FollowedTable): readonly number[] | null {
+  const marked = relation.columns.flatMap(({ inIdentity }, index) => (inIdentity ? [index] : []));
+  return relation.replicaIdentity === 'd' && known.key.length === 1 && marked.length === 1 ? marked : null;
 }
 
 async function describeColumns(client: pg.Client, relation: Relation, table: CatalogueTable | null): Promise<readonly Column[]> {
