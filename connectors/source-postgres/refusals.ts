@@ -7,7 +7,7 @@ import { primaryKeyOf, typeOfColumn, type CatalogueTable, type Partition } from 
 import type { IndexRow, RelationRow } from './catalogue-queries.ts';
 import type { Selection } from './selection.ts';
 
-/** Why a table cannot be captured. The codes stand in `docs/postgres-source.md`. */
+/** Why a table cannot be captured. Shown by `status` and `check`. */
 export type RefusalCode =
   | 'table_missing'
   | 'not_a_table'
