@@ -152,7 +152,8 @@ describePostgres('provisioning', (major) => {
 
   test('a parent of plain inheritance holds its own rows only', async () => {
     await withDatabase(
-      `CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent); INSERT INTO child VALUES (1)`,
+      `CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent); INSERT INTO child VALUES (1);
+       INSERT INTO parent VALUES (2); DELETE FROM ONLY parent`,
       async (_database, source) => {
         const facts = await source().inspect(signal);
         expect(facts.tables.map(({ schema, holdsRows }) => [schema.table, holdsRows])).toEqual([

@@ -110,7 +110,7 @@ describePostgres('relations of the stream', (major) => {
   });
 
   test.each([
-    ['renamed', ['ALTER TABLE t RENAME TO u', 'INSERT INTO u VALUES (2, 2)'], ['public.u', 'table_renamed']],
+    ['renamed', ['INSERT INTO t VALUES (1, 1)', 'ALTER TABLE t RENAME TO u', 'INSERT INTO u VALUES (2, 2)'], ['public.u', 'table_renamed']],
     [
       'given another key',
       ['ALTER TABLE t DROP CONSTRAINT t_pkey', 'ALTER TABLE t ADD PRIMARY KEY (other)', 'INSERT INTO t VALUES (2, 2)'],
