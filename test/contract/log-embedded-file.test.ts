@@ -6,58 +6,21 @@ import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Offset } from '#core/position.ts';
-import { EmbeddedLog } from '../../connectors/log-embedded/log.ts';
 import { SharedState } from '../../connectors/log-embedded/shared.ts';
-import { keepingLogger, silentLogger } from '../support/silent-logger.ts';
-import { type TempFolder, tempFolder } from '../support/temp-folder.ts';
-import { realRuntime, VirtualClock } from '../support/test-runtime.ts';
-import { assignmentOf, codeRejected, collect, progressAt, readAll, record, textsOf } from './log.ts';
-
-const never = new AbortController().signal;
+import { keepingLogger } from '../support/silent-logger.ts';
+import { VirtualClock } from '../support/test-runtime.ts';
+import { LogFolder } from './log-embedded-folder.ts';
+import { assignmentOf, codeRejected, collect, never, progressAt, readAll, record, textsOf } from './log-support.ts';
 
 describe('the file of the embedded log', () => {
-  let folder: TempFolder;
-  let path: string;
-
-  beforeEach(() => {
-    folder = tempFolder();
-    path = join(folder.path, 'log.db');
-  });
-
-  afterEach(() => folder[Symbol.dispose]());
-
-  function openAt(over: Partial<ConstructorParameters<typeof EmbeddedLog>[0]> = {}): EmbeddedLog {
-    return new EmbeddedLog({
-      path,
-      pipeline: 'orders',
-      partitions: 2,
-      bytesMax: 2 ** 33,
-      recordBytesMax: 2 ** 24,
-      runtime: realRuntime(),
-      logger: silentLogger,
-      ...over,
-    });
-  }
-
-  /** A log with this many records in partition 0, each in a block of its own, closed. */
-  async function made(records: number): Promise<void> {
-    await using log = openAt();
-    await log.provision(never);
-    const writer = await log.writer(never);
-    for (let index = 0; index < records; index += 1) await writer.append([record(0, `r${index}`)], never);
-  }
-
-  function alter(sql: string): void {
-    using database = new DatabaseSync(path);
-    database.exec(sql);
-  }
+  const folder = new LogFolder();
 
   describe('keeps what an append has confirmed', () => {
     it.each([1, 7, 40])('when the process is killed behind append %i', async (appends) => {
       const module = fileURLToPath(new URL('./log-embedded-child.ts', import.meta.url));
-      const child = spawn(process.execPath, [module, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, [module, folder.path], { stdio: ['ignore', 'pipe', 'inherit'] });
       const exit = once(child, 'exit');
       let confirmed = -1;
       for await (const line of createInterface({ input: child.stdout })) {
@@ -65,7 +28,7 @@ describe('the file of the embedded log', () => {
         if (confirmed >= appends) child.kill('SIGKILL');
       }
       expect(await exit).toEqual([null, 'SIGKILL']);
-      await using log = openAt();
+      await using log = folder.open();
       const counts = [];
       for (const partition of [0, 1]) {
         const stored = await readAll(log, partition);
@@ -82,7 +45,7 @@ describe('the file of the embedded log', () => {
     });
 
     it('by syncing every append and dead letter, but not every commit', async () => {
-      await using log = openAt();
+      await using log = folder.open();
       await log.provision(never);
       const writer = await log.writer(never);
       const assignment = await assignmentOf(log, 'warm', 0, 2);
@@ -111,60 +74,22 @@ describe('the file of the embedded log', () => {
       } finally {
         statements.mockRestore();
       }
-      using looking = new DatabaseSync(path, { readOnly: true });
+      using looking = new DatabaseSync(folder.path, { readOnly: true });
       expect(looking.prepare('PRAGMA journal_mode').get()).toEqual({ journal_mode: 'wal' });
       expect(looking.prepare('PRAGMA auto_vacuum').get()).toEqual({ auto_vacuum: 2 });
     });
   });
 
   it('is made by provision only', async () => {
-    await using log = openAt();
+    await using log = folder.open();
     expect(await codeRejected(log.ends(never))).toBe('log_unavailable');
     expect(await codeRejected(log.writer(never))).toBe('log_unavailable');
     expect(await codeRejected(collect(log.read(0, 0 as Offset, never)))).toBe('log_unavailable');
     expect(await log.remove(null, never)).toEqual([]);
-    expect(statSync(path, { throwIfNoEntry: false })).toBeUndefined();
+    expect(statSync(folder.path, { throwIfNoEntry: false })).toBeUndefined();
     await log.provision(never);
     await log.provision(never);
     expect((await log.ends(never))[0]).toEqual({ start: 0, end: 0 });
-  });
-
-  it.each([
-    [
-      'a byte of a block',
-      "UPDATE block SET data = CAST(substr(data, 1, 9) || X'7a' || substr(data, 11) AS BLOB) WHERE id = (SELECT id FROM block LIMIT 1 OFFSET 2)",
-    ],
-    [
-      'a length in a block',
-      "UPDATE block SET data = CAST(X'ff' || substr(data, 2) AS BLOB) WHERE id = (SELECT id FROM block LIMIT 1 OFFSET 2)",
-    ],
-    ['a count', 'UPDATE block SET count = 2 WHERE id = (SELECT id FROM block LIMIT 1 OFFSET 2)'],
-    [
-      'a place',
-      'UPDATE block SET data = (SELECT data FROM block LIMIT 1), crc = (SELECT crc FROM block LIMIT 1) WHERE id = (SELECT id FROM block LIMIT 1 OFFSET 2)',
-    ],
-    ['the presence of a block', 'DELETE FROM block WHERE id = (SELECT id FROM block LIMIT 1 OFFSET 2)'],
-  ])('is damaged when %s is wrong, and nothing is read past that', async (_what, sql) => {
-    await made(5);
-    alter(sql);
-    await using log = openAt();
-    const seen: string[] = [];
-    const reading = (async () => {
-      for await (const batch of log.read(0, 0 as Offset, never)) seen.push(...textsOf([batch]));
-    })();
-    expect(await codeRejected(reading)).toBe('log_damaged');
-    expect(seen).toEqual(['r0', 'r1']);
-    const assignment = await assignmentOf(log, 'warm', 0, 2);
-    expect(await codeRejected(collect(assignment.batches(2 as Offset, never)))).toBe('log_damaged');
-  });
-
-  it('can be removed although it is damaged', async () => {
-    await made(1);
-    alter('DELETE FROM log');
-    await using log = openAt();
-    expect(await codeRejected(log.provision(never))).toBe('log_damaged');
-    expect(await log.remove(null, never)).toEqual([`log ${path}`]);
-    await log.provision(never);
   });
 
   it('does not sleep through a change that came between the look and the wait', async () => {
@@ -178,7 +103,7 @@ describe('the file of the embedded log', () => {
 
   it('wakes readers of the same process at once, without any clock', async () => {
     const clock = new VirtualClock();
-    await using log = openAt({ runtime: clock.runtime });
+    await using log = folder.open({ runtime: clock.runtime });
     await log.provision(never);
     const batches = (await assignmentOf(log, 'warm', 0, 2)).batches(0 as Offset, never)[Symbol.asyncIterator]();
     const writer = await log.writer(never);
@@ -191,50 +116,19 @@ describe('the file of the embedded log', () => {
     expect(clock.nowMs).toBe(0);
   });
 
-  it('is refused when its pages are damaged', async () => {
-    await made(5);
-    writeFileSync(path, Buffer.alloc(20_000, 0x5a).fill('SQLite format 3\0', 0, 16));
-    await using log = openAt();
-    const code = await codeRejected(log.provision(never));
-    expect(['log_damaged', 'log_foreign']).toContain(code);
-  });
-
-  it('is refused when it is no database, or of another program, another pipeline or a newer release', async () => {
-    writeFileSync(path, 'x'.repeat(5_000));
-    await expectRefused('log_foreign', /not a log of Causeway/);
-    rmSync(path);
-    alter('CREATE TABLE theirs (id INTEGER)');
-    await expectRefused('log_foreign', /not a log of Causeway/);
-    rmSync(path);
-    await made(1);
-    await expectRefused('log_foreign', /belongs to the pipeline orders/, { pipeline: 'invoices' });
-    await expectRefused('log_partitions_changed', /made with 2 partitions, and 3/, { partitions: 3 });
-    alter('PRAGMA user_version = 2');
-    await expectRefused('log_foreign', /format version 2/);
-  });
-
-  async function expectRefused(code: string, message: RegExp, over: Parameters<typeof openAt>[0] = {}): Promise<void> {
-    await using log = openAt(over);
-    await expect(log.provision(never)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string });
-    if (code === 'log_foreign') {
-      await expect(log.remove(null, never)).rejects.toMatchObject({ code });
-      expect(statSync(path).size).toBeGreaterThan(0);
-    }
-  }
-
   it('confirms nothing once the file was removed or replaced under it', async () => {
-    await using log = openAt();
+    await using log = folder.open();
     await log.provision(never);
     const writer = await log.writer(never);
     await writer.append([record(0, 'a')], never);
-    for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
+    for (const suffix of ['', '-wal', '-shm']) rmSync(folder.path + suffix, { force: true });
     expect(await codeRejected(writer.append([record(0, 'b')], never))).toBe('log_unavailable');
     await log.provision(never);
     expect((await log.ends(never))[0]).toEqual({ start: 0, end: 0 });
   });
 
   it('does not confirm an append whose file goes away while it is committed', async () => {
-    await using log = openAt();
+    await using log = folder.open();
     await log.provision(never);
     const writer = await log.writer(never);
     await writer.append([record(0, 'a')], never);
@@ -242,7 +136,7 @@ describe('the file of the embedded log', () => {
     const exec = DatabaseSync.prototype.exec;
     const statements = vi.spyOn(DatabaseSync.prototype, 'exec').mockImplementation(function (this: DatabaseSync, sql) {
       exec.call(this, sql);
-      if (sql === 'COMMIT') rmSync(path);
+      if (sql === 'COMMIT') rmSync(folder.path);
     });
     try {
       expect(await codeRejected(writer.append([record(0, 'b')], never))).toBe('log_unavailable');
@@ -252,8 +146,8 @@ describe('the file of the embedded log', () => {
   });
 
   it('says which directory cannot be made', async () => {
-    writeFileSync(join(folder.path, 'file'), '');
-    await using log = openAt({ path: join(folder.path, 'file', 'log.db') });
+    writeFileSync(join(folder.root, 'file'), '');
+    await using log = folder.open({ path: join(folder.root, 'file', 'log.db') });
     await expect(log.provision(never)).rejects.toMatchObject({
       code: 'log_unavailable',
       message: expect.stringContaining('directory') as string,
@@ -262,11 +156,11 @@ describe('the file of the embedded log', () => {
 
   it('wakes readers of another process by looking now and then', async () => {
     const clock = new VirtualClock();
-    await using writing = openAt();
+    await using writing = folder.open();
     await writing.provision(never);
-    // Through another path to the same folder, no word passes between the two, as between two processes.
-    symlinkSync(folder.path, join(folder.path, 'link'));
-    await using reading = openAt({ path: join(folder.path, 'link', 'log.db'), runtime: clock.runtime });
+    // Through another folder.path to the same folder, no word passes between the two, as between two processes.
+    symlinkSync(folder.root, join(folder.root, 'link'));
+    await using reading = folder.open({ path: join(folder.root, 'link', 'log.db'), runtime: clock.runtime });
     const batches = (await assignmentOf(reading, 'warm', 0, 2)).batches(0 as Offset, never)[Symbol.asyncIterator]();
     const next = batches.next();
     await clock.advance(1_000);
@@ -279,7 +173,7 @@ describe('the file of the embedded log', () => {
   });
 
   it('uses freed room again, and gives it back when most of it is free', async () => {
-    await using log = openAt();
+    await using log = folder.open();
     await log.provision(never);
     await log.retain(['warm'], never);
     const writer = await log.writer(never);
@@ -294,20 +188,20 @@ describe('the file of the embedded log', () => {
       }
     };
     await passes(20, 10);
-    const steady = statSync(path).size;
+    const steady = statSync(folder.path).size;
     await passes(60, 10);
-    expect(statSync(path).size).toBeLessThan(steady * 1.5);
+    expect(statSync(folder.path).size).toBeLessThan(steady * 1.5);
     await passes(120, 130);
-    const backlog = statSync(path).size;
+    const backlog = statSync(folder.path).size;
     expect(backlog).toBeGreaterThan(50_000_000);
     for (let index = 0; index < 200; index += 1) await assignment.commit(progressAt(offset, [8, index]), never);
     await log[Symbol.asyncDispose]();
-    expect(statSync(path).size).toBeLessThan(backlog / 2);
+    expect(statSync(folder.path).size).toBeLessThan(backlog / 2);
   });
 
   it('tells an operator when it is full and when it is no longer', async () => {
     const logger = keepingLogger();
-    await using log = openAt({ bytesMax: 1024 * 1024, logger });
+    await using log = folder.open({ bytesMax: 1024 * 1024, logger });
     await log.provision(never);
     await log.retain(['warm'], never);
     const writer = await log.writer(never);
@@ -323,7 +217,7 @@ describe('the file of the embedded log', () => {
   });
 
   it('refuses an append that can never fit', async () => {
-    await using log = openAt({ bytesMax: 1024 * 1024 });
+    await using log = folder.open({ bytesMax: 1024 * 1024 });
     await log.provision(never);
     const writer = await log.writer(never);
     const records = Array.from({ length: 12 }, () => ({ partition: 0, key: null, value: Buffer.alloc(100_000) }));

@@ -1,0 +1,201 @@
+import { describe, expect, it } from 'vitest';
+import type { RowKey } from '#core/key.ts';
+import type { EncodedRecord } from '#core/log.ts';
+import type { Offset } from '#core/position.ts';
+import {
+  assignmentOf,
+  codeRejected,
+  collect,
+  letter,
+  type LogContext,
+  LogAtHand,
+  type LogContextInput,
+  never,
+  PARTITIONS,
+  progressAt,
+  readAll,
+  record,
+} from './log-support.ts';
+
+/** What every log keeps about room, dead letters and removal. A part of the log's contract. */
+export function logRoomContract(name: string, makeContext: (input: LogContextInput) => Promise<LogContext>): void {
+  describe(`log: ${name}, what it holds`, () => {
+    const at = new LogAtHand(makeContext);
+
+    describe('room', () => {
+      async function appendOneByOne(count: number): Promise<void> {
+        await using writer = await at.log.writer(never);
+        for (let index = 0; index < count; index += 1) await writer.append([record(0, `${index}`)], never);
+      }
+
+      it('is made behind the slowest of the retained consumers, and the newest record stays', async () => {
+        await appendOneByOne(10);
+        const [fast, slow] = [await assignmentOf(at.log, 'fast', 0), await assignmentOf(at.log, 'slow', 0)];
+        await at.log.retain(['fast', 'slow'], never);
+        await fast.commit(progressAt(10, [7, 10]), never);
+        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 10 });
+        await slow.commit(progressAt(4, [7, 4]), never);
+        expect((await at.log.ends(never))[0]).toEqual({ start: 4, end: 10 });
+        expect(await codeRejected(readAll(at.log, 0, 3))).toBe('log_offset_gone');
+        expect(await codeRejected(collect(slow.batches(3 as Offset, never)))).toBe('log_offset_gone');
+        expect(await readAll(at.log, 0, 4)).toHaveLength(6);
+        await slow.commit(progressAt(10, [7, 10]), never);
+        expect((await at.log.ends(never))[0]).toEqual({ start: 9, end: 10 });
+        expect(await at.append(record(0, 'next'))).toEqual(new Map([[0, 10]]));
+        await at.reopen();
+        expect((await at.log.ends(never))[0]?.end).toBe(11);
+      });
+
+      it('is not made while nobody said who is retained, nor for an empty list', async () => {
+        await appendOneByOne(3);
+        await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(3, [7, 3]), never);
+        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 3 });
+        await at.log.retain([], never);
+        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 3 });
+      });
+
+      it('is made when the consumer that held it back is removed or no longer retained', async () => {
+        await appendOneByOne(5);
+        await (await assignmentOf(at.log, 'fast', 0)).commit(progressAt(5, [7, 5]), never);
+        await at.log.retain(['fast', 'slow'], never);
+        expect((await at.log.ends(never))[0]?.start).toBe(0);
+        await at.log.retain(['fast'], never);
+        expect((await at.log.ends(never))[0]?.start).toBe(4);
+      });
+    });
+
+    describe('dead letters', () => {
+      it('keeps the letter parked last of each key, until it is released', async () => {
+        const letters = at.log.deadLetters('warm');
+        const last = letter('["t","1"]', { code: 'partial_without_base', record: null, reason: 'é' });
+        await letters.park(0, [letter('["t","1"]'), letter('["t","2"]')], never);
+        await letters.park(0, [last], never);
+        await letters.park(1, [letter('["t","3"]')], never);
+        await letters.release(0, ['["t","2"]', '["t","unknown"]'] as RowKey[], never);
+        expect(await collect(letters.read(0, never))).toEqual([last]);
+        expect((await collect(letters.read(1, never))).map((one) => one.key)).toEqual(['["t","3"]']);
+        expect(await collect(at.log.deadLetters('cold').read(0, never))).toEqual([]);
+        await at.reopen();
+        expect(await collect(at.log.deadLetters('warm').read(0, never))).toEqual([last]);
+      });
+
+      it('gives the record back to the byte', async () => {
+        const parked = letter('["t","1"]', { record: Uint8Array.of(0, 1, 255) });
+        await at.log.deadLetters('warm').park(2, [parked], never);
+        const [read] = await collect(at.log.deadLetters('warm').read(2, never));
+        expect([...(read?.record ?? [])]).toEqual([0, 1, 255]);
+      });
+
+      it('gives every one of many', async () => {
+        const letters = Array.from({ length: 300 }, (_none, index) => letter(`["t","${index}"]`));
+        await at.log.deadLetters('warm').park(0, letters, never);
+        const keys = (await collect(at.log.deadLetters('warm').read(0, never))).map((one) => one.key);
+        expect(new Set(keys)).toEqual(new Set(letters.map((one) => one.key)));
+        expect(keys).toHaveLength(300);
+      });
+    });
+
+    describe('remove', () => {
+      it('frees what one consumer has, and nothing else', async () => {
+        await at.append(record(0, 'a'), record(0, 'b'));
+        for (const consumer of ['warm', 'cold']) {
+          await (await assignmentOf(at.log, consumer, 0)).commit(progressAt(1, [7, 1]), never);
+          await at.log.deadLetters(consumer).park(0, [letter('["t","1"]')], never);
+        }
+        expect(await at.log.remove('warm', never)).not.toEqual([]);
+        expect(await at.log.remove('warm', never)).toEqual([]);
+        expect(await (await assignmentOf(at.log, 'warm', 0)).committed(never)).toBeNull();
+        expect(await collect(at.log.deadLetters('warm').read(0, never))).toEqual([]);
+        expect(await (await assignmentOf(at.log, 'cold', 0)).committed(never)).toEqual(progressAt(1, [7, 1]));
+        expect(await collect(at.log.deadLetters('cold').read(0, never))).toHaveLength(1);
+        expect(await readAll(at.log, 0)).toHaveLength(2);
+      });
+
+      it('frees everything, after which the log can be made again', async () => {
+        await at.append(record(0, 'a'));
+        await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(1, [7, 1]), never);
+        expect(await at.log.remove(null, never)).not.toEqual([]);
+        await at.log.provision(never);
+        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 0 });
+        expect(await (await assignmentOf(at.log, 'warm', 0)).committed(never)).toBeNull();
+        expect(await at.append(record(0, 'a'))).toEqual(new Map([[0, 0]]));
+      });
+    });
+
+    it('rejects every call whose signal has aborted', async () => {
+      const stopped = AbortSignal.abort(new Error('stopped'));
+      const assignment = await assignmentOf(at.log, 'warm', 0);
+      const calls = [
+        at.log.provision(stopped),
+        at.log.ends(stopped),
+        at.log.usage(stopped),
+        at.log.writer(stopped),
+        at.log.reader('warm', stopped),
+        collect(at.log.read(0, 0 as Offset, stopped)),
+        assignment.committed(stopped),
+        assignment.commit(progressAt(1, null), stopped),
+        collect(assignment.batches(0 as Offset, stopped)),
+        at.log.deadLetters('warm').park(0, [letter('["t","1"]')], stopped),
+      ];
+      for (const call of calls) await expect(call).rejects.toThrow('stopped');
+      expect(await assignment.committed(never)).toBeNull();
+    });
+  });
+
+  describe(`log: ${name}, with a limit`, () => {
+    const BYTES_MAX = 1024 * 1024;
+    const chunk = (partition: number): EncodedRecord => ({ partition, key: null, value: Buffer.alloc(100_000, 1) });
+
+    it('waits when it is full, says so, and goes on when room is made', async () => {
+      await using context = await makeContext({ partitions: PARTITIONS, bytesMax: BYTES_MAX });
+      await using log = context.open();
+      await log.provision(never);
+      await log.retain(['warm'], never);
+      const writer = await log.writer(never);
+      expect(await log.usage(never)).toMatchObject({ bytesMax: BYTES_MAX, stalled: false });
+      let appended = 0;
+      const writing = (async () => {
+        for (let index = 0; index < 30; index += 1) {
+          await writer.append([chunk(0)], never);
+          appended += 1;
+        }
+      })();
+      const stall = async (): Promise<void> => {
+        while (!(await log.usage(never)).stalled) await new Promise((resolve) => setImmediate(resolve));
+      };
+      await stall();
+      expect(appended).toBeGreaterThan(5);
+      expect(appended).toBeLessThan(11);
+      expect((await log.usage(never)).bytes).toBeLessThanOrEqual(BYTES_MAX);
+      // Reading, progress and dead letters go on meanwhile.
+      expect(await readAll(log, 0)).toHaveLength(appended);
+      const assignment = await assignmentOf(log, 'warm', 0);
+      let offset = 0;
+      for await (const batch of assignment.batches(0 as Offset, never)) {
+        offset += batch.records.length;
+        await assignment.commit(progressAt(offset, [7, offset]), never);
+        if (offset === 30) break;
+      }
+      await writing;
+      expect(await log.usage(never)).toMatchObject({ stalled: false });
+      expect((await log.ends(never))[0]).toEqual({ start: 29, end: 30 });
+    });
+
+    it('ends the wait with the signal, and has appended nothing then', async () => {
+      await using context = await makeContext({ partitions: PARTITIONS, bytesMax: BYTES_MAX });
+      await using log = context.open();
+      await log.provision(never);
+      const writer = await log.writer(never);
+      const stop = new AbortController();
+      const writing = (async () => {
+        while (true) await writer.append([chunk(0)], stop.signal);
+      })().catch((error: unknown) => error);
+      while (!(await log.usage(never)).stalled) await new Promise((resolve) => setImmediate(resolve));
+      const before = await log.ends(never);
+      stop.abort(new Error('stopped'));
+      expect(await writing).toMatchObject({ message: 'stopped' });
+      expect(await log.ends(never)).toEqual(before);
+      expect(await log.usage(never)).toMatchObject({ stalled: false });
+    });
+  });
+}

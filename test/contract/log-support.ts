@@ -1,0 +1,118 @@
+import { afterEach, beforeEach } from 'vitest';
+import { present } from '#core/assert.ts';
+import { codeOf } from '#core/errors.ts';
+import type { RowKey } from '#core/key.ts';
+import type { DeadLetter, EncodedRecord, Log, LogBatch, LogProgress, LogReader, PartitionAssignment, StoredRecord } from '#core/log.ts';
+import type { FencingToken, Offset } from '#core/position.ts';
+import type { Sequence } from '#core/sequence.ts';
+
+export type LogContext = AsyncDisposable & {
+  /** A Log over the same storage each time: what one leaves behind, the next one finds. */
+  open(): Log;
+};
+
+export type LogContextInput = { readonly partitions: number; readonly bytesMax: number | null };
+
+export const never = new AbortController().signal;
+export const PARTITIONS = 3;
+
+export function record(partition: number, text: string, key: string | null = `["t","${text}"]`): EncodedRecord {
+  return { partition, key, value: Buffer.from(text) };
+}
+
+export function progressAt(offset: number, pair: readonly [generation: number, counter: number] | null): LogProgress {
+  return { offset: offset as Offset, pair: pair === null ? null : { generation: pair[0] as FencingToken, counter: pair[1] } };
+}
+
+export function textsOf(batches: readonly LogBatch[]): readonly string[] {
+  return batches.flatMap((batch) => batch.records.map((stored) => Buffer.from(stored.value).toString()));
+}
+
+export async function collect<T>(items: AsyncIterable<T>): Promise<readonly T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+export async function readAll(log: Log, partition: number, from = 0): Promise<readonly StoredRecord[]> {
+  return (await collect(log.read(partition, from as Offset, never))).flatMap((batch) => batch.records);
+}
+
+export async function assigned(reader: LogReader, count = PARTITIONS): Promise<readonly PartitionAssignment[]> {
+  const assignments: PartitionAssignment[] = [];
+  for await (const assignment of reader.assignments(never)) {
+    assignments.push(assignment);
+    if (assignments.length === count) break;
+  }
+  return assignments;
+}
+
+/** The assignment of one partition of a new reader. */
+export async function assignmentOf(log: Log, consumer: string, partition: number, count = PARTITIONS): Promise<PartitionAssignment> {
+  const found = (await assigned(await log.reader(consumer, never), count)).find((assignment) => assignment.partition === partition);
+  if (found === undefined) throw new Error('the partition was not assigned');
+  return found;
+}
+
+export async function codeRejected(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    return codeOf(error);
+  }
+  return 'nothing was thrown';
+}
+
+export function letter(key: string, over: Partial<DeadLetter> = {}): DeadLetter {
+  return {
+    key: key as RowKey,
+    sequence: '0'.repeat(48) as Sequence,
+    code: 'value_refused',
+    reason: 'the target column is too short',
+    record: Buffer.from(key),
+    committedAtMicros: 1_790_000_000_000_000,
+    ...over,
+  };
+}
+
+/** A provisioned log for each test of the suite that calls this. */
+export class LogAtHand {
+  readonly #makeContext: (input: LogContextInput) => Promise<LogContext>;
+  #context: LogContext | null = null;
+  #log: Log | null = null;
+
+  constructor(makeContext: (input: LogContextInput) => Promise<LogContext>) {
+    this.#makeContext = makeContext;
+    beforeEach(async () => {
+      this.#context = await this.#makeContext({ partitions: PARTITIONS, bytesMax: null });
+      await this.#open();
+    });
+    afterEach(async () => {
+      await this.log[Symbol.asyncDispose]();
+      await this.context[Symbol.asyncDispose]();
+    });
+  }
+
+  get context(): LogContext {
+    return present(this.#context, 'the context of the test');
+  }
+
+  get log(): Log {
+    return present(this.#log, 'the log of the test');
+  }
+
+  async reopen(): Promise<void> {
+    await this.log[Symbol.asyncDispose]();
+    await this.#open();
+  }
+
+  async append(...records: readonly EncodedRecord[]): Promise<ReadonlyMap<number, Offset>> {
+    await using writer = await this.log.writer(never);
+    return await writer.append(records, never);
+  }
+
+  async #open(): Promise<void> {
+    this.#log = this.context.open();
+    await this.#log.provision(never);
+  }
+}
