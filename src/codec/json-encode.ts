@@ -26,7 +26,7 @@ export function encodeText(record: LogRecord, schema: TableSchema | null): strin
   return record.tag === 'change' ? changeText(record, schema) : `${envelopeHead(record, record.tag)}${controlText(record)}}`;
 }
 
-/** Assembled piece by piece, because it runs once for each captured row: 1.3 µs for six columns, against 2.2 µs through an object. */
+/** Assembled piece by piece, because it runs once for each captured row: about two thirds of the time that an object and JSON.stringify take, 1.3 µs against 2.0 for six columns. */
 function changeText(record: Envelope & ChangeRecord, schema: TableSchema | null): string {
   assert(
     schema !== null && schema.version === record.schemaVersion && schema.table === record.table,
