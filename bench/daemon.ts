@@ -1,0 +1,87 @@
+// The daemon as a process of its own, from a configuration file.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const root = join(import.meta.dirname, '..');
+const linesKeptMax = 200;
+
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+/** A Node process that runs a program of this checkout; killed when this process ends. */
+export class Program {
+  readonly pid: number;
+  readonly lines: string[] = [];
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<void>;
+
+  constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+    this.#child = spawn(process.execPath, args, {
+      cwd: root,
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    if (this.#child.pid === undefined) throw new Error(`${args.join(' ')} did not start`);
+    this.pid = this.#child.pid;
+    running.add(this.#child);
+    this.#exited = once(this.#child, 'exit').then(() => void running.delete(this.#child));
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#keep(line));
+    }
+  }
+
+  /** Null while it runs. */
+  get exit(): string | null {
+    const { exitCode, signalCode } = this.#child;
+    return exitCode === null && signalCode === null ? null : `${exitCode ?? signalCode ?? ''}`;
+  }
+
+  get tail(): string {
+    return this.lines.slice(-15).join('\n');
+  }
+
+  async stop(): Promise<void> {
+    this.#child.kill('SIGTERM');
+    await this.#exited;
+  }
+
+  async ended(): Promise<void> {
+    await this.#exited;
+    if (this.exit !== '0') throw new Error(`the program ended with ${this.exit ?? ''}:\n${this.tail}`);
+  }
+
+  #keep(line: string): void {
+    this.lines.push(line);
+    this.lines.splice(0, Math.max(0, this.lines.length - linesKeptMax));
+  }
+}
+
+export type DaemonOptions = {
+  readonly configFile: string;
+  /** Of its HTTP and metrics endpoint. */
+  readonly port: number;
+  readonly roles: string;
+  readonly nodeArgs?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+};
+
+export class BenchDaemon extends Program {
+  readonly #port: number;
+
+  constructor({ configFile, port, roles, nodeArgs, env }: DaemonOptions) {
+    super([...(nodeArgs ?? []), 'src/main.ts', 'run', '-c', configFile, '--role', roles], env);
+    this.#port = port;
+  }
+
+  async isStreaming(): Promise<boolean> {
+    const text = await fetch(`http://127.0.0.1:${this.#port}/metrics`).then(
+      (response) => response.text(),
+      () => '',
+    );
+    return /^causeway_pipeline_state\{[^}]*state="streaming"[^}]*\} 1$/m.test(text);
+  }
+}

@@ -1,0 +1,48 @@
+// `npm run bench -- <case> [--runs N] [--rows N] [--json FILE]`: see README.md.
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { applyCase } from './cases/apply.ts';
+import { backlogCase } from './cases/backlog.ts';
+import { captureCase } from './cases/capture.ts';
+import { latencyCase } from './cases/latency.ts';
+import { type MemoryResult, memoryCase } from './cases/memory.ts';
+import { machine } from './machine.ts';
+import type { Result } from './pairs.ts';
+import { printResult } from './report.ts';
+
+type Options = { readonly runs: number; readonly rows: number | null };
+
+const cases: Readonly<Record<string, (options: Options) => Promise<(Result | MemoryResult)[]>>> = {
+  capture: ({ runs, rows }) => captureCase({ runs, rows: rows ?? 1_000_000 }),
+  'apply-sidecar': ({ runs, rows }) => applyCase({ runs, rows: rows ?? 300_000, register: 'sidecar' }),
+  'apply-inline': ({ runs, rows }) => applyCase({ runs, rows: rows ?? 300_000, register: 'inline' }),
+  'backlog-sidecar': ({ runs, rows }) => backlogCase({ runs, rows: rows ?? 300_000, kind: 'thousands', register: 'sidecar', goal: 0.6 }),
+  'backlog-inline': ({ runs, rows }) => backlogCase({ runs, rows: rows ?? 300_000, kind: 'thousands', register: 'inline', goal: 0.9 }),
+  'backlog-single': ({ runs, rows }) => backlogCase({ runs, rows: rows ?? 100_000, kind: 'single', register: 'sidecar', goal: 1.5 }),
+  latency: ({ runs, rows }) => latencyCase({ runs, seconds: Math.round((rows ?? 20_000) / 1_000) }),
+  'memory-transaction': ({ rows }) => memoryCase({ kind: 'transaction', rows: rows ?? 1_000_000 }),
+  'memory-stopped-sink': ({ rows }) => memoryCase({ kind: 'stopped-sink', rows: rows ?? 1_000_000 }),
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { runs: { type: 'string', default: '5' }, rows: { type: 'string' }, json: { type: 'string' } },
+});
+const names = positionals.length === 0 || positionals[0] === 'all' ? Object.keys(cases) : positionals;
+const options = { runs: Number(values.runs), rows: values.rows === undefined ? null : Number(values.rows) };
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
+
+const results: (Result | MemoryResult)[] = [];
+for (const name of names) {
+  const run = cases[name];
+  if (run === undefined) {
+    console.error(`no case ${name}; there are: ${Object.keys(cases).join(', ')}, all`);
+    process.exit(2);
+  }
+  for (const result of await run(options)) {
+    if ('pairs' in result) printResult(result);
+    results.push(result);
+  }
+}
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine: machine(), results }, null, 2)}\n`);
+process.exit(0);

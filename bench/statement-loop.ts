@@ -1,0 +1,49 @@
+// `node statement-loop.ts RECORDING URL`: sends what statement-recorder.ts wrote down, with nothing around it.
+import { readFileSync } from 'node:fs';
+import { deserialize } from 'node:v8';
+import pg from 'pg';
+import type { Recording, Statement } from './statement-recorder.ts';
+
+const [file, url] = process.argv.slice(2);
+if (file === undefined || url === undefined) throw new Error('usage: node statement-loop.ts RECORDING URL');
+const { options, statements } = deserialize(readFileSync(file)) as Recording;
+
+/** A partition's transactions; a transaction names the partition whose row it locks at its beginning. */
+const partitions = new Map<number, Statement[]>();
+const before: Statement[] = [];
+const open = new Map<number, Statement[]>();
+for (const { connection, statement } of statements) {
+  const partition = /^BEGIN ISOLATION LEVEL READ COMMITTED; SELECT .* AND partition = (\d+) FOR UPDATE$/s.exec(statement.text)?.[1];
+  if (partition !== undefined) {
+    const list = partitions.get(Number(partition)) ?? [];
+    partitions.set(Number(partition), list);
+    open.set(connection, list);
+  }
+  const list = open.get(connection);
+  if (list !== undefined) list.push(statement);
+  // What made and looked at the tables, before the first batch.
+  else if (partitions.size === 0) before.push(statement);
+  if (statement.text.endsWith('COMMIT')) open.delete(connection);
+}
+
+const connect = async (): Promise<pg.Client> => {
+  const client = new pg.Client({ connectionString: url, options });
+  await client.connect();
+  await client.query('SET session_replication_role = replica');
+  return client;
+};
+const send = async (client: pg.Client, list: readonly Statement[]): Promise<void> => {
+  for (const { text, name, values } of list) {
+    if (values === undefined) await client.query(text);
+    else await client.query({ text, values: [...values], rowMode: 'array', ...(name === undefined ? {} : { name }) });
+  }
+};
+
+const maker = await connect();
+await send(maker, before);
+const clients = await Promise.all([...partitions].map(async ([, list]) => ({ client: await connect(), list })));
+const startMs = performance.now();
+await Promise.all(clients.map(({ client, list }) => send(client, list)));
+const seconds = (performance.now() - startMs) / 1_000;
+await Promise.all([maker, ...clients.map(({ client }) => client)].map((client) => client.end()));
+console.log(`seconds ${seconds}`);
