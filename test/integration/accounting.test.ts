@@ -11,6 +11,7 @@ const keys: Readonly<Record<(typeof ledgerTables)[number], string>> = {
   'ledger.tokens': 'id',
   'ledger.papers': 'id',
   'ledger.totals': 'id',
+  'ledger.notes': 'id',
 };
 
 describeNewestPostgres('the accounting checker', (major) => {

@@ -4,12 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { seededRandom } from './random.ts';
 
-export const ledgerTables = ['ledger.marks', 'ledger.accounts', 'ledger.tokens', 'ledger.papers', 'ledger.totals'] as const;
+export const ledgerTables = ['ledger.marks', 'ledger.accounts', 'ledger.tokens', 'ledger.papers', 'ledger.totals', 'ledger.notes'] as const;
 
 const accountsOfWriter = 40;
 const tokensOfWriter = 10;
 const papersOfWriter = 6;
 const totals = 5;
+const notesOfWriter = 100;
 const keysOfWriter = 1_000;
 
 export const ledgerSchema = `
@@ -25,6 +26,8 @@ CREATE TABLE ledger.papers (id int PRIMARY KEY, body text NOT NULL, revision big
 ALTER TABLE ledger.papers ALTER COLUMN body SET STORAGE EXTERNAL;
 -- Rows that all writers change: here the order of commits decides the value.
 CREATE TABLE ledger.totals (id int PRIMARY KEY, changes bigint NOT NULL, marked_by bigint NOT NULL);
+-- Rows that go away all at once, by a TRUNCATE now and then.
+CREATE TABLE ledger.notes (id int PRIMARY KEY, marked_by bigint NOT NULL);
 `;
 
 export interface WriterAccount {
@@ -123,11 +126,19 @@ async function transaction(client: pg.Client, account: WriterAccount, random: ()
     await client.query('DELETE FROM ledger.papers WHERE id = $1', [paper]);
     await client.query('INSERT INTO ledger.papers VALUES ($1, repeat(md5($2::text), 150), 0)', [paper, number]);
   }
-  // Last, as every writer wants these rows.
+  // Late, as every writer wants these rows.
   await client.query('UPDATE ledger.totals SET changes = changes + 1, marked_by = $2 WHERE id = $1', [
     Math.floor(random() * totals),
     number,
   ]);
+  // Last: a truncate waits for all who hold the table, and they wait for nothing behind it.
+  if (random() < 0.01) await client.query('TRUNCATE ledger.notes');
+  else {
+    await client.query('INSERT INTO ledger.notes VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET marked_by = excluded.marked_by', [
+      among(notesOfWriter),
+      number,
+    ]);
+  }
   await client.query(isRegretted ? 'ROLLBACK' : 'COMMIT');
   if (!isRegretted) account.committed.add(number);
 }
