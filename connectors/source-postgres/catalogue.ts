@@ -40,6 +40,8 @@ export type CatalogueTable = {
   readonly columns: readonly ColumnRow[];
   /** The columns that the stream carries. */
   readonly published: readonly ColumnRow[];
+  /** True where the server refuses updates and deletes whose replica identity holds a generated column that is not published. */
+  readonly refusesGeneratedIdentity: boolean;
   readonly indexes: readonly IndexRow[];
   readonly partitions: readonly Partition[];
   readonly member: MemberRow | null;
@@ -107,6 +109,7 @@ export async function describeRelations(
       relation,
       columns: own,
       published,
+      refusesGeneratedIdentity: input.version >= GENERATED_IDENTITY_REFUSED && own.some((column) => isHidden(column, published)),
       indexes: indexes.get(relation.oid) ?? [],
       partitions,
       member,
@@ -127,6 +130,13 @@ function isPublished(column: ColumnRow, publication: PublicationRow | null, memb
   const list = member?.columns ?? null;
   if (list !== null) return list.includes(column.number);
   return column.generated === '' || publication?.generated === true;
+}
+
+/** From this release on a write is refused (42P10) that earlier ones let pass. */
+const GENERATED_IDENTITY_REFUSED = 180_000;
+
+function isHidden(column: ColumnRow, published: readonly ColumnRow[]): boolean {
+  return column.generated !== '' && !published.includes(column);
 }
 
 /** A partitioned table stores no rows, and so no value for rows from before a column; its partitions do, all the same one. */

@@ -3,15 +3,25 @@ import { CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import { connect, withClient, type Connection } from '../lib/postgres/connection.ts';
 import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
-import { readCatalogue, type Catalogue } from './catalogue.ts';
+import { readCatalogue, type Catalogue, type CatalogueTable } from './catalogue.ts';
 import { failover, keptLog, slotFinding, slotsFree, workMemory } from './check-server.ts';
 import type { PostgresSource } from './config.ts';
 import { finding, ok } from './finding.ts';
 import { sortTables, type Sorted } from './inspect.ts';
 import { Births } from './partitions.ts';
 import { assertSomeTable, publicationStatements, publishedTables } from './provision.ts';
+import { refusedWrites } from './refusals.ts';
 import type { Selection } from './selection.ts';
-import { inSnapshot, readServer, sessionOptions, streamOptions, VERSION_MIN, type ServerFacts } from './session.ts';
+import {
+  hasEncoding,
+  inSnapshot,
+  NO_ENCODING,
+  readServer,
+  sessionOptions,
+  streamOptions,
+  VERSION_MIN,
+  type ServerFacts,
+} from './session.ts';
 import { readSlot } from './slot.ts';
 
 /** Looks at everything that can be known by SQL, and changes nothing. Throws where the server cannot be asked at all. */
@@ -23,6 +33,7 @@ export async function checkSource(source: PostgresSource, selection: Selection, 
     const slot = await readSlot(client, server.version, source.slot);
     findings.push(
       encryption(source.connection),
+      encoding(server),
       await walLevel(client),
       await replicationRole(client),
       await replicationLogin(source, signal),
@@ -69,6 +80,17 @@ function encryption(connection: Connection): Finding {
 
 function isLocal({ host }: Connection): boolean {
   return host.startsWith('/') || host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
+function encoding(server: ServerFacts): Finding {
+  const title = 'the texts of the database can be read as UTF-8';
+  if (hasEncoding(server))
+    return ok('PG-018', title, server.encoding === 'UTF8' ? [] : [`the server converts them from ${server.encoding}`]);
+  return finding('PG-018', title, {
+    level: 'error',
+    details: [NO_ENCODING],
+    mend: ["CREATE DATABASE app_utf8 TEMPLATE template0 ENCODING 'UTF8';   -- and move the tables there with pg_dump --encoding=UTF8"],
+  });
 }
 
 async function walLevel(client: pg.ClientBase): Promise<Finding> {
@@ -195,11 +217,16 @@ const IDENTITY_CODES: ReadonlySet<string> = new Set([
   'key_collation',
   'key_not_published',
   'identity_lacks_key',
+  'identity_generated',
 ]);
 
 function identities({ capturable, refused }: Sorted): readonly Finding[] {
   const title = 'every table has a usable primary key, and its replica identity holds it';
-  const without = refused.filter(({ code }) => IDENTITY_CODES.has(code));
+  const unwritable = capturable.flatMap((table) => {
+    const refusal = refusedWrites(table);
+    return refusal === null ? [] : [{ table: table.table, ...refusal }];
+  });
+  const without = [...refused.filter(({ code }) => IDENTITY_CODES.has(code)), ...unwritable];
   const key =
     without.length === 0
       ? ok('PG-008', title)
@@ -220,9 +247,15 @@ function identities({ capturable, refused }: Sorted): readonly Finding[] {
         'an update does not repeat an unchanged value that is stored out of line; a sink without the row before cannot complete it',
         ...partial.map(({ table }) => table),
       ],
-      mend: partial.map(({ table }) => `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY FULL;`),
+      mend: partial.map(wholeUpdates),
     }),
   ];
+}
+
+/** With a generated column that is not published, a full identity would make the server refuse the table's updates. */
+function wholeUpdates({ table, refusesGeneratedIdentity }: CatalogueTable): string {
+  if (!refusesGeneratedIdentity) return `ALTER TABLE ${quoteTable(table)} REPLICA IDENTITY FULL;`;
+  return `-- not for ${table}: it has a generated column that is not published, and its updates would be refused`;
 }
 
 /** text, json, jsonb, bytea, xml and varchar: what is commonly stored out of line. */

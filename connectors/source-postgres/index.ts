@@ -27,7 +27,7 @@ import {
 } from './provision.ts';
 import { CatalogueResolver, followedTable, type FollowedTable } from './relation-resolver.ts';
 import { Selection } from './selection.ts';
-import { assertUsable, inSnapshot, readServer, sessionOptions, streamOptions, withServer } from './session.ts';
+import { assertUsable, hasEncoding, inSnapshot, NO_ENCODING, readServer, sessionOptions, streamOptions, withServer } from './session.ts';
 import { createSlot, dropSlot, readSlot } from './slot.ts';
 import { openPostgresStream } from './stream.ts';
 import { takeSlot } from './take-slot.ts';
@@ -70,8 +70,10 @@ class PostgresConnector implements Source {
 
   async provision(slot: 'keep' | 'create' | 'recreate', signal: AbortSignal): Promise<Position | null> {
     const { logger, runtime } = this.#context;
-    return await withServer(this.#source, 'provision', signal, async (client, { version }) => {
+    return await withServer(this.#source, 'provision', signal, async (client, server) => {
+      const { version } = server;
       const first = slot !== 'keep';
+      if (first && !hasEncoding(server)) throw new CausewayError('source_misconfigured', NO_ENCODING);
       // From here on tables may be carried that the last stream did not know.
       this.#followed = null;
       if (first) this.#stopped.clear();

@@ -9,7 +9,7 @@ import { readCatalogue, schemaOf, type Catalogue, type CatalogueTable } from './
 import { fingerprintOf } from './fingerprint.ts';
 import { parseLsn, positionOfLsn } from './lsn.ts';
 import { tablesWithRows, type Births } from './partitions.ts';
-import { collidingTargets, missingTables, refusalOf, type Refusal } from './refusals.ts';
+import { collidingTargets, missingTables, refusalOf, refusedWrites, type Refusal } from './refusals.ts';
 import type { FollowedTable } from './relation-resolver.ts';
 import type { Selection } from './selection.ts';
 import { inSnapshot } from './session.ts';
@@ -84,7 +84,9 @@ export function sortTables(catalogue: Catalogue, input: Pick<InspectInput, 'sele
   const refused: RefusedTable[] = [...missingTables(selection, found)];
   for (const table of catalogue.tables) {
     if (isPartitionOf(table, catalogue, selection)) continue;
-    const refusal = refusalOf(table) ?? stoppedEarlier(table, stopped) ?? colliding.get(table.table) ?? notFollowed(table, followed);
+    const breaking = table.member === null ? refusedWrites(table) : null;
+    const refusal =
+      refusalOf(table) ?? breaking ?? stoppedEarlier(table, stopped) ?? colliding.get(table.table) ?? notFollowed(table, followed);
     if (refusal === null) capturable.push(table);
     else refused.push({ table: table.table, ...refusal });
   }

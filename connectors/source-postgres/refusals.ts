@@ -4,7 +4,7 @@ import type { RefusedTable } from '#core/source.ts';
 import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
 import { canonicalType } from '../lib/postgres/values.ts';
 import { primaryKeyOf, typeOfColumn, type CatalogueTable, type Partition } from './catalogue.ts';
-import type { IndexRow, RelationRow } from './catalogue-queries.ts';
+import type { ColumnRow, IndexRow, RelationRow } from './catalogue-queries.ts';
 import type { Selection } from './selection.ts';
 
 /** Why a table cannot be captured. Shown by `status` and `check`. */
@@ -21,6 +21,7 @@ export type RefusalCode =
   | 'key_collation'
   | 'key_not_published'
   | 'identity_lacks_key'
+  | 'identity_generated'
   | 'targets_collide'
   | 'table_renamed'
   | 'table_stopped'
@@ -93,11 +94,17 @@ function refusedKey(table: CatalogueTable): Refusal | null {
       return {
         code: 'key_not_published',
         reason: `column ${column.name} of its key is not among the columns that the publication carries`,
-        mend: `add ${quoteIdentifier(column.name)} to the table's column list in the publication`,
+        mend: publishColumn(table, column),
       };
     }
   }
   return null;
+}
+
+function publishColumn(table: CatalogueTable, { name, generated }: ColumnRow): string {
+  if (generated === '') return `add ${quoteIdentifier(name)} to the table's column list in the publication`;
+  if (table.refusesGeneratedIdentity && generated === 's') return 'make the publication with publish_generated_columns = stored';
+  return `it is generated, and such columns are not in the stream: leave the table out, add '!${table.table}' to \`tables\``;
 }
 
 function keyColumns(table: CatalogueTable, key: IndexRow): CatalogueTable['columns'] {
@@ -110,6 +117,25 @@ function refusedIdentity(table: CatalogueTable): Refusal | null {
     code: 'identity_lacks_key',
     reason: 'its replica identity does not hold the old primary key of a changed row',
     mend: `ALTER TABLE ${quoteTable(table.table)} REPLICA IDENTITY DEFAULT;`,
+  };
+}
+
+/**
+ * Once such a table is published, the server refuses every update and delete of it: it may be captured where that is so already,
+ * but no publication of ours may be the cause.
+ */
+export function refusedWrites(table: CatalogueTable): Refusal | null {
+  if (!table.refusesGeneratedIdentity) return null;
+  const whole = [table.relation, ...table.partitions.map(({ relation }) => relation)].find(({ identity }) => identity === 'f');
+  if (whole === undefined) return null;
+  const generated = table.columns.filter((column) => column.generated !== '' && !table.published.includes(column));
+  const names = generated.map(({ name }) => name).join(', ');
+  const reset = `ALTER TABLE ${quoteIdentifier(whole.schema)}.${quoteIdentifier(whole.name)} REPLICA IDENTITY DEFAULT;`;
+  const publishable = generated.every((column) => column.generated === 's');
+  return {
+    code: 'identity_generated',
+    reason: `its replica identity is full and holds the generated column ${names}: once it is published without that, the server refuses to update or delete its rows`,
+    mend: publishable ? `${reset} -- or make the publication with publish_generated_columns = stored, which copies the column` : reset,
   };
 }
 
