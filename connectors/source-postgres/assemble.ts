@@ -61,12 +61,16 @@ export class Assembler {
           this.#stop(
             resolution.root,
             `the replica identity of its partition ${relation.schema}.${relation.name} does not cover the primary key`,
+            out,
           );
         }
         return;
       case 'ignored':
+        this.#relations.set(relation.oid, DROPPED);
+        return;
       case 'stopped':
         this.#relations.set(relation.oid, DROPPED);
+        out.push(resolution);
         return;
       default:
         unreachable(resolution);
@@ -159,7 +163,7 @@ export class Assembler {
     }
     if (!coversKey(relation, key)) {
       this.#relations.set(relation.oid, DROPPED);
-      this.#stop(schema.table, 'its replica identity does not cover the primary key');
+      this.#stop(schema.table, 'its replica identity does not cover the primary key', out);
       return;
     }
     const conversions = conversionsOf(schema);
@@ -173,12 +177,13 @@ export class Assembler {
   }
 
   /** From here on the table's changes are dropped; only a new load brings it back. */
-  #stop(table: TableId, reason: string): void {
+  #stop(table: TableId, reason: string, out: SourceMessage[]): void {
     this.#stopped.add(table);
     for (const [oid, known] of this.#relations) {
       if (known.tag === 'followed' && known.schema.table === table) this.#relations.set(oid, DROPPED);
     }
     this.#resolver.stopped(table, reason);
+    out.push({ tag: 'stopped', table, reason });
   }
 
   #known(oid: number): Known {
@@ -203,7 +208,7 @@ export class Assembler {
     const row = message.row.values;
     const key = rowKeyOf(schema, row);
     if (key === null) {
-      this.#stop(schema.table, UNREADABLE_KEY);
+      this.#stop(schema.table, UNREADABLE_KEY, out);
     } else if (reason !== null) {
       out.push({ tag: 'change', schema, change: lsn, op: 'unreadable', key, reason });
     } else {
@@ -222,7 +227,7 @@ export class Assembler {
     const key = rowKeyOf(schema, row);
     const previous = old === null ? key : oldKeyOf(table, old);
     if (key === null || previous === null) {
-      this.#stop(schema.table, UNREADABLE_KEY);
+      this.#stop(schema.table, UNREADABLE_KEY, out);
       return;
     }
     const oldKey = previous === key ? null : previous;
@@ -239,7 +244,7 @@ export class Assembler {
     if (table === null) return;
     const { schema } = table;
     const key = oldKeyOf(table, message.old);
-    if (key === null) this.#stop(schema.table, UNREADABLE_KEY);
+    if (key === null) this.#stop(schema.table, UNREADABLE_KEY, out);
     else out.push({ tag: 'change', schema, change: lsn, op: 'delete', key });
   }
 

@@ -85,7 +85,7 @@ export class CatalogueResolver implements RelationResolver {
 
   #stop(table: TableId, reason: string): RelationResolution {
     this.#options.onStopped(table, reason);
-    return { tag: 'stopped' };
+    return { tag: 'stopped', table, reason };
   }
 }
 

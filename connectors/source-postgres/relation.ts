@@ -34,7 +34,7 @@ export type RelationResolution =
   /** Not a table of this pipeline. Its changes are dropped. */
   | { readonly tag: 'ignored' }
   /** A table of this pipeline that must not be captured any more (renamed, another key); the resolver has noted why. Its changes are dropped. */
-  | { readonly tag: 'stopped' };
+  | { readonly tag: 'stopped'; readonly table: TableId; readonly reason: string };
 
 /**
  * Knows what a Relation message leaves out: the types behind the oids, the primary key, nullability, constant defaults. The
@@ -45,7 +45,7 @@ export interface RelationResolver {
   resolve(relation: Relation, signal: AbortSignal): Promise<RelationResolution>;
   /**
    * The stream found that the table cannot be followed any more (its replica identity no longer covers the key, or a key
-   * cannot be read). From here on its changes are dropped, which must be remembered as `stopped`. May be told more than once.
+   * cannot be read). From here on its changes are dropped, and the next look at the tables refuses it too.
    */
   stopped(table: TableId, reason: string): void;
 }

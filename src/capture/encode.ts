@@ -128,6 +128,7 @@ export class Encoder {
           if (this.#transaction === null) batch.marks.push({ tag: 'keepalive', position: message.position });
           break;
         case 'message':
+        case 'stopped':
           break;
         default:
           unreachable(message);

@@ -287,11 +287,15 @@ class Session {
     return batch;
   }
 
-  /** A schema version stands in the control store before a change of it stands in the log. */
+  /**
+   * A schema version stands in the control store before a change of it stands in the log, and a table's stop before the
+   * changes that it leaves out can be acknowledged.
+   */
   async #remember(messages: readonly SourceMessage[], signal: AbortSignal): Promise<void> {
     const { tables } = this.#start;
     for (const message of messages) {
       if (message.tag === 'schema' && !tables.remembers(message.schema)) await tables.remember(message.schema, signal);
+      if (message.tag === 'stopped') await tables.stopped(message, signal);
     }
   }
 

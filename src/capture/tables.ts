@@ -65,6 +65,14 @@ export class Tables {
     });
   }
 
+  /** Stores that the stream leaves the table out from here on. */
+  stopped(of: { readonly table: TableId; readonly reason: string }, signal: AbortSignal): Promise<void> {
+    return this.#alone(async () => {
+      if (this.captures(of.table)) await this.#stop(of.table, { code: 'table_stopped', text: of.reason }, signal);
+      this.#input.observer.tables(this.rows);
+    });
+  }
+
   /** Makes the rows of a pipeline that publishes for the first time, in place of any that an unfinished start left behind. */
   startFresh(facts: SourceFacts, signal: AbortSignal): Promise<void> {
     return this.#alone(async () => {
@@ -92,7 +100,7 @@ export class Tables {
         else refused.set(table, notLoaded(table));
       }
       for (const { table, state } of this.rows) {
-        if (!found.has(table) && state !== 'stopped') await this.#stop(table, refused.get(table), signal);
+        if (!found.has(table) && state !== 'stopped') await this.#stop(table, reasonOf(refused.get(table)), signal);
       }
       observer.refused([...refused.values()]);
       observer.tables(this.rows);
@@ -117,11 +125,7 @@ export class Tables {
     if (verdict !== null && verdict.tag !== 'same') observer.fingerprint({ table: schema.table, verdict: verdict.tag, text: verdict.text });
   }
 
-  async #stop(table: TableId, refused: RefusedTable | undefined, signal: AbortSignal): Promise<void> {
-    const reason =
-      refused === undefined
-        ? { code: 'table_gone', text: 'the table was dropped, renamed, or is no longer among the captured tables' }
-        : { code: refused.code, text: refused.reason };
+  async #stop(table: TableId, reason: { readonly code: string; readonly text: string }, signal: AbortSignal): Promise<void> {
     await this.#change(
       table,
       (current) => (current === null || current.state === 'stopped' ? null : { ...current, state: 'stopped', reason }),
@@ -158,6 +162,11 @@ export function judged(row: TableRow, fingerprint: TableFingerprint, verdict: Fi
     case 'stopped':
       return { ...row, fingerprint, state: 'stopped', reason: { code: 'fingerprint', text: verdict.text } };
   }
+}
+
+function reasonOf(refused: RefusedTable | undefined): { readonly code: string; readonly text: string } {
+  if (refused !== undefined) return { code: refused.code, text: refused.reason };
+  return { code: 'table_gone', text: 'the table was dropped, renamed, or is no longer among the captured tables' };
 }
 
 function freshRow({ schema, fingerprint }: CapturedTable): TableRow {

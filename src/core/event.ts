@@ -1,6 +1,6 @@
 import type { RowKey } from './key.ts';
 import type { EpochMicros, Position } from './position.ts';
-import type { TableSchema } from './schema.ts';
+import type { TableId, TableSchema } from './schema.ts';
 import type { Row } from './value.ts';
 
 /**
@@ -12,6 +12,8 @@ export type SourceMessage =
   | SourceChange
   | { readonly tag: 'truncate'; readonly tables: readonly TableSchema[]; readonly change: bigint }
   | { readonly tag: 'schema'; readonly schema: TableSchema }
+  /** From here on changes of the table are left out, as the log cannot show them rightly any more. Stored before anything later is acknowledged. */
+  | { readonly tag: 'stopped'; readonly table: TableId; readonly reason: string }
   /** A message that somebody wrote into the source's log. Those of our own prefix carry heartbeats and barriers. */
   | { readonly tag: 'message'; readonly prefix: string; readonly content: string; readonly transactional: boolean }
   /** `position` is the end of the transaction: everything up to it may be acknowledged once it is durable. */

@@ -291,6 +291,25 @@ describe('while it streams', () => {
     expect(world.tableRow(orders).state).toBe('stopped');
   });
 
+  test('a table that the stream leaves out is stored as stopped before anything behind it is acknowledged', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const stored: string[] = [];
+    // A checkpoint is what allows the acknowledgement.
+    const observer = { checkpoint: () => void stored.push(world.tableRow(orders).state) };
+    await world.startStreaming({ options: { fingerprintIntervalMs: 3_600_000 }, observer });
+    await world.clock.advance(3_000);
+    expect(new Set(stored)).toEqual(new Set(['streaming']));
+    stored.length = 0;
+    world.database.stopTable(orders, 'its replica identity does not cover the primary key');
+    await world.clock.advance(3_000);
+    expect(new Set(stored)).toEqual(new Set(['stopped']));
+    expect(world.tableRow(orders)).toMatchObject({ state: 'stopped', reason: { code: 'table_stopped' } });
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(3_000);
+    expect([...world.readLog().keys()]).toEqual([]);
+  });
+
   test('a broken connection is ridden out in the same generation, and what was not acknowledged is sent again', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');

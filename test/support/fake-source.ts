@@ -117,6 +117,11 @@ export class FakeDatabase {
     return this.#append(rows);
   }
 
+  /** A transaction in which the stream finds that it cannot follow the table any more. */
+  stopTable(table: TableId, reason: string): FakeTransaction {
+    return this.#append([{ tag: 'stopped', table, reason }]);
+  }
+
   beat(): EpochMicros {
     return this.#append([{ tag: 'message', prefix: MESSAGE_PREFIX, content: 'heartbeat', transactional: true }]).at;
   }

@@ -110,7 +110,8 @@ describe('a row that cannot be read', () => {
       { tag: 'truncate', relations: [1], cascade: false, restartIdentity: false },
     ];
     const out = await assembled([begin, { tag: 'relation', relation }, ...messages, commit], resolver);
-    expect(out.map((message) => message.tag)).toEqual(['begin', 'schema', 'commit']);
+    // What the changes show is dropped, and it is said where.
+    expect(out.map((message) => message.tag)).toEqual(['begin', 'schema', 'stopped', 'commit']);
     expect(resolver.stops).toEqual(['public.t']);
   });
 });
@@ -123,14 +124,16 @@ test('an old row is filled in before it is made canonical, once', async () => {
 });
 
 test('tables that are ignored or stopped drop their changes', async () => {
-  for (const answer of [{ tag: 'ignored' }, { tag: 'stopped' }] as const) {
+  const stopped = { tag: 'stopped', table: tableIdOf('public', 't'), reason: 'renamed' } as const;
+  for (const answer of [{ tag: 'ignored' } as const, stopped]) {
     const resolver = new Resolver();
     resolver.answer = () => answer;
     const out = await assembled(
       [begin, { tag: 'relation', relation }, { tag: 'insert', relation: 1, row: tuple(['1']) }, commit],
       resolver,
     );
-    expect(out.map((message) => message.tag)).toEqual(['begin', 'commit']);
+    expect(out.filter((message) => message.tag === 'stopped')).toEqual(answer === stopped ? [stopped] : []);
+    expect(out.map((message) => message.tag).filter((tag) => tag !== 'stopped')).toEqual(['begin', 'commit']);
   }
 });
 
