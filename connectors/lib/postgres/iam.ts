@@ -15,18 +15,15 @@ export type RdsSigner = {
   };
 };
 
-/** Installed only where it is used: with its providers of credentials it is larger than all of Causeway. */
-const SIGNER_PACKAGE: string = '@aws-sdk/rds-signer';
-
+/** Loaded only where it is used: with its providers of credentials it is larger than the rest of a small daemon. */
 async function loadSigner(): Promise<RdsSigner> {
-  return (await import(SIGNER_PACKAGE)) as RdsSigner;
+  return await import('@aws-sdk/rds-signer');
 }
 
 /**
  * A token of Amazon RDS or Aurora in place of a password. It holds for 15 minutes and is looked at only while a connection comes
  * up ("Amazon RDS User Guide, IAM database authentication"), so each connection gets a new one. Credentials come from the AWS
- * SDK's default chain: environment, web identity, container, instance. Errors: `…_misconfigured` where the signer is not
- * installed, `…_credentials` where there are none.
+ * SDK's default chain: environment, web identity, container, instance. Errors: `…_credentials` where there are none.
  */
 export async function rdsToken(
   target: IamTarget,
@@ -34,11 +31,7 @@ export async function rdsToken(
   signal: AbortSignal,
   load: () => Promise<RdsSigner> = loadSigner,
 ): Promise<string> {
-  const { Signer } = await load().catch((error: unknown) => {
-    throw new CausewayError(`${role}_misconfigured`, `an IAM login needs the package ${SIGNER_PACKAGE}: npm install ${SIGNER_PACKAGE}`, {
-      cause: error,
-    });
-  });
+  const { Signer } = await load();
   const signer = new Signer({ hostname: target.host, port: target.port, username: target.user, region: target.region });
   const aborted = Promise.withResolvers<never>();
   const abort = (): void => aborted.reject(signal.reason as Error);
