@@ -192,7 +192,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     );
     const desired = followDesired({ pipeline: config.name, control: parts.control, runtime, logger, onDesired }, ending);
     const usage = watchStatus(deps, state, parts, ending);
-    await Promise.all([captureUnit, ...sinkUnits, desired, usage]);
+    const retained = nameConsumers(parts.log, config, ending);
+    await Promise.all([captureUnit, ...sinkUnits, desired, usage, retained]);
   };
 
   return {
@@ -219,6 +220,18 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       }
     },
   };
+}
+
+/** Without this nothing in the log would ever be freed. What else is wrong with the log is told by the loops that use it. */
+async function nameConsumers(log: Log, config: PipelineConfig, signal: AbortSignal): Promise<void> {
+  try {
+    await log.retain(
+      config.sinks.map(({ name }) => name),
+      signal,
+    );
+  } catch (error) {
+    if (!isAborted(signal) && !(error instanceof CausewayError)) throw error;
+  }
 }
 
 /** Writes what this process knows for commands that run beside it, and looks at the log's size. */
