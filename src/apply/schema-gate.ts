@@ -54,6 +54,7 @@ export class SchemaGate {
     const { met, signal } = visitor;
     const last = met.get(schema.table);
     if (last?.version === schema.version) return;
+    if (last !== undefined && (await this.#isOlder(schema, last, signal))) return;
     const before = last ?? (await this.#predecessor(schema, signal));
     this.#schemas.learn(schema);
     await this.#once(`provision ${schema.table}`, () => this.#provisionTable(schema, signal));
@@ -73,6 +74,20 @@ export class SchemaGate {
     }
     const isApproved = ({ version }: TableSchema): boolean => row.blocked.some((block) => block.version === version && block.approved);
     return versions.findLast(isApproved) ?? versions[0] ?? null;
+  }
+
+  /**
+   * True for a version that came before the one that this partition has met: each generation announces every live version again,
+   * and changes of an older one that were sent before may follow. The sink does not go back to it.
+   */
+  async #isOlder(schema: TableSchema, met: TableSchema, signal: AbortSignal): Promise<boolean> {
+    const places = (): readonly number[] => {
+      const live = this.#schemas.live().get(schema.table) ?? [];
+      return [schema, met].map(({ version }) => live.findIndex((known) => known.version === version));
+    };
+    if (places().includes(-1)) await this.#schemas.load(this.#deps.control, this.#deps.pipeline, signal);
+    const [place = -1, metPlace = -1] = places();
+    return place !== -1 && place < metPlace;
   }
 
   /** The version before this one, for a partition that has met none of the table yet: this may be a repetition of a known one. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { tableSchema, type TableId } from '#core/schema.ts';
-import { at, change, keyOf, opened, put, schema, textColumn } from './stage.ts';
+import { at, change, keyOf, opened, Publisher, put, schema, textColumn } from './stage.ts';
 
 const wider = tableSchema({ ...schema, columns: [...schema.columns, textColumn('later', { constantDefault: 'd' })] });
 const narrower = tableSchema({ ...schema, columns: schema.columns.slice(0, 2) });
@@ -108,5 +108,30 @@ describe('a new schema', () => {
     stage.sinkStore.table(schema.table).columns.set('later', textColumn('later'));
     await stage.drain();
     expect(stage.rows(wider)['2']).toEqual(['b', 'c', 'l']);
+  });
+
+  it.each([
+    ['added a column', wider, ['b', 'c', 'l']],
+    ['dropped a column', narrower, ['b']],
+  ])('that %s stays the newest one when a later generation announces the older versions again', async (_what, newest, values) => {
+    const { stage, first } = await opened();
+    const run = stage.start();
+    await first.send(put('1', 10, 'a'));
+    await stage.clock.advance(1_000);
+    await stage.tables([[schema, newest]]);
+    await first.send({ tag: 'schema', schema: newest }, change({ id: '1', commit: 11, row: ['1', ...values], of: newest }));
+    await stage.clock.advance(2_000);
+    if (run.status().blocked.length > 0) await stage.approve();
+    await stage.clock.advance(2_000);
+    expect(stage.sequenceOf('1')).toBe(at(11));
+    const second = new Publisher(stage, 2);
+    await second.open();
+    await second.send({ tag: 'schema', schema }, { tag: 'schema', schema: newest });
+    // What had not been acknowledged is sent again, in the version of its time.
+    await second.send(put('1', 10, 'a'), change({ id: '2', commit: 12, row: ['2', ...values], of: newest }));
+    await stage.clock.advance(5_000);
+    expect(run.status().blocked).toEqual([]);
+    expect(stage.rows(newest)).toEqual({ 1: values, 2: values });
+    await run.stop();
   });
 });
