@@ -1,7 +1,7 @@
 import type { Codec } from '#core/codec.ts';
 import type { CheckpointRow } from '#core/control-rows.ts';
-import { CausewayError } from '#core/errors.ts';
-import type { Log, LogEnds } from '#core/log.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
+import type { Log, LogEnds, StoredRecord } from '#core/log.ts';
 import { offsetOf, type Epoch, type FencingToken } from '#core/position.ts';
 import type { LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableSchema } from '#core/schema.ts';
@@ -37,22 +37,47 @@ export async function readLogTail(input: LogTailInput, signal: AbortSignal): Pro
   const schemas = new Map<SchemaVersion, TableSchema>(input.schemas.map((schema) => [schema.version, schema]));
   for (const [partition, { start, end }] of ends.entries()) {
     const from = Math.max(start, checkpoint?.partitions[partition]?.offset ?? 0);
-    if (from >= end) continue;
-    for await (const batch of log.read(partition, offsetOf(from), signal)) {
-      for (const stored of batch.records) {
-        tail.records += 1;
-        const record = decodeLeniently(input, stored.value, schemas);
-        if (record === null) continue;
-        if (record.tag === 'schema') schemas.set(record.schema.version, record.schema);
-        // The record at the checkpoint's own offset may be of a generation that is ours only in its number.
-        tail.generation = Math.max(tail.generation, record.generation);
-        tail.epoch = Math.max(tail.epoch, epochOfRecord(record));
-      }
+    for await (const stored of recordsOf(log, { partition, from, end }, signal)) {
+      tail.records += 1;
+      const record = decodeLeniently(input, stored.value, schemas);
+      if (record === null) continue;
+      if (record.tag === 'schema') schemas.set(record.schema.version, record.schema);
+      // The record at the checkpoint's own offset may be of a generation that is ours only in its number.
+      tail.generation = Math.max(tail.generation, record.generation);
+      tail.epoch = Math.max(tail.epoch, epochOfRecord(record));
     }
   }
   if (tail.generation >= own.generation) throw behind('generation', tail.generation, own.generation);
   if (own.epoch !== null && tail.epoch > own.epoch) throw behind('epoch', tail.epoch, own.epoch);
   return tail;
+}
+
+/**
+ * Apply goes on meanwhile, and what every sink has behind it may be freed before it is read here: then reading goes on where the
+ * log begins by now. What is gone was looked at by the sinks, which stop at two holders of one generation.
+ */
+async function* recordsOf(
+  log: Log,
+  place: { readonly partition: number; readonly from: number; readonly end: number },
+  signal: AbortSignal,
+): AsyncIterable<StoredRecord> {
+  const { partition, end } = place;
+  let { from } = place;
+  while (from < end) {
+    try {
+      for await (const { records } of log.read(partition, offsetOf(from), signal)) {
+        for (const stored of records) {
+          from = stored.offset + 1;
+          yield stored;
+        }
+      }
+      return;
+    } catch (error) {
+      const start = codeOf(error) === 'log_offset_gone' ? (await log.ends(signal))[partition]?.start : undefined;
+      if (start === undefined || start <= from) throw error;
+      from = start;
+    }
+  }
 }
 
 /**
