@@ -1,0 +1,182 @@
+import { contract, unit, type Mutant } from '../mutant.ts';
+
+const block = 'connectors/log-embedded/block.ts';
+const trim = 'connectors/log-embedded/trim.ts';
+const file = 'connectors/lib/sqlite/file.ts';
+const control = 'connectors/control-embedded/store.ts';
+const log = (only: string): Mutant['suite'] => contract('log-embedded', only);
+const logFile = (only: string): Mutant['suite'] => contract('log-embedded-file', only);
+
+export const storeMutants: readonly Mutant[] = [
+  {
+    name: 'an append is not synced',
+    file,
+    find: "options.durable ? 'PRAGMA synchronous = FULL' : 'PRAGMA synchronous = NORMAL'",
+    put: "'PRAGMA synchronous = NORMAL'",
+    breaks: 'C1',
+    suite: logFile('by syncing every append'),
+  },
+  {
+    name: 'an append resolves without its commit',
+    file,
+    find: "database.exec('COMMIT');",
+    put: "database.exec('ROLLBACK');",
+    breaks: 'C1',
+    suite: log('append'),
+  },
+  {
+    name: 'an append to a file that was removed is confirmed',
+    file,
+    find: 'if (identityOf(this.path) !== identity) throw',
+    put: 'if (false) throw',
+    breaks: 'C1',
+    suite: logFile('goes away while it is committed|removed or replaced'),
+  },
+  {
+    name: 'the checksum is not looked at',
+    file: block,
+    find: 'return checksum(block) === block.crc;',
+    put: 'return true;',
+    breaks: 'C7',
+    suite: contract('log-embedded-refused'),
+  },
+  {
+    name: 'a block in the place of another is read',
+    file: block,
+    find: 'return crc32(block.data, crc32(`${block.partition}:${block.base}:${block.count}`));',
+    put: 'return crc32(block.data);',
+    breaks: 'C7',
+    suite: contract('log-embedded-refused'),
+  },
+  {
+    name: 'records are freed that a reader still needs',
+    file: trim,
+    find: 'const needed = Math.min(...retained.map(',
+    put: 'const needed = Math.max(...retained.map(',
+    breaks: 'C7',
+    suite: log('room'),
+  },
+  {
+    name: 'the newest record of a partition is freed',
+    file: trim,
+    find: 'if (isNewest || offsetOfId(block.id) + block.count > needed) break;',
+    put: 'if (offsetOfId(block.id) + block.count > needed) break;',
+    breaks: 'C7 C8',
+    suite: log('room'),
+  },
+  {
+    name: 'an append behind one that failed is taken',
+    file: 'connectors/log-embedded/write.ts',
+    find: 'this.#last = result.catch(() => {\n      this.#failed = true;\n    });',
+    put: 'this.#last = result.catch(() => undefined);',
+    breaks: 'C5 C7',
+    suite: log('behind an append that failed'),
+  },
+  {
+    name: 'progress in the log falls',
+    file: 'connectors/log-embedded/progress.ts',
+    find: 'if (before !== null && compareProgress(progress, before) <= 0) return before;',
+    put: '',
+    breaks: 'A4',
+    suite: log('never falls'),
+  },
+  {
+    name: 'a reader passes over offsets that are gone',
+    file: 'connectors/log-embedded/pages.ts',
+    find: 'if (from < start || from > end) throw offsetGone({ partition, offset: from, start, end });\n  if (from === end) return [];',
+    put: 'if (from < start || from >= end) return [];',
+    breaks: 'C7, counterexample 39',
+    suite: log('refuses an offset|room'),
+  },
+  {
+    name: 'a released letter stays',
+    file: 'connectors/log-embedded/dead-letter.ts',
+    find: 'for (const key of keys) remove.run(consumer, partition, key);',
+    put: 'remove.run(consumer, partition, keys[0] ?? null);',
+    breaks: 'A6',
+    suite: log('dead letters'),
+  },
+  {
+    name: 'a row of the control store is stored over a newer one',
+    file: control,
+    find: "if ((current?.version ?? null) !== write.expected) return { tag: 'conflict', current };",
+    put: '',
+    breaks: 'section 5, control store',
+    suite: contract('control-store-embedded'),
+  },
+  {
+    name: 'versions of a lost control store come again',
+    file: control,
+    find: "return `${String(next?.['number'])}-${chance.toString(16).padStart(12, '0')}` as RowVersion;",
+    put: "return `${String(next?.['number'])}-${'0'.repeat(chance >= 0 ? 12 : 0)}` as RowVersion;",
+    breaks: 'counterexample 11',
+    suite: contract('control-store-embedded', 'no old version fits'),
+  },
+  {
+    name: 'a row of the control store is removed whatever its version',
+    file: control,
+    find: "if (current?.version !== expected) return { tag: 'conflict' as const, current };",
+    put: '',
+    breaks: 'section 5, control store',
+    suite: contract('control-store-embedded'),
+  },
+];
+
+export const coreMutants: readonly Mutant[] = [
+  {
+    name: 'an unknown format version is read',
+    file: 'src/codec/json-decode.ts',
+    find: 'if (format !== FORMAT_VERSION) throw formatError(format);',
+    put: 'if (format === undefined) throw formatError(format);',
+    breaks: 'section 4',
+    suite: unit('codec/json'),
+  },
+  {
+    name: 'a record that is no JSON is quoted',
+    file: 'src/codec/json-decode.ts',
+    find: "throw invalid('it is not JSON');",
+    put: 'throw invalid(`it is not JSON: ${text}`);',
+    breaks: 'O3',
+    suite: unit('codec/json'),
+  },
+  {
+    name: 'a change without an image is read as a delete',
+    file: 'src/codec/json-decode.ts',
+    find: "if (!image.hasRow && !image.isWithheld && image.op !== 'delete' && image.op !== 'repair') throw invalid('after is missing');",
+    put: '',
+    breaks: 'A1',
+    suite: unit('codec/json'),
+  },
+  {
+    name: 'a key goes to another partition than Kafka would give it',
+    file: 'src/core/hash.ts',
+    find: '& 0x7fff_ffff) % partitions',
+    put: '& 0xffff_ffff) % partitions',
+    breaks: 'C5',
+    suite: unit('core/hash'),
+  },
+  {
+    name: 'a watermark sorts below the changes of its commit',
+    file: 'src/core/sequence.ts',
+    find: 'return encodeSequence({ epoch, commit, change: U64_MAX, sub: U32_MAX });',
+    put: 'return encodeSequence({ epoch, commit, change: 0n, sub: 0 });',
+    breaks: 'A3',
+    suite: unit('core/sequence', 'apply/truncate'),
+  },
+  {
+    name: 'a sequence sorts as text of its numbers',
+    file: 'src/core/sequence.ts',
+    find: "return epoch.toString(16).padStart(8, '0') + commit.toString(16).padStart(16, '0');",
+    put: "return epoch.toString(16).padStart(8, '0') + commit.toString(16).padEnd(16, '0');",
+    breaks: 'A1',
+    suite: unit('core/sequence', 'capture/encode'),
+  },
+  {
+    name: 'a merged partial image loses what it left out',
+    file: 'src/core/value.ts',
+    find: 'export function mergePartial(',
+    put: 'export function mergePartial(_base: Row, partial: Row): Row {\n  return partial.map((value) => value ?? null);\n}\n\nfunction neverUsed(',
+    breaks: 'A1, counterexample 2',
+    suite: unit('apply/coalesce'),
+  },
+];

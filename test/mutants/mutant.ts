@@ -1,0 +1,48 @@
+/** A text of the product and what stands there instead. The text is found exactly once in its file. */
+export type Edit = { readonly find: string; readonly put: string };
+
+/** A small breakage of the product that a test has to notice. */
+export type Mutant = Edit & {
+  readonly name: string;
+  readonly file: string;
+  /** Further places of the same file. */
+  readonly also?: readonly Edit[];
+  /** Invariants and counterexamples by their numbers. */
+  readonly breaks: string;
+  /** What must go red. */
+  readonly suite: Suite;
+};
+
+export type Suite = {
+  readonly project: 'unit' | 'contract' | 'sim' | 'integration';
+  readonly files: readonly string[];
+  /** A pattern of test names, where the files hold far more than is needed. */
+  readonly only?: string;
+};
+
+export function unit(...files: readonly string[]): Suite {
+  return { project: 'unit', files: files.map((file) => `test/${file}.test.ts`) };
+}
+
+export function contract(file: string, only?: string): Suite {
+  return suite('contract', `test/contract/${file}.test.ts`, only);
+}
+
+/** Starts a real server. */
+export function integration(file: string, only?: string): Suite {
+  return suite('integration', `test/integration/${file}.test.ts`, only);
+}
+
+function suite(project: Suite['project'], file: string, only: string | undefined): Suite {
+  return only === undefined ? { project, files: [file] } : { project, files: [file], only };
+}
+
+/** The changed text; an error where a text to be found is not there exactly once. */
+export function mutate(mutant: Mutant, text: string): string {
+  return [mutant, ...(mutant.also ?? [])].reduce((changed, { find, put }) => {
+    const parts = changed.split(find);
+    if (parts.length !== 2)
+      throw new Error(`${mutant.name}: its text stands ${parts.length - 1} times in ${mutant.file}, instead of once:\n${find}`);
+    return parts.join(put);
+  }, text);
+}
