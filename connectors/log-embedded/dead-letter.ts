@@ -9,7 +9,7 @@ const NEXT = `
   SELECT key, sequence, code, reason, committed_at, record FROM dead_letter
   WHERE consumer = ? AND partition = ? AND key > ? ORDER BY key LIMIT 1`;
 
-/** A table in the log's file: a key has one row, the letter that was parked last. */
+/** A table in the log's file: a key has one row, its newest letter. */
 export function embeddedDeadLetters(file: SqliteFile, consumer: string): DeadLetters {
   return {
     async park(partition, letters, signal) {
@@ -18,8 +18,11 @@ export function embeddedDeadLetters(file: SqliteFile, consumer: string): DeadLet
         DURABLE,
         ({ prepare }) => {
           const insert = prepare(
-            `INSERT OR REPLACE INTO dead_letter (consumer, partition, key, sequence, code, reason, committed_at, record)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+            `INSERT INTO dead_letter (consumer, partition, key, sequence, code, reason, committed_at, record)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (consumer, partition, key) DO UPDATE SET sequence = excluded.sequence, code = excluded.code,
+               reason = excluded.reason, committed_at = excluded.committed_at, record = excluded.record
+             WHERE dead_letter.sequence <= excluded.sequence`,
           );
           for (const letter of letters) {
             const { key, sequence, code, reason, committedAtMicros, record } = letter;
@@ -29,13 +32,13 @@ export function embeddedDeadLetters(file: SqliteFile, consumer: string): DeadLet
         signal,
       );
     },
-    async release(partition, keys, signal) {
-      if (keys.length === 0) return;
+    async release(partition, releases, signal) {
+      if (releases.length === 0) return;
       await file.write(
         DURABLE,
         ({ prepare }) => {
-          const remove = prepare('DELETE FROM dead_letter WHERE consumer = ? AND partition = ? AND key = ?');
-          for (const key of keys) remove.run(consumer, partition, key);
+          const remove = prepare('DELETE FROM dead_letter WHERE consumer = ? AND partition = ? AND key = ? AND sequence <= ?');
+          for (const { key, sequence } of releases) remove.run(consumer, partition, key, sequence);
         },
         signal,
       );

@@ -100,10 +100,14 @@ export class ParkedKeys {
     this.#unwritten.clear();
   }
 
-  /** Durable when it resolves. */
+  /** Durable when it resolves. What another worker parked of a key since, this one knows nothing of: that stays in the queue. */
   async release(keys: readonly RowKey[], signal: AbortSignal): Promise<void> {
-    if (keys.length === 0) return;
-    await this.#queue.release(this.#partition, keys, signal);
+    const releases = keys.flatMap((key) => {
+      const sequence = this.sequenceOf(key);
+      return sequence === undefined ? [] : [{ key, sequence }];
+    });
+    if (releases.length === 0) return;
+    await this.#queue.release(this.#partition, releases, signal);
     for (const key of keys) {
       if (this.#keys.delete(key)) this.#limit.keys -= 1;
       this.#unwritten.delete(key);

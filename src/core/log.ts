@@ -105,11 +105,17 @@ export type DeadLetter = {
   readonly committedAtMicros: number;
 };
 
-/** Compacted by key: at most the newest letter of each key counts. */
+/** A key whose letter goes, unless a newer one than `sequence` was parked meanwhile. */
+export type LetterRelease = { readonly key: RowKey; readonly sequence: Sequence };
+
+/**
+ * One letter a key, that of the greatest sequence. The sequence guards it against a worker that was fenced and acts late: neither its
+ * letters nor its releases touch what its successor parked.
+ */
 export interface DeadLetters {
-  /** Durable when it resolves. */
+  /** Durable when it resolves. A letter that is older than the one of its key is passed over. */
   park(partition: number, letters: readonly DeadLetter[], signal: AbortSignal): Promise<void>;
-  /** Durable when it resolves. A key that is not parked is passed over. */
-  release(partition: number, keys: readonly RowKey[], signal: AbortSignal): Promise<void>;
+  /** Durable when it resolves. A key that is not parked is passed over, and so is one with a newer letter. */
+  release(partition: number, releases: readonly LetterRelease[], signal: AbortSignal): Promise<void>;
   read(partition: number, signal: AbortSignal): AsyncIterable<DeadLetter>;
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { RowKey } from '#core/key.ts';
-import type { EncodedRecord } from '#core/log.ts';
+import type { EncodedRecord, LetterRelease } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
+import type { Sequence } from '#core/sequence.ts';
 import {
   assignmentOf,
   codeRejected,
@@ -16,6 +17,12 @@ import {
   readAll,
   record,
 } from './log-support.ts';
+
+const [at1, at2] = ['1', '2'].map((digit) => digit.padStart(48, '0')) as [Sequence, Sequence];
+
+function released(key: string, sequence: Sequence): LetterRelease {
+  return { key: key as RowKey, sequence };
+}
 
 /** What every log keeps about room, dead letters and removal. A part of the log's contract. */
 export function logRoomContract(name: string, makeContext: (input: LogContextInput) => Promise<LogContext>): void {
@@ -65,18 +72,34 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
     });
 
     describe('dead letters', () => {
-      it('keeps the letter parked last of each key, until it is released', async () => {
+      it('keeps the newest letter of each key, until it is released', async () => {
         const letters = at.log.deadLetters('warm');
-        const last = letter('["t","1"]', { code: 'partial_without_base', record: null, reason: 'é' });
+        const last = letter('["t","1"]', { sequence: at2, code: 'partial_without_base', record: null, reason: 'é' });
         await letters.park(0, [letter('["t","1"]'), letter('["t","2"]')], never);
         await letters.park(0, [last], never);
         await letters.park(1, [letter('["t","3"]')], never);
-        await letters.release(0, ['["t","2"]', '["t","unknown"]'] as RowKey[], never);
+        await letters.release(0, [released('["t","2"]', at1), released('["t","unknown"]', at2)], never);
         expect(await collect(letters.read(0, never))).toEqual([last]);
         expect((await collect(letters.read(1, never))).map((one) => one.key)).toEqual(['["t","3"]']);
         expect(await collect(at.log.deadLetters('cold').read(0, never))).toEqual([]);
         await at.reopen();
         expect(await collect(at.log.deadLetters('warm').read(0, never))).toEqual([last]);
+      });
+
+      it('are not touched by a worker that was fenced and acts late: a newer letter stays', async () => {
+        const letters = at.log.deadLetters('warm');
+        const newer = letter('["t","1"]', { sequence: at2, record: null });
+        await letters.park(0, [letter('["t","1"]', { sequence: at1 }), letter('["t","2"]', { sequence: at1 })], never);
+        await letters.park(0, [newer], never);
+        await letters.release(0, [released('["t","1"]', at1), released('["t","2"]', at1)], never);
+        expect(await collect(letters.read(0, never))).toEqual([newer]);
+        await letters.park(0, [letter('["t","1"]', { sequence: at1 })], never);
+        expect(await collect(letters.read(0, never))).toEqual([newer]);
+        // The same one again, after a reply was lost.
+        await letters.park(0, [newer], never);
+        await letters.release(0, [released('["t","1"]', at2)], never);
+        await letters.release(0, [released('["t","1"]', at2)], never);
+        expect(await collect(letters.read(0, never))).toEqual([]);
       });
 
       it('gives the record back to the byte', async () => {

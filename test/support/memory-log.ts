@@ -214,11 +214,17 @@ function memoryDeadLetters(store: MemoryLogStore, consumer: string): DeadLetters
   return {
     async park(partition, letters, signal) {
       await turn(signal);
-      for (const letter of letters) parked(partition).set(letter.key, letter);
+      for (const letter of letters) {
+        const before = parked(partition).get(letter.key);
+        if (before === undefined || before.sequence <= letter.sequence) parked(partition).set(letter.key, letter);
+      }
     },
-    async release(partition, keys, signal) {
+    async release(partition, releases, signal) {
       await turn(signal);
-      for (const key of keys) parked(partition).delete(key);
+      for (const { key, sequence } of releases) {
+        const letter = parked(partition).get(key);
+        if (letter !== undefined && letter.sequence <= sequence) parked(partition).delete(key);
+      }
     },
     async *read(partition, signal) {
       for (const letter of [...parked(partition).values()]) {
