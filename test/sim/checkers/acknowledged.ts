@@ -1,0 +1,69 @@
+import { controlKeys, type CheckpointRow } from '#core/control-rows.ts';
+import type { Position } from '#core/position.ts';
+import { PIPELINE } from '../daemon.ts';
+import type { ReadRecord } from './log-reader.ts';
+import type { Scene } from './scene.ts';
+
+/**
+ * C1: what is acknowledged never passes the end of the longest prefix of transactions whose records are durable, nor the stored
+ * checkpoint. C2: it is exactly the end of a transaction, or a position that the source told outside of one.
+ */
+export class AcknowledgedChecker {
+  readonly #scene: Scene;
+  /** What is durable, as `key sequence` or `table sequence partition`. */
+  readonly #durable = new Set<string>();
+  readonly #told = new Set<bigint>();
+  /** Transactions before it are durable whole. */
+  #prefix = 0;
+  #checkpoint = 0n;
+
+  constructor(scene: Scene) {
+    this.#scene = scene;
+  }
+
+  told(position: Position): void {
+    this.#told.add(BigInt(position));
+  }
+
+  appended(partition: number, { record, counts }: ReadRecord): void {
+    if (!counts) return;
+    if (record.tag === 'change') this.#durable.add(`${record.key} ${record.sequence}`);
+    if (record.tag === 'truncate') this.#durable.add(`${record.table} ${record.sequence} ${partition}`);
+  }
+
+  /** Called at each write of the control store: the greatest position that ever stood there counts. */
+  stored(): void {
+    const found = this.#scene.controlRows.rows.get(controlKeys.checkpoint(PIPELINE));
+    if (found === undefined) return;
+    const { position } = JSON.parse(found.text) as CheckpointRow;
+    if (BigInt(position) > this.#checkpoint) this.#checkpoint = BigInt(position);
+  }
+
+  acknowledged(position: Position): void {
+    const { truth, fail } = this.#scene;
+    const at = BigInt(position);
+    truth.catchUp();
+    this.stored();
+    if (at > this.#checkpoint) fail('C1', `${at} was acknowledged, and the checkpoint never was beyond ${this.#checkpoint}`);
+    while (this.#prefix < truth.transactions.length && this.#isDurable(this.#prefix)) this.#prefix += 1;
+    const first = truth.transactions[this.#prefix];
+    if (first !== undefined && at >= first.end) fail('C1', `${at} was acknowledged, and the transaction that ends at ${first.end} is not durable`);
+    const isEnd = truth.transactions.some(({ end }) => end === at);
+    if (!isEnd && !this.#told.has(at)) fail('C2', `${at} was acknowledged, which is no end of a transaction`);
+  }
+
+  #isDurable(index: number): boolean {
+    const transaction = this.#scene.truth.transactions[index];
+    if (transaction === undefined) return false;
+    const { partitions } = this.#scene.plan;
+    return (
+      transaction.changes.every((change) => this.#durable.has(change)) &&
+      transaction.truncates.every(({ table, sequence }) => {
+        for (let partition = 0; partition < partitions; partition += 1) {
+          if (!this.#durable.has(`${table} ${sequence} ${partition}`)) return false;
+        }
+        return true;
+      })
+    );
+  }
+}

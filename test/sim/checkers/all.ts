@@ -1,0 +1,134 @@
+import { parseRowKey, type RowKey } from '#core/key.ts';
+import type { Position } from '#core/position.ts';
+import type { ApplyStatus } from '../../../src/apply/observer.ts';
+import type { SinkCall } from '../../support/memory-sink.ts';
+import type { Life } from '../life.ts';
+import { AcknowledgedChecker } from './acknowledged.ts';
+import { BoundsChecker } from './bounds.ts';
+import { FinalChecker } from './final.ts';
+import { LogReaderModel } from './log-reader.ts';
+import { ParkedChecker } from './parked.ts';
+import { ProgressChecker } from './progress.ts';
+import { RecordsChecker } from './records.ts';
+import { RegistersChecker } from './registers.ts';
+import type { Scene } from './scene.ts';
+import { WatermarkChecker } from './watermark.ts';
+
+/** Tells each checker what concerns it. */
+export class Checkers {
+  readonly #scene: Scene;
+  readonly #log: LogReaderModel;
+  readonly #acknowledged: AcknowledgedChecker;
+  readonly #records: RecordsChecker;
+  readonly #registers: RegistersChecker;
+  readonly #progress: ProgressChecker;
+  readonly #watermark: WatermarkChecker;
+  readonly #parked: ParkedChecker;
+  readonly #bounds: BoundsChecker;
+  /** The log itself lost records: what it holds proves nothing any more. */
+  #logLost = false;
+
+  constructor(scene: Scene) {
+    this.#scene = scene;
+    this.#log = new LogReaderModel(scene);
+    this.#acknowledged = new AcknowledgedChecker(scene);
+    this.#records = new RecordsChecker(scene);
+    this.#registers = new RegistersChecker(scene);
+    this.#progress = new ProgressChecker(scene, this.#log);
+    this.#watermark = new WatermarkChecker(scene);
+    this.#parked = new ParkedChecker(scene, this.#log);
+    this.#bounds = new BoundsChecker(scene);
+  }
+
+  get logModel(): LogReaderModel {
+    return this.#log;
+  }
+
+  told(position: Position): void {
+    this.#acknowledged.told(position);
+  }
+
+  acknowledged(position: Position): void {
+    if (!this.#logLost) this.#acknowledged.acknowledged(position);
+  }
+
+  appended(): void {
+    if (this.#logLost) return;
+    for (const { partition, read } of this.#log.catchUp()) {
+      this.#acknowledged.appended(partition, read);
+      this.#records.appended(partition, read);
+    }
+  }
+
+  sinkCalled(sink: string, call: SinkCall): void {
+    switch (call.name) {
+      case 'apply': {
+        this.#bounds.batch(sink, call);
+        const tables = new Map(call.rows.map(({ key, schema }) => [key, schema.table]));
+        this.#registers.changed(sink, tables.keys(), (key) => tables.get(key) ?? parseRowKey(key).table);
+        if (call.progress !== null) this.#stored(sink, call.partition);
+        return;
+      }
+      case 'save':
+        this.#stored(sink, call.partition);
+        return;
+      case 'sweep':
+      case 'evolve':
+        this.#registers.changed(sink, this.#keysOf(sink), (key) => parseRowKey(key).table);
+        return;
+      case 'assign':
+      case 'provision':
+      case 'differences':
+      case 'progress':
+      case 'sweeps':
+    }
+  }
+
+  committed(sink: string, partition: number, progress: Parameters<ProgressChecker['committed']>[2]): void {
+    if (!this.#logLost) this.#progress.committed(sink, partition, progress);
+  }
+
+  released(sink: string, keys: readonly RowKey[]): void {
+    if (!this.#logLost) this.#parked.released(sink, keys);
+  }
+
+  reported(sink: string, life: Life, status: ApplyStatus): void {
+    this.#watermark.reported(sink, life, status);
+  }
+
+  assigned(sink: string, life: Life, partition: number): void {
+    this.#watermark.assigned(sink, life, partition);
+  }
+
+  queue(bytes: number, bytesMax: number): void {
+    this.#bounds.queue(bytes, bytesMax);
+  }
+
+  sinkWentBack(sink: string, lives: readonly Life[]): void {
+    this.#registers.wentBack(sink);
+    this.#progress.wentBack(sink);
+    this.#watermark.wentBack(sink, lives);
+  }
+
+  controlGoesBack(): void {
+    this.#acknowledged.stored();
+  }
+
+  logLost(): void {
+    this.#logLost = true;
+  }
+
+  /** Everything is still and nothing is owed. Returns how many keys are parked. */
+  final(): number {
+    return new FinalChecker(this.#scene, this.#parked).check();
+  }
+
+  #stored(sink: string, partition: number): void {
+    const progress = this.#scene.sinks.get(sink)?.progress.get(partition);
+    if (progress !== undefined && !this.#logLost) this.#progress.stored(sink, partition, progress);
+  }
+
+  *#keysOf(sink: string): Iterable<RowKey> {
+    for (const { rows } of this.#scene.sinks.get(sink)?.tables.values() ?? []) yield* rows.keys();
+  }
+}

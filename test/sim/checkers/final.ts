@@ -1,0 +1,50 @@
+import { parseRowKey, type RowKey } from '#core/key.ts';
+import type { ParkedChecker } from './parked.ts';
+import { isParked, type Scene } from './scene.ts';
+
+/**
+ * F3 and the end of it all: once faults are over and everything ran on, each sink holds exactly what the source holds, but for
+ * parked keys, which are parked for a reason.
+ */
+export class FinalChecker {
+  readonly #scene: Scene;
+  readonly #parked: ParkedChecker;
+
+  constructor(scene: Scene, parked: ParkedChecker) {
+    this.#scene = scene;
+    this.#parked = parked;
+  }
+
+  /** Returns how many keys are parked. */
+  check(): number {
+    const { truth, sinks, fail, logStore } = this.#scene;
+    truth.catchUp();
+    let parkedKeys = 0;
+    for (const [sink, store] of sinks) {
+      for (const letters of logStore.letters.get(sink)?.values() ?? []) {
+        for (const key of letters.keys()) {
+          parkedKeys += 1;
+          if (!this.#parked.hasReason(key)) fail('A6', `${sink}: the key is parked at the end without a reason`, key);
+        }
+      }
+      for (const key of truth.keys.keys()) if (!isParked(this.#scene, sink, key)) this.#compare(sink, key);
+      for (const { rows } of store.tables.values()) {
+        for (const [key, row] of rows) if (row.values !== null && truth.newest(key) === undefined) fail('F3', `${sink}: a row that the source never had`, key);
+      }
+    }
+    return parkedKeys;
+  }
+
+  #compare(sink: string, key: RowKey): void {
+    const { truth, sinks, fail } = this.#scene;
+    const expected = truth.newest(key)?.values ?? null;
+    const values = sinks.get(sink)?.stored(parseRowKey(key).table, key)?.values ?? null;
+    if (expected === null || values === null) {
+      if (expected !== values) fail('F3', `${sink}: at the end the row is ${values === null ? 'not there' : 'still there'}`, key);
+      return;
+    }
+    for (const [name, value] of expected) {
+      if ((values.get(name) ?? null) !== value) fail('F3', `${sink}: at the end column ${name} differs from the source`, key);
+    }
+  }
+}

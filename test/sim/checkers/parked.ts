@@ -1,0 +1,54 @@
+import { parseRowKey, type RowKey } from '#core/key.ts';
+import { partitionOf } from '#core/hash.ts';
+import { isBelowFloor, type LogReaderModel } from './log-reader.ts';
+import type { Scene } from './scene.ts';
+
+/**
+ * A6: only a key with a refused value is parked, and it is released only once its newest change before the progress took effect
+ * or lies below a floor.
+ */
+export class ParkedChecker {
+  readonly #scene: Scene;
+  readonly #log: LogReaderModel;
+
+  constructor(scene: Scene, log: LogReaderModel) {
+    this.#scene = scene;
+    this.#log = log;
+  }
+
+  released(sink: string, keys: readonly RowKey[]): void {
+    const { sinks, plan, fail } = this.#scene;
+    this.#log.catchUp();
+    for (const key of keys) {
+      const partition = partitionOf(key, plan.partitions);
+      const records = this.#log.partitions[partition] ?? [];
+      const progress = sinks.get(sink)?.progress.get(partition)?.offset ?? 0;
+      const { table } = parseRowKey(key);
+      const stored = sinks.get(sink)?.stored(table, key)?.sequence ?? '';
+      for (const { offset, record, counts } of records) {
+        if (offset >= progress) break;
+        if (!counts || record.tag !== 'change' || record.key !== key || stored >= record.sequence) continue;
+        if (isBelowFloor(records, records.length, { table, sequence: record.sequence })) continue;
+        fail('A6', `${sink}: the key is released, and its change ${record.sequence} before the progress took no effect`, key);
+        break;
+      }
+    }
+  }
+
+  /** Whether the key's history gives a reason for it to be parked. */
+  hasReason(key: RowKey): boolean {
+    const moments = this.#scene.truth.moments(key);
+    for (let at = moments.length - 1; at >= 0; at -= 1) {
+      const moment = moments[at];
+      if (moment === undefined || moment.refused) return moment !== undefined;
+      // A partial image says nothing of what stands before it; a key that was given by an update has no base of its own.
+      if (moment.partial) {
+        const before = moments[at - 1];
+        if (before?.values == null) return true;
+        continue;
+      }
+      return false;
+    }
+    return false;
+  }
+}

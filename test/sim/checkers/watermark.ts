@@ -1,0 +1,68 @@
+import { parseRowKey } from '#core/key.ts';
+import type { Sequence } from '#core/sequence.ts';
+import type { ApplyStatus } from '../../../src/apply/observer.ts';
+import type { Life } from '../life.ts';
+import { isParked, type Scene } from './scene.ts';
+
+/**
+ * A3: whenever a sink reports a watermark, every key has its newest change at or below it, except those that are parked; and the
+ * watermark falls only where the sink went back.
+ */
+export class WatermarkChecker {
+  readonly #scene: Scene;
+  readonly #reported = new Map<string, Sequence>();
+  /** Up to where a sink was found complete: nothing can take that away but the sink going back. */
+  readonly #complete = new Map<string, Sequence>();
+  /** Processes that may not have noticed yet that the sink went back: the partitions that they have not taken again. */
+  readonly #unaware = new Map<string, Set<number>>();
+
+  constructor(scene: Scene) {
+    this.#scene = scene;
+  }
+
+  reported(sink: string, life: Life, status: ApplyStatus): void {
+    const place = `${sink}/${life.id}`;
+    const watermark = status.watermark?.sequence ?? null;
+    if (this.#unaware.has(place)) return;
+    if (watermark === null) return;
+    const before = this.#reported.get(place);
+    if (before !== undefined && watermark < before) this.#scene.fail('A3', `${place}: the watermark fell from ${before} to ${watermark}`);
+    this.#reported.set(place, watermark);
+    if ((this.#complete.get(sink) ?? '') >= watermark) return;
+    this.#check(sink, watermark);
+    this.#complete.set(sink, watermark);
+  }
+
+  wentBack(sink: string, lives: readonly Life[]): void {
+    this.#complete.delete(sink);
+    for (const life of lives) {
+      const place = `${sink}/${life.id}`;
+      this.#reported.delete(place);
+      this.#unaware.set(place, new Set(Array.from({ length: this.#scene.plan.partitions }, (_, partition) => partition)));
+    }
+  }
+
+  /** The process took the partition, and with that read its progress anew. */
+  assigned(sink: string, life: Life, partition: number): void {
+    const place = `${sink}/${life.id}`;
+    const left = this.#unaware.get(place);
+    left?.delete(partition);
+    if (left?.size === 0) this.#unaware.delete(place);
+  }
+
+  /** Every key at or below the watermark, as it stands in the sink itself. */
+  #check(sink: string, watermark: Sequence): void {
+    const { truth, sinks, fail } = this.#scene;
+    truth.catchUp();
+    for (const key of truth.keys.keys()) {
+      const newest = truth.newest(key, watermark);
+      if (newest === undefined) continue;
+      const { table } = parseRowKey(key);
+      const row = sinks.get(sink)?.stored(table, key);
+      if ((row?.sequence ?? '') >= newest.sequence) continue;
+      if (newest.what === 'truncated' && row === undefined) continue;
+      if (isParked(this.#scene, sink, key)) continue;
+      fail('A3', `${sink}: ${watermark} is reported, and the key's newest change at or below it, ${newest.sequence}, is not there`, key);
+    }
+  }
+}

@@ -1,0 +1,206 @@
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
+import { hashed } from './chance.ts';
+import type { Coverage } from './coverage.ts';
+import type { EventLoop } from './event-loop.ts';
+import { Life, nothing } from './life.ts';
+import type { CallFault } from './plan.ts';
+import { siteIndex, sites, type Port, type Site } from './sites.ts';
+import type { Trace } from './trace.ts';
+
+const REFUSALS: Readonly<Record<Port, ErrorCode>> = {
+  source: 'source_unavailable',
+  log: 'log_unavailable',
+  control: 'control_unavailable',
+  sink: 'sink_unavailable',
+};
+
+function portOf(site: Site): Port | null {
+  const name = site.slice(0, site.indexOf('.'));
+  if (name === 'letters') return 'log';
+  return name === 'runtime' ? null : (name as Port);
+}
+
+/** How long before a caller is told that nobody answers. */
+const TIMEOUT_MS = 150;
+
+export type NetworkInput = {
+  readonly seed: number;
+  readonly loop: EventLoop;
+  readonly trace: Trace;
+  readonly coverage: Coverage;
+  readonly faults: readonly CallFault[];
+  /** Called when a fault kills a process; it is started again after `downMs`. */
+  readonly onCrash: (life: Life, downMs: number) => void;
+};
+
+type Armed = { readonly fault: CallFault; left: number };
+
+/** Everything between the processes and what they talk to: how long it takes, and what goes wrong there. */
+export class Network {
+  readonly #input: NetworkInput;
+  readonly #armed = new Map<string, Armed[]>();
+  readonly #calls = new Map<number, Uint32Array>();
+  /** Until when a daemon cannot reach a port, as `daemon/port`. */
+  readonly #cut = new Map<string, number>();
+  #controlDownUntilMs = 0;
+  /** Extra time that a sink takes. */
+  readonly sinkDelayMs = new Map<string, number>();
+  /** Faults that have struck. */
+  struck = 0;
+
+  constructor(input: NetworkInput) {
+    this.#input = input;
+    for (const fault of input.faults) {
+      const place = `${fault.daemon}/${fault.site}`;
+      this.#armed.set(place, [...(this.#armed.get(place) ?? []), { fault, left: fault.skip }]);
+    }
+  }
+
+  get loop(): EventLoop {
+    return this.#input.loop;
+  }
+
+  cut(daemon: number, port: Port, untilMs: number): void {
+    this.#cut.set(`${daemon}/${port}`, untilMs);
+  }
+
+  controlDown(untilMs: number): void {
+    this.#controlDownUntilMs = untilMs;
+  }
+
+  isCut(daemon: number, port: Port): boolean {
+    return this.cutUntilMs(daemon, port) > this.loop.nowMs;
+  }
+
+  cutUntilMs(daemon: number, port: Port): number {
+    const own = this.#cut.get(`${daemon}/${port}`) ?? 0;
+    return port === 'control' ? Math.max(own, this.#controlDownUntilMs) : own;
+  }
+
+  /** Notes the call and says which fault strikes it. */
+  enter(life: Life, site: Site): { readonly fault: CallFault | null; readonly chance: number } {
+    const { trace, coverage, seed, loop } = this.#input;
+    const index = siteIndex.get(site) ?? 0;
+    let counts = this.#calls.get(life.daemon);
+    if (counts === undefined) this.#calls.set(life.daemon, (counts = new Uint32Array(sites.length)));
+    const nth = (counts[index] ?? 0) + 1;
+    counts[index] = nth;
+    coverage.called(site);
+    trace.call(life, site, loop.nowMs);
+    return { fault: this.#strikes(life, site), chance: hashed(seed, life.daemon * 64 + index, nth) };
+  }
+
+  #strikes(life: Life, site: Site): CallFault | null {
+    const armed = this.#armed.get(`${life.daemon}/${site}`);
+    if (armed === undefined || armed.length === 0) return null;
+    for (const [index, each] of armed.entries()) {
+      if (this.loop.nowMs < each.fault.afterMs) continue;
+      if (each.left > 0) {
+        each.left -= 1;
+        continue;
+      }
+      armed.splice(index, 1);
+      this.#input.coverage.struck(each.fault.kind, site);
+      this.#input.trace.fault(life, each.fault, this.loop.nowMs);
+      this.struck += 1;
+      return each.fault;
+    }
+    return null;
+  }
+
+  crash(life: Life, downMs: number): void {
+    if (life.dead) return;
+    life.die();
+    this.#input.onCrash(life, downMs);
+  }
+}
+
+/** The end of the network that one process holds. Every call of a port goes through `call`. */
+export class Line {
+  readonly life: Life;
+  readonly network: Network;
+
+  constructor(life: Life, network: Network) {
+    this.life = life;
+    this.network = network;
+  }
+
+  /**
+   * Sends a request whose effect is `effect`, and brings back its answer. What was sent has its effect though the caller has
+   * died or has given up since; an answer reaches only a process that lives and still waits for it. `more.extraMs` makes the
+   * way longer.
+   */
+  call<T>(site: Site, signal: AbortSignal | null, effect: () => Promise<T> | T, more: { readonly extraMs?: number } = {}): Promise<T> {
+    const { life, network } = this;
+    if (life.dead) return nothing();
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    const { fault, chance } = network.enter(life, site);
+    const port = portOf(site);
+    if (fault?.kind === 'crash_before') {
+      network.crash(life, fault.ms);
+      return nothing();
+    }
+    return new Promise((resolve, reject) => {
+      let open = true;
+      const aborted = (): void => {
+        if (!open || life.dead) return;
+        open = false;
+        reject(signal?.reason as Error);
+      };
+      signal?.addEventListener('abort', aborted, { once: true });
+      const answer = (act: () => void): void =>
+        life.deliver(() => {
+          if (!open) return;
+          open = false;
+          signal?.removeEventListener('abort', aborted);
+          act();
+        });
+      const answerIn = (ms: number, act: () => void): void => (ms > 0 ? network.loop.in(ms, () => answer(act)) : answer(act));
+      const refuse = (): void => reject(refusal(port, chance));
+      const way = wayMs(chance) + (more.extraMs ?? 0) + (fault?.kind === 'delay' ? fault.ms : 0);
+      // Half of the answers come in the same turn as the effect, so that both orders of an answer and what else happens are met.
+      const back = chance * 8 - Math.floor(chance * 8) < 0.5 ? 0 : way / 2;
+
+      const untilMs = port === null ? 0 : network.cutUntilMs(life.daemon, port);
+      if (untilMs > network.loop.nowMs) {
+        answerIn(chance < 0.5 ? TIMEOUT_MS : untilMs - network.loop.nowMs + 1, refuse);
+        return;
+      }
+      if (fault?.kind === 'error') {
+        answerIn(way, refuse);
+        return;
+      }
+      const perform = async (): Promise<T> => effect();
+      if (fault?.kind === 'late') {
+        answerIn(way, refuse);
+        network.loop.in(way + fault.ms, () => void perform().catch(() => undefined));
+        return;
+      }
+      network.loop.in(way, () => {
+        // A caller that gave up before the request had left may have been in time to take it back.
+        if (!open && chance < 0.3) return;
+        const settled = (act: () => void): void => {
+          if (fault?.kind === 'crash_after') network.crash(life, fault.ms);
+          else if (fault?.kind === 'lost_reply') answerIn(TIMEOUT_MS, refuse);
+          else answerIn(back, act);
+        };
+        perform().then(
+          (value) => settled(() => resolve(value)),
+          (error: unknown) => settled(() => reject(error as Error)),
+        );
+        if (fault?.kind === 'duplicate') network.loop.in(fault.ms, () => void perform().catch(() => undefined));
+      });
+    });
+  }
+}
+
+function refusal(port: Port | null, chance: number): CausewayError {
+  if (port === 'sink' && chance > 0.8) return new CausewayError('sink_throttled', 'asked for fewer writes');
+  return new CausewayError(REFUSALS[port ?? 'control'], 'there is no answer');
+}
+
+/** Mostly a millisecond or two, now and then far more. */
+function wayMs(chance: number): number {
+  const part = chance * 97 - Math.floor(chance * 97);
+  return chance > 0.985 ? 2 + part * 60 : part * part * 3;
+}

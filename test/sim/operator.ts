@@ -1,0 +1,66 @@
+import { controlKeys, type RequestRow, type SinkRow, type TableRow } from '#core/control-rows.ts';
+import type { ControlKey, RowVersion } from '#core/control.ts';
+import type { TableSchema } from '#core/schema.ts';
+import type { MemoryControlRows } from '../support/memory-control-store.ts';
+import type { MemorySinkStore } from '../support/memory-sink.ts';
+import { PIPELINE } from './daemon.ts';
+
+/** The person who looks after the pipeline: approves schemas that wait, and replays what was parked. */
+export class Operator {
+  readonly #rows: MemoryControlRows;
+  readonly #sinks: ReadonlyMap<string, MemorySinkStore>;
+  #requests = 0;
+
+  constructor(rows: MemoryControlRows, sinks: ReadonlyMap<string, MemorySinkStore>) {
+    this.#rows = rows;
+    this.#sinks = sinks;
+  }
+
+  /** Changes the sinks' tables for schemas that wait, and approves them. Returns how many there were. */
+  approve(): number {
+    let approved = 0;
+    for (const [name, store] of this.#sinks) {
+      const key = controlKeys.sink(PIPELINE, name);
+      const row = this.#read(key) as SinkRow | null;
+      const waiting = row?.blocked.filter((block) => !block.approved) ?? [];
+      if (row === null || waiting.length === 0) continue;
+      for (const block of waiting) {
+        const table = this.#read(controlKeys.table(PIPELINE, block.table)) as TableRow | null;
+        const schema = table?.schemas.find(({ version }) => version === block.version);
+        if (schema !== undefined) widen(store, schema);
+      }
+      approved += waiting.length;
+      this.#write(key, { ...row, blocked: row.blocked.map((block) => ({ ...block, approved: true })) });
+    }
+    return approved;
+  }
+
+  replay(sink: string): void {
+    this.#requests += 1;
+    const request: RequestRow = { kind: 'dlq-replay', args: { sink, keys: null }, state: 'pending', result: null };
+    this.#write(controlKeys.request(PIPELINE, `r${this.#requests}`), request);
+  }
+
+  get waiting(): boolean {
+    for (const [key, { text }] of this.#rows.rows) {
+      if (key.startsWith(controlKeys.requests(PIPELINE)) && (JSON.parse(text) as RequestRow).state === 'pending') return true;
+    }
+    return false;
+  }
+
+  #read(key: ControlKey): unknown {
+    const found = this.#rows.rows.get(key);
+    return found === undefined ? null : JSON.parse(found.text);
+  }
+
+  #write(key: ControlKey, value: unknown): void {
+    this.#rows.versions += 1;
+    this.#rows.rows.set(key, { text: JSON.stringify(value), version: String(this.#rows.versions) as RowVersion });
+  }
+}
+
+/** Adds the columns that are missing; those that the source dropped stay. */
+function widen(store: MemorySinkStore, schema: TableSchema): void {
+  const table = store.tables.get(schema.table);
+  for (const column of schema.columns) if (table?.columns.has(column.name) === false) table.columns.set(column.name, column);
+}

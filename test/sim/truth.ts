@@ -1,0 +1,163 @@
+import { parseRowKey, type RowKey } from '#core/key.ts';
+import { EPOCH_FIRST } from '#core/position.ts';
+import type { TableId, TableSchema } from '#core/schema.ts';
+import { encodeSequence, SUB_DELETE_HALF, SUB_WHOLE, type Sequence } from '#core/sequence.ts';
+import type { SourceChange, SourceMessage } from '#core/event.ts';
+import { isPartial, type Row } from '#core/value.ts';
+import type { FakeDatabase, FakeTransaction } from '../support/fake-source.ts';
+import { REFUSED_MARK } from './workload.ts';
+
+/** What a key came to be at a sequence. */
+export type Moment = {
+  readonly sequence: Sequence;
+  /** `unreadable`: a row is there, and its values cannot be shown. */
+  readonly what: 'row' | 'gone' | 'unreadable' | 'truncated';
+  /** The whole row by column; null where there is none. */
+  readonly values: ReadonlyMap<string, string | null> | null;
+  /** The event as the stream shows it; null for a delete. */
+  readonly row: Row | null;
+  readonly partial: boolean;
+  /** A sink may refuse its values. */
+  readonly refused: boolean;
+};
+
+export type TrueTransaction = {
+  readonly commit: bigint;
+  readonly end: bigint;
+  /** Records that the log owes it: one of each change, and of each truncate one in every partition. */
+  readonly changes: readonly string[];
+  readonly truncates: readonly { readonly table: TableId; readonly sequence: Sequence }[];
+};
+
+/**
+ * What the source's clients did, as the checkers know it: worked out from the committed transactions alone, by rules that are
+ * written here once more on purpose.
+ */
+export class Truth {
+  readonly #database: FakeDatabase;
+  readonly #moments = new Map<RowKey, Moment[]>();
+  readonly #bySequence = new Map<string, Moment>();
+  readonly #rows = new Map<RowKey, ReadonlyMap<string, string | null>>();
+  readonly #truncates = new Map<TableId, Sequence[]>();
+  readonly transactions: TrueTransaction[] = [];
+  /** Commit of the last transaction with rows. */
+  lastCommit = 0n;
+
+  constructor(database: FakeDatabase) {
+    this.#database = database;
+  }
+
+  /** Takes in what was committed since. */
+  catchUp(): void {
+    const { transactions } = this.#database;
+    for (let next = this.transactions.length; next < transactions.length; next += 1) {
+      this.transactions.push(this.#take(transactions[next] as FakeTransaction));
+    }
+  }
+
+  get keys(): ReadonlyMap<RowKey, readonly Moment[]> {
+    return this.#moments;
+  }
+
+  moments(key: RowKey): readonly Moment[] {
+    return this.#moments.get(key) ?? [];
+  }
+
+  at(key: RowKey, sequence: Sequence): Moment | undefined {
+    return this.#bySequence.get(`${key} ${sequence}`);
+  }
+
+  isTruncate(table: TableId, sequence: Sequence): boolean {
+    return this.#truncates.get(table)?.includes(sequence) === true;
+  }
+
+  /** The newest moment of the key at or below the sequence. */
+  newest(key: RowKey, upTo: Sequence | null = null): Moment | undefined {
+    const moments = this.moments(key);
+    if (upTo === null) return moments.at(-1);
+    return moments.findLast((moment) => moment.sequence <= upTo);
+  }
+
+  #take(transaction: FakeTransaction): TrueTransaction {
+    const changes: string[] = [];
+    const truncates: { readonly table: TableId; readonly sequence: Sequence }[] = [];
+    const { commit, end } = transaction;
+    for (const message of transaction.messages) {
+      if (message.tag === 'change') this.#change(message, commit, changes);
+      if (message.tag === 'truncate') this.#truncate(message, commit, truncates);
+    }
+    if (changes.length + truncates.length > 0) this.lastCommit = commit;
+    return { commit, end, changes, truncates };
+  }
+
+  #change(message: SourceChange, commit: bigint, changes: string[]): void {
+    const { schema, change, key } = message;
+    const sequence = sequenceOf(commit, change, SUB_WHOLE);
+    const add = (of: RowKey, moment: Moment): void => {
+      changes.push(`${of} ${moment.sequence}`);
+      this.#add(of, moment);
+    };
+    switch (message.op) {
+      case 'insert':
+        add(key, this.#row(schema, { key, sequence, row: message.row, base: undefined }));
+        return;
+      case 'update': {
+        const from = message.oldKey ?? key;
+        const base = this.#rows.get(from);
+        if (message.oldKey !== null) add(message.oldKey, gone(sequenceOf(commit, change, SUB_DELETE_HALF)));
+        add(key, this.#row(schema, { key, sequence, row: message.row, base }));
+        return;
+      }
+      case 'delete':
+        add(key, gone(sequence));
+        return;
+      case 'unreadable': {
+        // What it changed is not known, so nothing may be put on top of what was there before.
+        const values = new Map([...(this.#rows.get(key) ?? [])].map(([name, value]) => [name, name === 'id' ? value : `unreadable ${sequence}`]));
+        add(key, { sequence, what: 'unreadable', values, row: null, partial: false, refused: true });
+      }
+    }
+  }
+
+  #row(
+    schema: TableSchema,
+    of: { readonly key: RowKey; readonly sequence: Sequence; readonly row: Row; readonly base: ReadonlyMap<string, string | null> | undefined },
+  ): Moment {
+    const { row, sequence } = of;
+    const values = new Map(schema.columns.map(({ name }, index) => [name, row[index] === undefined ? (of.base?.get(name) ?? null) : row[index]]));
+    return { sequence, what: 'row', values, row, partial: isPartial(row), refused: row.some((value) => value?.includes(REFUSED_MARK) === true) };
+  }
+
+  #add(key: RowKey, moment: Moment): void {
+    const moments = this.#moments.get(key) ?? [];
+    moments.push(moment);
+    this.#moments.set(key, moments);
+    this.#bySequence.set(`${key} ${moment.sequence}`, moment);
+    if (moment.values === null) this.#rows.delete(key);
+    else this.#rows.set(key, moment.values);
+  }
+
+  #truncate(
+    message: SourceMessage & { readonly tag: 'truncate' },
+    commit: bigint,
+    truncates: { readonly table: TableId; readonly sequence: Sequence }[],
+  ): void {
+    const sequence = sequenceOf(commit, message.change, SUB_WHOLE);
+    for (const { table } of message.tables) {
+      truncates.push({ table, sequence });
+      this.#truncates.set(table, [...(this.#truncates.get(table) ?? []), sequence]);
+      for (const key of [...this.#moments.keys()]) {
+        if (parseRowKey(key).table !== table) continue;
+        this.#add(key, { sequence, what: 'truncated', values: null, row: null, partial: false, refused: false });
+      }
+    }
+  }
+}
+
+function gone(sequence: Sequence): Moment {
+  return { sequence, what: 'gone', values: null, row: null, partial: false, refused: false };
+}
+
+function sequenceOf(commit: bigint, change: bigint, sub: number): Sequence {
+  return encodeSequence({ epoch: EPOCH_FIRST, commit, change, sub });
+}
