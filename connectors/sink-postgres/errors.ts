@@ -14,6 +14,23 @@ const CARDINALITY_VIOLATION = '21000';
  */
 const VALUE_REFUSALS: ReadonlySet<string> = new Set(['23502', '23514', '44000', '54000']);
 
+/** What the commonest of them mean ("PostgreSQL documentation, Appendix A"): the server's own words can quote the value. */
+const CONDITIONS: ReadonlyMap<string, string> = new Map([
+  ['22001', 'a text is too long'],
+  ['22003', 'a number is out of range'],
+  ['22007', 'not a date or time'],
+  ['22008', 'a date or time is out of range'],
+  ['22021', 'not in the encoding of the database'],
+  ['22026', 'a bit string has another length'],
+  ['2202E', 'an array has other dimensions'],
+  ['22P02', 'not a text of the type'],
+  ['22P05', 'a character that the encoding of the database has not'],
+  ['23502', 'null where that is not allowed'],
+  ['23514', 'a check constraint is violated'],
+  ['44000', 'a check of the view is violated'],
+  ['54000', 'larger than the server allows'],
+]);
+
 export type Refusal = {
   /** True where the row itself is refused for ever; false where the batch only has to be cut. */
   readonly ofValue: boolean;
@@ -31,7 +48,9 @@ export function refusalOf(error: unknown): Refusal | null {
     error.column === undefined ? '' : `, column ${error.column}`,
     error.constraint === undefined ? '' : `, constraint ${error.constraint}`,
   ];
-  return { ofValue: true, reason: `SQLSTATE ${error.code}${places.join('')}` };
+  const condition = CONDITIONS.get(error.code);
+  const said = condition === undefined ? '' : ` (${condition})`;
+  return { ofValue: true, reason: `SQLSTATE ${error.code}${said}${places.join('')}` };
 }
 
 export function sinkError(error: unknown): CausewayError {

@@ -7,7 +7,7 @@ import type { Lease } from '../lease/lease.ts';
 import { describeProcess } from '../runtime/daemon.ts';
 import { loadedConfig, onePipeline, withControl, withLog, withSink, withSource, type CommandContext } from './context.ts';
 import { formatAge, printJson } from './io.ts';
-import { livingHolder, valueOf } from './rows.ts';
+import { daemonLives, livingHolder, valueOf } from './rows.ts';
 
 export type RemoveOptions = {
   readonly sink?: string;
@@ -140,6 +140,9 @@ export async function holdLease(context: CommandContext, control: ControlStore, 
   );
   if (holder !== null) {
     throw new CausewayError('refused', `the daemon ${holder} holds the lease of ${pipeline.name}: stop it first; nothing was changed`);
+  }
+  if (await daemonLives({ control, runtime: parts.runtime, pipeline: pipeline.name }, io.signal)) {
+    throw new CausewayError('refused', `a daemon serves ${pipeline.name} and would make it anew: stop it first; nothing was changed`);
   }
   const dead = await valueOf<LeaseRow>(control, controlKeys.lease(pipeline.name), io.signal);
   return await acquireLease(

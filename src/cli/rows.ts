@@ -1,4 +1,4 @@
-import { controlKeys, type LeaseRow } from '#core/control-rows.ts';
+import { controlKeys, type LeaseRow, type StatusRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import type { Runtime } from '#core/runtime.ts';
 
@@ -48,4 +48,30 @@ export async function livingHolder(
     if (now?.version !== first.version) return current.describedAs ?? current.holder;
   }
   return null;
+}
+
+/** A daemon writes its status every two seconds; one that was silent for this long does not run, or cannot reach the control store. */
+export const SILENT_MS = 10_000;
+
+/** A little more than the time between two writes of a daemon that lives. */
+const STATUS_MOVES_MS = 3_000;
+
+/**
+ * True while a daemon serves the pipeline although nobody holds its lease: one that cannot capture lets the lease go and takes it
+ * again every ten seconds.
+ */
+export async function daemonLives(
+  deps: { readonly control: ControlStore; readonly runtime: Runtime; readonly pipeline: string },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { control, runtime, pipeline } = deps;
+  const key = controlKeys.status(pipeline);
+  const first = await control.get(key, signal);
+  if (first === null || runtime.wallMs() - (first.value as StatusRow).writtenAtWallMs >= SILENT_MS) return false;
+  const startedAt = runtime.monotonicMs();
+  while (runtime.monotonicMs() - startedAt < STATUS_MOVES_MS) {
+    await runtime.sleep(LOOK_MS, signal);
+    if ((await control.get(key, signal))?.version !== first.version) return true;
+  }
+  return false;
 }

@@ -49,7 +49,9 @@ export async function diff(context: CommandContext, selected: { readonly sink: s
   const { io, options } = context;
   const config = await loadedConfig(context);
   const pipeline = onePipeline(config, options.pipeline);
-  const waiting = await withControl(context, config, (control) => waitingOf(context, { control, pipeline, sink: selected.sink }));
+  const listed = await withControl(context, config, (control) => waitingOf(context, { control, pipeline, sink: selected.sink }));
+  // An approval stays in the sink's row; once the target table takes the rows nothing waits for it any more.
+  const waiting = listed.filter(({ block, differences }) => !block.approved || differences === null || differences.length > 0);
   if (options.output === 'json') {
     printJson(io, 'SchemaDiff', { pipeline: pipeline.name, waiting });
     return 0;
@@ -77,7 +79,8 @@ async function waitingOf(
   for (const sink of sinksOf(pipeline, input.sink)) {
     const row = await valueOf<SinkRow>(control, controlKeys.sink(pipeline.name, sink.name), signal);
     for (const block of row?.blocked ?? []) {
-      const schemas = tables.find(({ table }) => table === block.table)?.schemas ?? [];
+      const remembered = tables.find(({ table }) => table === block.table);
+      const schemas = remembered?.schemas ?? [];
       const at = schemas.findIndex(({ version }) => version === block.version);
       const after = schemas[at];
       const before = schemas[at - 1];
@@ -88,7 +91,8 @@ async function waitingOf(
       if (after !== undefined) {
         try {
           const partitions = await withLog(context, pipeline, (log) => Promise.resolve(log.partitions));
-          differences = await withSink(context, { pipeline, sink, partitions }, (built) => built.differences(after, signal));
+          const described = { ...after, companions: remembered?.companions };
+          differences = await withSink(context, { pipeline, sink, partitions }, (built) => built.differences(described, signal));
         } catch (error) {
           if (!(error instanceof CausewayError)) throw error;
           context.io.stderr(`sink ${sink.name}: ${error.code}: ${error.message}\n`);
@@ -110,6 +114,7 @@ export async function approve(
   const pipeline = onePipeline(config, options.pipeline);
   const wanted = (block: SchemaBlock): boolean => !block.approved && (selected.table === undefined || block.table === selected.table);
   const approved: { readonly sink: string; readonly table: string }[] = [];
+  const waiting: Waiting[] = [];
   await withControl(context, config, async (control) => {
     for (const sink of sinksOf(pipeline, selected.sink)) {
       let here: readonly SchemaBlock[] = [];
@@ -127,10 +132,15 @@ export async function approve(
       );
       approved.push(...here.map(({ table }) => ({ sink: sink.name, table })));
     }
+    if (approved.length > 0) waiting.push(...(await waitingOf(context, { control, pipeline, sink: selected.sink })));
   });
   if (options.output === 'json') printJson(io, 'SchemaApproval', { pipeline: pipeline.name, approved });
   for (const { sink, table } of approved) io.stderr(`approved ${table} for the sink ${sink}\n`);
-  if (approved.length === 0) throw new CausewayError('refused', 'nothing waits for an approval that fits; see `causeway schema diff`');
+  for (const { sink, block, differences } of waiting.filter((one) => one.block.approved)) {
+    for (const text of differences ?? []) io.stderr(`sink ${sink} still waits for the target of ${block.table}: ${text}\n`);
+  }
+  if (approved.length === 0)
+    throw new CausewayError('refused', 'no schema waits for an approval; `causeway schema diff` shows what a sink waits for');
   return 0;
 }
 

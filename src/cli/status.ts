@@ -1,13 +1,10 @@
-import { controlKeys, type LeaseRow, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
+import { controlKeys, type LeaseRow, type SchemaBlock, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { PipelineConfig } from '../config/config.ts';
 import type { PipelineStatus } from '../http/status-document.ts';
 import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
-import { valueOf } from './rows.ts';
-
-/** A daemon writes every two seconds; one that was silent for this long does not run, or cannot reach the control store. */
-const SILENT_MS = 10_000;
+import { SILENT_MS, valueOf } from './rows.ts';
 
 type Seen = {
   readonly pipeline: PipelineConfig;
@@ -104,9 +101,15 @@ function explain({ io }: CommandContext, { pipeline, status: document, running, 
   for (const sink of running ? (document?.sinks ?? []) : []) {
     if (sink.trouble !== null) say(`sink ${sink.name}: ${sink.trouble.code}: ${sink.trouble.message}. ${sink.trouble.mend}`);
   }
+  const live = (name: string): readonly SchemaBlock[] =>
+    (running ? document?.sinks.find((sink) => sink.name === name)?.blocked : undefined) ?? [];
   for (const [name, row] of sinks) {
     for (const block of row.blocked.filter(({ approved }) => !approved)) {
       say(`sink ${name}: a new schema of ${block.table} waits: see \`causeway schema diff\`, then \`causeway schema approve\``);
+    }
+    // What was approved is shown as blocked for as long as the target table does not take its rows.
+    for (const block of live(name).filter(({ approved }) => approved)) {
+      say(`sink ${name}: the new schema of ${block.table} is approved, but the target is not ready: ${block.reasons.join('; ')}`);
     }
   }
 }

@@ -8,6 +8,7 @@ import type { Sink } from '#core/sink.ts';
 import type { Source } from '#core/source.ts';
 import { runApply } from '../apply/apply.ts';
 import { applyDefaults } from '../apply/deps.ts';
+import type { ApplyState } from '../apply/observer.ts';
 import { runCapture } from '../capture/capture.ts';
 import { defaultCaptureOptions } from '../capture/deps.ts';
 import type { PipelineConfig } from '../config/config.ts';
@@ -55,6 +56,9 @@ export interface Pipeline {
   /** True once its loops were started, as a standby too. */
   readonly started: boolean;
 }
+
+/** States of a sink that has come past its start. */
+const WORKING: ReadonlySet<ApplyState> = new Set(['running', 'retrying', 'blocked']);
 
 const STATUS_MS = 2_000;
 /** Until the lease was looked at for the first time, so that a daemon that was just started is seen soon. */
@@ -145,10 +149,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       const sink = built.get(unit.config.name);
       const found = applyObservers.get(unit.config.name);
       if (sink === undefined || found === undefined) throw new TypeError(`no sink ${unit.config.name}`);
-      // A loop that got as far as telling its status has got over what kept the last one.
+      // Every attempt starts; only one that runs has got over what kept the last one.
       const attach: typeof found.observer.attach = (status) => {
-        unit.trouble.clear();
-        found.observer.attach(status);
+        found.observer.attach(() => {
+          const now = status();
+          if (WORKING.has(now.state)) unit.trouble.clear();
+          return now;
+        });
       };
       await runApply(
         {
@@ -184,7 +191,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
           runtime,
           logger: logger.with({ sink: unit.config.name }),
           wanted: unit.wanted,
-          onRunning: (running) => void (unit.running = running),
+          onRunning: (running) => {
+            unit.running = running;
+            if (!running) unit.trouble.clear();
+          },
           onTrouble: (error) => unit.trouble.set(error),
         },
         signals,

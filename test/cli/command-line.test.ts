@@ -160,6 +160,24 @@ test('remove lists without a confirmation, refuses a wrong one, and refuses whil
   expect(await withControl((control) => control.get(controlKeys.checkpoint('main'), never))).not.toBeNull();
 });
 
+test('remove refuses while a daemon runs that cannot capture, and so holds no lease', async () => {
+  await put(controlKeys.lease('main'), lease({ holder: null, describedAs: null }));
+  const row = (): StatusRow => ({ writtenAtWallMs: systemRuntime.wallMs(), document: {} });
+  await put(controlKeys.status('main'), row());
+  const running = causeway('pipeline', 'remove', '--confirm', 'main');
+  const writing = new AbortController();
+  const written = (async () => {
+    while (!writing.signal.aborted) {
+      await put(controlKeys.status('main'), row());
+      await systemRuntime.sleep(50, never);
+    }
+  })();
+  const refused = await running;
+  writing.abort();
+  await written;
+  expect([refused.code, refused.err]).toEqual([4, expect.stringContaining('a daemon serves main')]);
+});
+
 test('remove of what does not answer is partial and can be repeated, or gives it up', async () => {
   await put(controlKeys.checkpoint('main'), { generation: 5 });
   // Of a daemon that was killed: nobody renews it any more.
