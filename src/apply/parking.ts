@@ -1,3 +1,4 @@
+import { codeOf, policyFor } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter } from '#core/log.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
@@ -88,13 +89,31 @@ export class Parking {
     const { batchRowsMax } = context.deps.sink.limits;
     for (let from = 0; from < rows.length; from += batchRowsMax) {
       const batch = rows.slice(from, from + batchRowsMax);
-      for (const [index, outcome] of (await this.#input.write(batch)).entries()) {
+      for (const [index, refusal] of (await this.#replay(batch)).entries()) {
         const key = batch[index]?.key;
-        if (outcome.tag === 'rejected') keep(outcome.code);
+        if (refusal !== null) keep(refusal);
         else if (key !== undefined) released.push(key);
       }
     }
     await this.release(released, task.kind === 'dlq-discard' ? 'discarded' : 'replayed');
     return { released: released.length, kept: Object.fromEntries(kept) };
+  }
+
+  /**
+   * The code of each row's refusal, or null. A table that does not take the rows of an older version any more refuses them too: were
+   * that to stop the sink, the request would meet it at every start.
+   */
+  async #replay(rows: readonly RowChange[]): Promise<readonly (string | null)[]> {
+    try {
+      const outcomes = await this.#input.write(rows);
+      return outcomes.map((outcome) => (outcome.tag === 'rejected' ? outcome.code : null));
+    } catch (error) {
+      const code = codeOf(error);
+      if (policyFor(code).retry !== 'manual') throw error;
+      if (rows.length === 1) return [code];
+      const refusals: (string | null)[] = [];
+      for (const row of rows) refusals.push(...(await this.#replay([row])));
+      return refusals;
+    }
   }
 }

@@ -3,7 +3,8 @@ import { controlKeys } from '#core/control-rows.ts';
 import type { RequestRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { present } from '#core/assert.ts';
-import { at, change, del, keyOf, never, opened, part, put, watermark, type Stage } from './stage.ts';
+import { tableSchema } from '#core/schema.ts';
+import { at, change, del, keyOf, never, opened, part, put, schema, watermark, type Stage } from './stage.ts';
 
 function refuseBad(stage: Stage): void {
   stage.sinkStore.poison = (_schema, row) => (row.includes('bad') ? 'the sink does not take it' : null);
@@ -230,6 +231,31 @@ describe('requests', () => {
     await stage.clock.advance(3_000);
     expect(stage.rows()).toEqual({ 1: ['b', 'BIG'] });
     expect(stage.sequenceOf('1')).toBe(at(11));
+    await run.stop();
+  });
+
+  it('a replay of a letter whose version the table takes no more keeps it parked, and the sink goes on', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 'a', 'bad'), part('2', 10, 'bad'), change({ id: '3', commit: 10, row: ['3', 'bad', 'B'] }));
+    await stage.drain();
+    stage.sinkStore.poison = () => null;
+    // The column is gone from the source and, once that was approved, from the sink.
+    const narrower = tableSchema({ ...schema, columns: schema.columns.slice(0, 2) });
+    stage.sinkStore.table(schema.table).columns.delete('big');
+    await stage.tables([[schema, narrower]]);
+    const asked = await request(stage, 'dlq-replay', null);
+    const run = stage.start();
+    await stage.clock.advance(3_000);
+    expect(await asked()).toMatchObject({
+      state: 'done',
+      result: '0 keys released; 1 key stays parked: partial_without_base; 2 keys stay parked: sink_misconfigured',
+    });
+    expect(stage.letters()).toHaveLength(3);
+    await first.send(change({ id: '4', commit: 12, row: ['4', 'after'], of: narrower }));
+    await stage.clock.advance(3_000);
+    expect(run.code()).toBeNull();
+    expect(stage.rows(narrower)).toEqual({ 4: ['after'] });
     await run.stop();
   });
 
