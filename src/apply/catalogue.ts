@@ -42,8 +42,4 @@ export class KnownSchemas implements SchemaCatalogue {
     const index = versions.findIndex((live) => live.version === schema.version);
     return index > 0 ? (versions[index - 1] ?? null) : null;
   }
-
-  newest(table: TableId): TableSchema | null {
-    return this.#live.get(table)?.at(-1) ?? null;
-  }
 }

@@ -68,7 +68,7 @@ export class Sweeper {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { deps, schemas } = this.#context;
+    const { deps, gate } = this.#context;
     await this.#lookElsewhere(signal);
     if (this.pending().length === 0) return;
     this.#swept = await deps.sink.sweeps(signal);
@@ -81,7 +81,8 @@ export class Sweeper {
         return progress !== undefined && hasPassed(progress, floor);
       });
       if (!passed) continue;
-      const schema = schemas.newest(floor.table);
+      // The newest version may wait further on in the log, and the table not have its columns yet.
+      const schema = await gate.fitting(floor.table, signal);
       assert(schema !== null, 'a truncated table has a schema');
       const { rows } = await deps.sink.sweep(schema, floor, signal);
       deps.observer.swept({ rows });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CausewayError } from '#core/errors.ts';
-import { at, keyOf, opened, part, put, schema, truncate, watermark } from './stage.ts';
+import { tableSchema } from '#core/schema.ts';
+import { at, keyOf, opened, part, put, schema, textColumn, truncate, watermark } from './stage.ts';
 
 const ids = Array.from({ length: 12 }, (_, index) => String(index));
 
@@ -76,5 +77,21 @@ describe('truncate', () => {
     const run = await stage.drain();
     expect(stage.letters().map(({ key }) => key)).toEqual([keyOf('2')]);
     expect(run.outcomes.get('released floor')).toBe(1);
+  });
+
+  it('is swept while a newer schema of its table, which the sink has not taken up, waits behind it', async () => {
+    const { stage, first } = await opened();
+    await first.send(put('1', 10, 'old'));
+    await stage.drain();
+    const stricter = tableSchema({ ...schema, columns: [...schema.columns, textColumn('later', { nullable: false })] });
+    await stage.tables([[schema, stricter]]);
+    await first.send(truncate(20), { tag: 'schema', schema: stricter });
+    const run = stage.start();
+    await stage.clock.advance(5_000);
+    expect(run.code()).toBeNull();
+    expect(run.status().state).toBe('blocked');
+    expect(stage.sinkStore.swept.get(schema.table)).toBe(at(20));
+    expect(stage.rows()).toEqual({});
+    await run.stop();
   });
 });

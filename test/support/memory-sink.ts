@@ -152,6 +152,8 @@ export class MemorySink implements Sink {
 
   async sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }> {
     const table = this.#store.table(schema.table);
+    const missing = schema.columns.find(({ name }) => !table.columns.has(name));
+    if (missing !== undefined) throw new CausewayError('sink_misconfigured', `the column ${missing.name} of ${schema.table} is missing`);
     let rows = 0;
     const keys = [...table.rows.keys()];
     for (let from = 0; from < keys.length; from += SWEEP_ROWS_MAX) {
