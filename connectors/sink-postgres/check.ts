@@ -1,9 +1,10 @@
 import { codeOf, type CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
-import type { TableId, TableSchema } from '#core/schema.ts';
+import type { DescribedTable, TableId } from '#core/schema.ts';
 
 import { quoteTable } from '../lib/postgres/quote.ts';
 import { readTarget } from './catalogue.ts';
+import { checkCompanions } from './check-companions.ts';
 import { findDifferences, type Difference } from './differences.ts';
 import { missingStatements, type ProvisionInput } from './provision.ts';
 import type { Session } from './session.ts';
@@ -13,12 +14,12 @@ export type CheckInput = ProvisionInput & { readonly connections: number; readon
 const VERSION_MIN = 140_000;
 
 /** A replicated table that is there. */
-type Checked = { readonly schema: TableSchema; readonly target: TableId; readonly oid: string };
+type Checked = { readonly schema: DescribedTable; readonly target: TableId; readonly oid: string };
 
 type Trouble = { readonly text: string; readonly mend?: string | readonly string[] | null };
 
 /** Looks at server, role and replicated tables; changes nothing. Each finding's mend is SQL for the sink. */
-export async function checkSink(session: Session, schemas: readonly TableSchema[], input: CheckInput): Promise<Finding[]> {
+export async function checkSink(session: Session, schemas: readonly DescribedTable[], input: CheckInput): Promise<Finding[]> {
   const tables: Checked[] = [];
   const differences: Difference[] = [];
   for (const schema of schemas) {
@@ -43,6 +44,7 @@ export async function checkSink(session: Session, schemas: readonly TableSchema[
     await checkDurability(session),
     await checkTimeouts(session),
     await checkConnections(session, input.connections),
+    ...(await checkCompanions(session, schemas, input)),
   ];
 }
 
@@ -106,11 +108,11 @@ async function missingPrivileges(session: Session, tables: readonly Checked[], i
   return troubles;
 }
 
-async function checkProvisioned(session: Session, schemas: readonly TableSchema[], input: CheckInput): Promise<Finding> {
+async function checkProvisioned(session: Session, schemas: readonly DescribedTable[], input: CheckInput): Promise<Finding> {
   const title = 'the tables and the register are there';
   let missing: string[];
   try {
-    missing = await missingStatements(session, schemas, input);
+    missing = await missingStatements(session, schemas, { ...input, makeDomains: true });
   } catch (error) {
     if (codeOf(error) !== 'sink_misconfigured') throw error;
     return finding('TP-004', title, 'error', [{ text: (error as CausewayError).message }]);

@@ -5,7 +5,7 @@ import type { TableId } from '#core/schema.ts';
 import { quoteIdentifier } from '../lib/postgres/quote.ts';
 
 /** Postgres cuts longer identifiers (NAMEDATALEN). */
-const NAME_BYTES_MAX = 63;
+export const NAME_BYTES_MAX = 63;
 const HASH_DIGITS = 32;
 /** Begins the names that were too long to stand as they are, so that none of them equals a short one. */
 const HASHED = '~';

@@ -1,13 +1,15 @@
 import { CausewayError } from '#core/errors.ts';
-import { tableIdParts, type Column, type TableId, type TableSchema } from '#core/schema.ts';
-import type { CanonicalType } from '#core/value.ts';
+import { tableIdParts, type Column, type DescribedTable, type TableId, type TableSchema } from '#core/schema.ts';
 
 import { quoteIdentifier, quoteLiteral, quoteTable } from '../lib/postgres/quote.ts';
 import { fromCanonical } from '../lib/postgres/values.ts';
 import { readTable, readTarget, type TargetTable } from './catalogue.ts';
 import type { Register } from './config.ts';
 import { DELETED_COLUMN, SEQUENCE_COLUMN, versionTableName, type OwnTables } from './names.ts';
+import { allIndexStatements, makeIndexes } from './indexes.ts';
+import { sinkError } from './errors.ts';
 import type { Session } from './session.ts';
+import { knownTypes, schemaExists, targetType, type KnownTypes } from './target-type.ts';
 
 export type ProvisionInput = {
   readonly pipeline: string;
@@ -20,12 +22,19 @@ export type ProvisionInput = {
 /** Two daemons that start together provision one after the other. Any number that is always the same will do. */
 const ADVISORY_LOCK = 'SELECT pg_catalog.pg_advisory_xact_lock(4919131752989213764)';
 
-/** The statements that make what is missing, in an order that works. Empty when nothing is. */
-export async function missingStatements(session: Session, schemas: readonly TableSchema[], input: ProvisionInput): Promise<string[]> {
+/**
+ * The statements that make what is missing, in an order that works. Empty when nothing is. A domain that is not there stands among
+ * them if `makeDomains` says so; otherwise the columns take its base type.
+ */
+export async function missingStatements(
+  session: Session,
+  tables: readonly DescribedTable[],
+  input: ProvisionInput & { readonly makeDomains: boolean },
+): Promise<string[]> {
   const statements = await missingOwnTables(session, input.own);
   const planned = new Set<string>();
-  for (const schema of schemas) {
-    for (const statement of await missingForTable(session, schema, input)) {
+  for (const table of tables) {
+    for (const statement of await missingForTable(session, table, input)) {
       // Two tables may need one schema or one enum.
       if (!planned.has(statement)) statements.push(statement);
       planned.add(statement);
@@ -51,21 +60,26 @@ async function missingOwnTables(session: Session, own: OwnTables): Promise<strin
   return statements;
 }
 
-async function missingForTable(session: Session, schema: TableSchema, input: ProvisionInput): Promise<string[]> {
+async function missingForTable(
+  session: Session,
+  schema: DescribedTable,
+  input: ProvisionInput & { readonly makeDomains: boolean },
+): Promise<string[]> {
+  const known = knownTypes(schema, input);
   const target = input.target(schema.table);
   const statements: string[] = [];
   const found = await readTarget(session, target);
   if (found === null) {
     const { schema: name } = tableIdParts(target);
     if (!(await schemaExists(session, name))) statements.push(`CREATE SCHEMA ${quoteIdentifier(name)}`);
-    statements.push(...(await tableStatements(session, schema, target, input.register)));
+    statements.push(...(await tableStatements(session, schema, target, known)));
   } else if (input.register === 'inline') {
     const missing = [SEQUENCE_COLUMN, DELETED_COLUMN].filter((column) => !found.columns.has(column));
     if (missing.length > 0)
       statements.push(`ALTER TABLE ${quoteTable(target)} ${missing.map((name) => `ADD COLUMN ${inlineColumn(name)}`).join(', ')}`);
   }
   if (input.register === 'sidecar' && (await readTable(session, input.own.schema, versionTableName(target))) === null) {
-    statements.push(await versionTableStatement(session, schema, { target, found, own: input.own }));
+    statements.push(await versionTableStatement(session, schema, { target, found, own: input.own, known }));
   }
   return statements;
 }
@@ -74,11 +88,12 @@ function inlineColumn(name: string): string {
   return name === SEQUENCE_COLUMN ? `${SEQUENCE_COLUMN} bytea` : `${DELETED_COLUMN} boolean NOT NULL DEFAULT false`;
 }
 
-async function tableStatements(session: Session, schema: TableSchema, target: TableId, register: Register): Promise<string[]> {
+async function tableStatements(session: Session, schema: TableSchema, target: TableId, known: KnownTypes): Promise<string[]> {
+  const { register } = known;
   const statements: string[] = [];
   const columns: string[] = [];
   for (const [index, column] of schema.columns.entries()) {
-    const { type, before } = await targetType(session, column);
+    const { type, before } = await targetType(session, column, known);
     statements.push(...before);
     // A tombstone of an inline register has null in every column but the key.
     const notNull = schema.key.includes(index) || (!column.nullable && register === 'sidecar');
@@ -98,14 +113,14 @@ function keyNames(schema: TableSchema): string[] {
 async function versionTableStatement(
   session: Session,
   schema: TableSchema,
-  input: { readonly target: TableId; readonly found: TargetTable | null; readonly own: OwnTables },
+  input: { readonly target: TableId; readonly found: TargetTable | null; readonly own: OwnTables; readonly known: KnownTypes },
 ): Promise<string> {
   const columns: string[] = [];
   for (const index of schema.key) {
     const column = schema.columns[index];
     if (column === undefined) continue;
     const at = input.found?.columns.get(column.name);
-    const type = at === undefined ? (await targetType(session, column)).type : at.type;
+    const type = at === undefined ? (await targetType(session, column, input.known)).type : at.type;
     const collate = at?.collation === undefined || at.collation === null ? '' : ` COLLATE ${at.collation}`;
     columns.push(`${quoteIdentifier(column.name)} ${type}${collate}`);
   }
@@ -113,102 +128,66 @@ async function versionTableStatement(
   return `CREATE TABLE ${input.own.version(input.target)} (${columns.join(', ')}) WITH (fillfactor = 85)`;
 }
 
-/**
- * The type to make a column with: the source's own where the target knows it, an enum made from its labels, otherwise the type
- * that holds the canonical values without loss (a domain becomes its base type). `before` is what has to be made first.
- */
-export async function targetType(session: Session, column: Column): Promise<{ readonly type: string; readonly before: readonly string[] }> {
-  if (await typeExists(session, column.sourceType)) return { type: column.sourceType, before: [] };
-  const element = column.type.tag === 'array' ? column.type.element : column.type;
-  if (element.tag === 'enum') {
-    const name = column.sourceType.replace(/(\[\])+$/, '');
-    return { type: column.sourceType, before: await enumStatements(session, name, element.labels) };
-  }
-  const type = plainType(column.type);
-  if (type !== null && (column.type.tag !== 'other' || (await typeExists(session, type)))) return { type, before: [] };
-  const how = 'make it first, with pg_dump --schema-only --section=pre-data from the source';
-  throw new CausewayError('sink_misconfigured', `the sink does not know the type ${column.sourceType} of column ${column.name}: ${how}`);
-}
-
-async function enumStatements(session: Session, name: string, labels: readonly string[]): Promise<string[]> {
-  // As format_type prints it: quoted where it must be, with its schema.
-  const schema = /^("(?:[^"]|"")+"|[^".]+)\./.exec(name)?.[1];
-  if (schema === undefined) throw new CausewayError('sink_misconfigured', `the enum ${name} has no schema`);
-  const plain = schema.startsWith('"') ? schema.slice(1, -1).replaceAll('""', '"') : schema;
-  const before = (await schemaExists(session, plain)) ? [] : [`CREATE SCHEMA ${quoteIdentifier(plain)}`];
-  return [...before, `CREATE TYPE ${name} AS ENUM (${labels.map(quoteLiteral).join(', ')})`];
-}
-
-function plainType(type: CanonicalType): string | null {
-  switch (type.tag) {
-    case 'bool':
-      return 'boolean';
-    case 'int':
-      if (type.unsigned) return type.bits === 64 ? 'numeric(20,0)' : 'bigint';
-      return type.bits === 16 ? 'smallint' : type.bits === 32 ? 'integer' : 'bigint';
-    case 'float':
-      return type.bits === 32 ? 'real' : 'double precision';
-    case 'decimal':
-      return type.precision === null ? 'numeric' : `numeric(${type.precision},${type.scale ?? 0})`;
-    case 'text':
-    case 'enum':
-      return 'text';
-    case 'bytes':
-      return 'bytea';
-    case 'date':
-    case 'interval':
-    case 'uuid':
-    case 'json':
-      return type.tag;
-    case 'time':
-      return 'time without time zone';
-    case 'timestamp':
-      return 'timestamp without time zone';
-    case 'timestamptz':
-      return 'timestamp with time zone';
-    case 'bit':
-      return 'bit varying';
-    case 'array': {
-      const element = plainType(type.element);
-      return element === null ? null : `${element}[]`;
-    }
-    case 'other':
-      return type.name;
-  }
-}
-
-/** The name is parsed as a type's and nothing else, so that nothing but a type can stand in the statement. */
-async function typeExists(session: Session, name: string): Promise<boolean> {
-  const [row] = await session.texts('SELECT pg_catalog.to_regtype($1)::text', [name]);
-  return (row?.[0] ?? null) !== null;
-}
-
-async function schemaExists(session: Session, name: string): Promise<boolean> {
-  return (await session.texts('SELECT 1::text FROM pg_catalog.pg_namespace WHERE nspname = $1', [name])).length > 0;
-}
-
 /** Makes what is missing, or throws with the statements. Notes which tables belong to the sink. */
 export async function provision(
   session: Session,
-  schemas: readonly TableSchema[],
+  tables: readonly DescribedTable[],
   input: ProvisionInput & { readonly mode: 'create' | 'check' },
 ): Promise<void> {
   await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
-    // One by one, as a later table may need a type that an earlier one brought.
-    const missing: string[] = [];
-    for (const part of [[], ...schemas.map((schema) => [schema])]) {
-      for (const statement of await missingStatements(session, part, input)) {
-        if (input.mode === 'create') await session.script(statement);
-        else if (!missing.includes(statement)) missing.push(statement);
-      }
-    }
-    if (missing.length > 0) {
-      const list = missing.map((statement) => `${statement};`).join('\n');
-      throw new CausewayError('sink_misconfigured', `the sink lacks what these statements make (or set \`provision: create\`):\n${list}`);
-    }
-    for (const schema of schemas) await claimTable(session, schema, input);
+    if (input.mode === 'create') await create(session, tables, input);
+    else await assertComplete(session, tables, input);
+    for (const table of tables) await claimTable(session, table, input);
     return { result: undefined, commit: 'COMMIT' };
   });
+}
+
+/** One by one, as a later table may need a type that an earlier one brought. */
+async function create(session: Session, tables: readonly DescribedTable[], input: ProvisionInput): Promise<void> {
+  for (const part of [[], ...tables.map((table) => [table])]) {
+    for (const table of part) await makeDomains(session, table, input);
+    for (const statement of await missingStatements(session, part, { ...input, makeDomains: false })) await session.script(statement);
+    for (const table of part) await makeIndexes(session, { table, target: input.target(table.table), tryStatement });
+  }
+}
+
+async function assertComplete(session: Session, tables: readonly DescribedTable[], input: ProvisionInput): Promise<void> {
+  const missing: string[] = [];
+  for (const part of [[], ...tables.map((table) => [table])]) {
+    const statements = await missingStatements(session, part, { ...input, makeDomains: true });
+    // Indexes alone stop nothing, and are for `check` to tell of. Where the table is missing too, they belong to it.
+    const made = part.filter(({ table }) =>
+      statements.some((statement) => statement.startsWith(`CREATE TABLE ${quoteTable(input.target(table))} `)),
+    );
+    statements.push(...made.flatMap((table) => allIndexStatements(table, input.target(table.table))));
+    missing.push(...statements.filter((statement) => !missing.includes(statement)));
+  }
+  if (missing.length === 0) return;
+  const list = missing.map((statement) => `${statement};`).join('\n');
+  throw new CausewayError('sink_misconfigured', `the sink lacks what these statements make (or set \`provision: create\`):\n${list}`);
+}
+
+/** For a table that is not there yet. A domain that cannot be made, such as one with a check by a function that is missing, is passed over. */
+async function makeDomains(session: Session, table: DescribedTable, input: ProvisionInput): Promise<void> {
+  const known = knownTypes(table, { ...input, makeDomains: true });
+  if (known.domains.length === 0 || (await readTarget(session, input.target(table.table))) !== null) return;
+  for (const column of table.columns) {
+    // Planned anew for each, as one brings what the next needs.
+    for (const statement of (await targetType(session, column, known)).before) await tryStatement(session, statement);
+  }
+}
+
+/** One statement and no more, inside of a transaction that outlives a refusal. Errors of the connection or the server come out. */
+async function tryStatement(session: Session, statement: string): Promise<void> {
+  await session.script('SAVEPOINT companion');
+  try {
+    await session.single(statement);
+  } catch (error) {
+    const refused = sinkError(error);
+    if (refused.code !== 'sink_misconfigured') throw error;
+    await session.script('ROLLBACK TO SAVEPOINT companion');
+  }
+  await session.script('RELEASE SAVEPOINT companion');
 }
 
 /** One replicated table has one writer, and one kind of register: another one would begin without its sequences. */
@@ -245,15 +224,15 @@ async function claimTable(session: Session, schema: TableSchema, input: Provisio
 /** `ALTER TABLE … ADD COLUMN` for added columns that are not there yet. */
 export async function addColumnStatements(
   session: Session,
-  added: readonly Column[],
-  input: { readonly target: TableId; readonly register: Register },
+  input: { readonly after: DescribedTable; readonly added: readonly Column[]; readonly target: TableId; readonly register: Register },
 ): Promise<string[]> {
+  const known = knownTypes(input.after, { register: input.register, makeDomains: false });
   const found = await readTarget(session, input.target);
   if (found === null) throw new CausewayError('sink_misconfigured', `the sink has no table ${input.target}`);
   const statements: string[] = [];
-  for (const column of added) {
+  for (const column of input.added) {
     if (found.columns.has(column.name)) continue;
-    const { type, before } = await targetType(session, column);
+    const { type, before } = await targetType(session, column, known);
     const literal = column.constantDefault === null ? null : quoteLiteral(fromCanonical(column.type)(column.constantDefault));
     const notNull = column.nullable || input.register === 'inline' ? '' : ' NOT NULL';
     statements.push(

@@ -66,6 +66,13 @@ export class Session {
     return result.rows;
   }
 
+  /** A text that the server takes as one statement and no more: the extended protocol refuses several. */
+  async single(text: string): Promise<void> {
+    // The type of the driver's configuration lacks `queryMode`, which its query reads.
+    const config = { text, queryMode: 'extended' };
+    await this.#client.query(config);
+  }
+
   /** Runs `work` in a transaction that `begin` opens and `commit`'s text ends. A commit that turned into a rollback throws. */
   async transaction<T>(
     begin: string,

@@ -2,7 +2,7 @@ import { assert, present } from '#core/assert.ts';
 import type { ConnectorContext } from '#core/connector.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
-import type { SchemaChange, TableId, TableSchema } from '#core/schema.ts';
+import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Floor, KeyRange, Sink, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
 
@@ -56,21 +56,21 @@ export class PostgresSink implements Sink {
     this.#shapes = new Shapes({ register: config.register, own, target });
   }
 
-  async check(schemas: readonly TableSchema[], signal: AbortSignal): Promise<readonly Finding[]> {
+  async check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {
     return await this.#sessions.use(signal, (session) =>
-      checkSink(session, schemas, { ...this.#input, connections: this.#config.connections, mode: this.#config.provision }),
+      checkSink(session, tables, { ...this.#input, connections: this.#config.connections, mode: this.#config.provision }),
     );
   }
 
-  async provision(schemas: readonly TableSchema[], signal: AbortSignal): Promise<void> {
-    await this.#sessions.use(signal, (session) => provision(session, schemas, { ...this.#input, mode: this.#config.provision }));
+  async provision(tables: readonly DescribedTable[], signal: AbortSignal): Promise<void> {
+    await this.#sessions.use(signal, (session) => provision(session, tables, { ...this.#input, mode: this.#config.provision }));
     this.#shapes.forget();
   }
 
-  async evolve(after: TableSchema, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
+  async evolve(after: DescribedTable, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
     const target = this.#input.target(after.table);
     await this.#sessions.use(signal, async (session) => {
-      const statements = await addColumnStatements(session, change.added, { target, register: this.#config.register });
+      const statements = await addColumnStatements(session, { after, added: change.added, target, register: this.#config.register });
       if (statements.length === 0) return;
       const list = statements.map((statement) => `${statement};`).join('\n');
       if (this.#config.provision === 'check') {
@@ -90,7 +90,7 @@ export class PostgresSink implements Sink {
     this.#shapes.forget();
   }
 
-  async differences(schema: TableSchema, signal: AbortSignal): Promise<readonly string[]> {
+  async differences(schema: DescribedTable, signal: AbortSignal): Promise<readonly string[]> {
     const { own, register, target } = this.#input;
     return await this.#sessions.use(signal, async (session) =>
       (await findDifferences(session, { schema, target: target(schema.table), register, own })).map(({ text }) => text),

@@ -6,6 +6,7 @@ import { epochMicrosOf, type EpochMicros, type Position } from '#core/position.t
 import type { TableId } from '#core/schema.ts';
 import type { RefusedTable, SourceFacts } from '#core/source.ts';
 import { readCatalogue, schemaOf, type Catalogue, type CatalogueTable } from './catalogue.ts';
+import { readCompanions } from './companions.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { parseLsn, positionOfLsn } from './lsn.ts';
 import { tablesWithRows, type Births } from './partitions.ts';
@@ -35,6 +36,10 @@ export async function inspect(client: pg.ClientBase, input: InspectInput): Promi
     const slot = await readSlot(client, input.version, input.slot);
     const catalogue = await readCatalogue(client, input);
     const { capturable, refused } = sortTables(catalogue, input);
+    const companions = await readCompanions(
+      client,
+      capturable.map(({ relation }) => relation.oid),
+    );
     const filled = await tablesWithRows(
       client,
       capturable.map(({ relation }) => relation),
@@ -45,6 +50,7 @@ export async function inspect(client: pg.ClientBase, input: InspectInput): Promi
       tables: capturable.map((table) => ({
         schema: present(schemaOf(table), 'the key of a table that can be captured'),
         fingerprint: fingerprintOf(table, catalogue.publication),
+        companions: companions.get(table.relation.oid),
         holdsRows: filled.has(table.relation.oid),
       })),
       refused,

@@ -2,7 +2,7 @@ import type { SchemaCatalogue } from '#core/codec.ts';
 import type { ControlStore } from '#core/control.ts';
 import { controlKeys } from '#core/control-rows.ts';
 import type { TableRow } from '#core/control-rows.ts';
-import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
+import type { DescribedTable, SchemaVersion, TableCompanions, TableId, TableSchema } from '#core/schema.ts';
 
 /**
  * The schemas that this sink's records can be decoded with: the live ones of the control store, and those that the log showed. The
@@ -12,6 +12,7 @@ export class KnownSchemas implements SchemaCatalogue {
   readonly #byVersion = new Map<SchemaVersion, TableSchema>();
   /** Live versions of each table, the newest last. */
   readonly #live = new Map<TableId, readonly TableSchema[]>();
+  readonly #companions = new Map<TableId, TableCompanions>();
 
   get(version: SchemaVersion): TableSchema | undefined {
     return this.#byVersion.get(version);
@@ -29,11 +30,18 @@ export class KnownSchemas implements SchemaCatalogue {
   /** What the control store tells about the pipeline's tables now. */
   async load(control: ControlStore, pipeline: string, signal: AbortSignal): Promise<void> {
     for (const row of await control.list(controlKeys.tables(pipeline), signal)) {
-      const { table, schemas } = row.value as TableRow;
+      const { table, schemas, companions } = row.value as TableRow;
       if (schemas.length === 0) continue;
+      if (companions !== undefined) this.#companions.set(table, companions);
       this.#live.set(table, schemas);
       for (const schema of schemas) this.#byVersion.set(schema.version, schema);
     }
+  }
+
+  /** The schema with what only the control store knows of its table. */
+  described(schema: TableSchema): DescribedTable {
+    const companions = this.#companions.get(schema.table);
+    return companions === undefined ? schema : { ...schema, companions };
   }
 
   /** The live version before this one; null where there is none. */

@@ -45,7 +45,10 @@ export class SchemaGate {
       const schema = await this.#fitting(versions, row, signal);
       if (schema !== null) chosen.push(schema);
     }
-    await this.#deps.sink.provision(chosen, signal);
+    await this.#deps.sink.provision(
+      chosen.map((schema) => this.#schemas.described(schema)),
+      signal,
+    );
     for (const schema of chosen) this.#provisioned.add(schema.table);
   }
 
@@ -75,7 +78,7 @@ export class SchemaGate {
   async #fitting(versions: readonly TableSchema[], row: SinkRow | null, signal: AbortSignal): Promise<TableSchema | null> {
     if (versions.length < 2) return versions[0] ?? null;
     for (const schema of versions.toReversed()) {
-      if ((await this.#deps.sink.differences(schema, signal)).length === 0) return schema;
+      if ((await this.#deps.sink.differences(this.#schemas.described(schema), signal)).length === 0) return schema;
     }
     const blocked = row?.blocked ?? [];
     const isApproved = ({ version }: TableSchema): boolean => blocked.some((block) => block.version === version && block.approved);
@@ -107,7 +110,7 @@ export class SchemaGate {
 
   async #provisionTable(schema: TableSchema, signal: AbortSignal): Promise<void> {
     if (this.#provisioned.has(schema.table)) return;
-    await this.#deps.sink.provision([schema], signal);
+    await this.#deps.sink.provision([this.#schemas.described(schema)], signal);
     this.#provisioned.add(schema.table);
   }
 
@@ -133,7 +136,9 @@ export class SchemaGate {
   ): Promise<string | null> {
     const { before, after, change } = step;
     try {
-      await this.#once(`evolve ${before.version} ${after.version}`, () => this.#deps.sink.evolve(after, change, signal));
+      await this.#once(`evolve ${before.version} ${after.version}`, () =>
+        this.#deps.sink.evolve(this.#schemas.described(after), change, signal),
+      );
       return null;
     } catch (error) {
       if (codeOf(error) === 'schema_blocked' && error instanceof Error) return error.message;
@@ -155,7 +160,7 @@ export class SchemaGate {
           visitor.signal,
         );
         const block = row.blocked.find(is) ?? { table: schema.table, version: schema.version, reasons, approved: false };
-        const left = block.approved ? await this.#deps.sink.differences(schema, visitor.signal) : block.reasons;
+        const left = block.approved ? await this.#deps.sink.differences(this.#schemas.described(schema), visitor.signal) : block.reasons;
         if (block.approved && left.length === 0) return;
         this.#blocked = [...this.#blocked.filter((other) => !is(other)), { ...block, reasons: left }];
         if (first) {

@@ -1,5 +1,5 @@
 import { controlKeys, type TableFingerprint, type TableRow } from '#core/control-rows.ts';
-import type { TableId, TableSchema } from '#core/schema.ts';
+import type { TableCompanions, TableId, TableSchema } from '#core/schema.ts';
 import type { CapturedTable, FingerprintVerdict, RefusedTable, SourceFacts } from '#core/source.ts';
 import { changeRow, listRows, removeRow, type ControlAccess } from './control-rows.ts';
 import type { CaptureObserver } from './observer.ts';
@@ -109,15 +109,19 @@ export class Tables {
 
   async #compare(captured: CapturedTable, signal: AbortSignal): Promise<void> {
     const { compareFingerprints, observer } = this.#input;
-    const { fingerprint, schema } = captured;
-    if (this.#rows.get(schema.table)?.fingerprint.hash === fingerprint.hash) return;
+    const { fingerprint, schema, companions } = captured;
+    const known = this.#rows.get(schema.table);
+    if (known?.fingerprint.hash === fingerprint.hash && !isOtherCompanions(known, companions)) return;
     const seen: { verdict: FingerprintVerdict | null } = { verdict: null };
     await this.#change(
       schema.table,
       (current) => {
-        if (current === null || current.fingerprint.hash === fingerprint.hash) return null;
+        if (current === null) return null;
+        const other = isOtherCompanions(current, companions);
+        const row = other ? { ...current, companions } : current;
+        if (current.fingerprint.hash === fingerprint.hash) return other ? row : null;
         seen.verdict = compareFingerprints(current.fingerprint, fingerprint);
-        return judged(current, fingerprint, seen.verdict);
+        return judged(row, fingerprint, seen.verdict);
       },
       signal,
     );
@@ -169,8 +173,14 @@ function reasonOf(refused: RefusedTable | undefined): { readonly code: string; r
   return { code: 'table_gone', text: 'the table was dropped, renamed, or is no longer among the captured tables' };
 }
 
-function freshRow({ schema, fingerprint }: CapturedTable): TableRow {
-  return { table: schema.table, state: 'streaming', reason: null, fingerprint, schemas: [schema], reconcileWanted: 0 };
+/** A source that tells none, such as one of an older release, takes nothing away. */
+function isOtherCompanions(row: TableRow, companions: TableCompanions | undefined): boolean {
+  return companions !== undefined && companions.hash !== row.companions?.hash;
+}
+
+function freshRow({ schema, fingerprint, companions }: CapturedTable): TableRow {
+  const row: TableRow = { table: schema.table, state: 'streaming', reason: null, fingerprint, schemas: [schema], reconcileWanted: 0 };
+  return companions === undefined ? row : { ...row, companions };
 }
 
 function notLoaded(table: TableId): RefusedTable {

@@ -1,8 +1,9 @@
 import { statSync } from 'node:fs';
-import { controlKeys, type CheckpointRow } from '#core/control-rows.ts';
+import { controlKeys, type CheckpointRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
+import type { DescribedTable } from '#core/schema.ts';
 import type { SourceFacts } from '#core/source.ts';
 import type { Config, PipelineConfig } from '../config/config.ts';
 import { selectionFor } from '../config/tables.ts';
@@ -50,17 +51,41 @@ export async function check(context: CommandContext, options: CheckOptions): Pro
       await add('log', `${pipeline.name}: log (${pipeline.log.kind})`, () => logFindings(context, control, pipeline));
       for (const sink of pipeline.sinks) {
         await add('sink', `${pipeline.name}: sink ${sink.name} (${sink.kind})`, async () => {
-          const schemas = seen.facts?.tables.map(({ schema }) => schema) ?? [];
+          const tables = seen.facts === null ? await rememberedTables(context, control, pipeline) : describedTables(seen.facts);
           const partitions = await withLog(context, pipeline, (log) => Promise.resolve(log.partitions));
-          const findings = await withSink(context, { pipeline, sink, partitions }, (built) => built.check(schemas, io.signal));
+          const findings = await withSink(context, { pipeline, sink, partitions }, (built) => built.check(tables, io.signal));
           return seen.facts === null
-            ? [...findings, finding({ id: 'TP-000', level: 'skipped', title: 'tables at the sink: the source could not be read' })]
+            ? [...findings, finding({ id: 'TP-000', level: 'skipped', title: sourceUnread(tables.length) })]
             : findings;
         });
       }
     }
   });
   return report(context, { categories, failOn: options.failOn, elapsedMs: parts.runtime.monotonicMs() - startedAt });
+}
+
+function describedTables(facts: SourceFacts): readonly DescribedTable[] {
+  return facts.tables.map(({ schema, companions }) => ({ ...schema, companions }));
+}
+
+/** On the day of a failover the source does not answer: what capture last stored of it does. */
+async function rememberedTables(
+  { io }: CommandContext,
+  control: ControlStore,
+  pipeline: PipelineConfig,
+): Promise<readonly DescribedTable[]> {
+  const rows = await control.list(controlKeys.tables(pipeline.name), io.signal);
+  return rows.flatMap(({ value }) => {
+    const { schemas, companions } = value as TableRow;
+    const newest = schemas.at(-1);
+    return newest === undefined ? [] : [{ ...newest, companions }];
+  });
+}
+
+function sourceUnread(remembered: number): string {
+  const start = 'the source could not be read';
+  if (remembered === 0) return `tables at the sink: ${start}`;
+  return `${start}: the ${remembered} tables at the sink were compared with what capture last stored of it`;
 }
 
 function onlyOf(text: string | undefined): ReadonlySet<Area> {
@@ -272,7 +297,9 @@ function printFinding(print: (text: string) => void, { id, level, title, details
   const mark = MARKS[level];
   print(level === 'ok' || level === 'skipped' ? `  ${mark} ${title}\n` : `  ${mark} ${title.padEnd(72)} ${id}\n`);
   for (const line of details) print(`      ${line}\n`);
-  mend.forEach((line, index) => print(`      ${index === 0 ? 'fix: ' : '     '}${line}\n`));
+  // What is well and still has lines keeps them for later: to be pasted as they are.
+  if (level === 'ok') for (const line of mend) print(`        ${line}\n`);
+  else mend.forEach((line, index) => print(`      ${index === 0 ? 'fix: ' : '     '}${line}\n`));
 }
 
 function plural(count: number, word: string): string {

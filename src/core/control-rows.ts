@@ -1,7 +1,7 @@
 import type { ControlKey } from './control.ts';
 import type { Epoch, FencingToken, Offset, Position } from './position.ts';
 import type { CounterPair } from './record.ts';
-import type { SchemaVersion, TableId, TableSchema } from './schema.ts';
+import type { SchemaVersion, TableCompanions, TableId, TableSchema } from './schema.ts';
 import type { Sequence } from './sequence.ts';
 
 /*
@@ -81,6 +81,8 @@ export type TableRow = {
   readonly fingerprint: TableFingerprint;
   /** Every schema version that may still stand in the log, the newest last. */
   readonly schemas: readonly TableSchema[];
+  /** As the source last told them: what a sink makes later, and what `check` prints when the source is gone. */
+  readonly companions?: TableCompanions | undefined;
   /** Differences that ask for a reconcile: counted, never cleared by themselves. */
   readonly reconcileWanted: number;
 };

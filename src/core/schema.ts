@@ -29,6 +29,16 @@ export type TableSchema = {
   readonly key: readonly number[];
 };
 
+/**
+ * What a table has at its source besides columns and key, such as indexes and domains: told to sinks so that one of the same family
+ * can make or print it. As the catalogue has it now, so it is no part of the schema, its version or the log, and a change of it is
+ * harmless. `hash` alone decides whether something differs; `facts` are the connectors' of the family.
+ */
+export type TableCompanions = { readonly family: string; readonly hash: string; readonly facts: unknown };
+
+/** A schema as a sink's tables are made and checked from. */
+export type DescribedTable = TableSchema & { readonly companions?: TableCompanions | undefined };
+
 export function tableIdOf(schema: string, name: string): TableId {
   return `${schema}.${name}` as TableId;
 }

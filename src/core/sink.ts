@@ -2,7 +2,7 @@ import type { Finding } from './finding.ts';
 import type { RowKey } from './key.ts';
 import type { Epoch, EpochMicros, FencingToken } from './position.ts';
 import type { LogProgress } from './log.ts';
-import type { SchemaChange, TableId, TableSchema } from './schema.ts';
+import type { DescribedTable, SchemaChange, TableId, TableSchema } from './schema.ts';
 import type { Sequence } from './sequence.ts';
 import type { Row } from './value.ts';
 
@@ -67,13 +67,16 @@ export interface Sink extends AsyncDisposable {
   readonly kind: string;
   readonly limits: SinkLimits;
   /** Looks, changes nothing. Ids TP-…, DD-…, SP-…. */
-  check(schemas: readonly TableSchema[], signal: AbortSignal): Promise<readonly Finding[]>;
-  /** `provision: create` makes what is missing; `provision: check` throws `sink_misconfigured` with the DDL that is missing. Idempotent. */
-  provision(schemas: readonly TableSchema[], signal: AbortSignal): Promise<void>;
+  check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]>;
+  /**
+   * `provision: create` makes what is missing; `provision: check` throws `sink_misconfigured` with the DDL that is missing. Idempotent.
+   * A companion that cannot be made stops nothing: `check` tells of it.
+   */
+  provision(tables: readonly DescribedTable[], signal: AbortSignal): Promise<void>;
   /** Follows an additive change. Idempotent. Errors: `schema_blocked` where the sink cannot follow by itself. */
-  evolve(after: TableSchema, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void>;
+  evolve(after: DescribedTable, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void>;
   /** Names what keeps rows of this schema from being written to the replicated table as it is now; empty when nothing does. */
-  differences(schema: TableSchema, signal: AbortSignal): Promise<readonly string[]>;
+  differences(table: DescribedTable, signal: AbortSignal): Promise<readonly string[]>;
   /** True where the replicated table holds any row. */
   holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean>;
   /** Takes the partition: raises its fence by one. From then on older holders' batches end as `fenced`. */

@@ -2,7 +2,7 @@ import type { SourceIdentity, TableFingerprint } from './control-rows.ts';
 import type { SourceMessage } from './event.ts';
 import type { Finding } from './finding.ts';
 import type { EpochMicros, Position } from './position.ts';
-import type { TableId, TableSchema } from './schema.ts';
+import type { TableCompanions, TableId, TableSchema } from './schema.ts';
 
 export type SlotFacts = {
   /** What the source has been told it may forget. */
@@ -23,6 +23,8 @@ export type SlotFacts = {
 export type CapturedTable = {
   readonly schema: TableSchema;
   readonly fingerprint: TableFingerprint;
+  /** Absent where the source tells none. */
+  readonly companions?: TableCompanions | undefined;
   /** False where the table holds no row now. */
   readonly holdsRows: boolean;
 };
