@@ -65,14 +65,14 @@ export class SchemaGate {
     met.set(schema.table, schema);
   }
 
-  /**
-   * The schema that the sink's table was made for, as far as can be told: with several live ones, the newest whose rows it takes.
-   * The newest of all may stand further on in the log, and wait for an approval there. A table that is not there yet is made as
   /** A live version whose rows the sink's table takes as it is now; null for a table that is not known. */
   async fitting(table: TableId, signal: AbortSignal): Promise<TableSchema | null> {
     return await this.#fitting(this.#schemas.live().get(table) ?? [], null, signal);
   }
 
+  /**
+   * The schema that the sink's table was made for, as far as can be told: with several live ones, the newest whose rows it takes.
+   * The newest of all may stand further on in the log, and wait for an approval there. A table that is not there yet is made as
    * the log first shows it, unless a later one is approved.
    */
   async #fitting(versions: readonly TableSchema[], row: SinkRow | null, signal: AbortSignal): Promise<TableSchema | null> {
