@@ -6,6 +6,7 @@ import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/s
 import type { Sequence } from '#core/sequence.ts';
 import type { Floor, KeyRange, Sink, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
 
+import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { checkSink } from './check.ts';
 import { sinkError } from './errors.ts';
 import { connectionOf, type SinkConfig } from './config.ts';
@@ -54,6 +55,11 @@ export class PostgresSink implements Sink {
       runtime: options.context.runtime,
     });
     this.#shapes = new Shapes({ register: config.register, own, target });
+  }
+
+  async database(signal: AbortSignal): Promise<string> {
+    const [row] = await this.#sessions.use(signal, (session) => session.texts(DATABASE_NAME));
+    return present(row?.[0], 'the name of the database');
   }
 
   async check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { present } from '#core/assert.ts';
 import type { ConnectorContext, SourceConnector, TableSelection } from '#core/connector.ts';
 import type { TableFingerprint } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
@@ -6,6 +7,7 @@ import type { Finding } from '#core/finding.ts';
 import type { EpochMicros, Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { FingerprintVerdict, Source, SourceFacts, SourceStream } from '#core/source.ts';
+import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { clientConfig } from '../lib/postgres/connection.ts';
 import { KeptClient } from '../lib/postgres/kept-client.ts';
 import { readCatalogue, type Catalogue } from './catalogue.ts';
@@ -66,6 +68,13 @@ class PostgresConnector implements Source {
 
   async inspect(signal: AbortSignal): Promise<SourceFacts> {
     return await withServer(this.#source, 'inspect', signal, (client, { version }) => inspect(client, this.#inspectInput(version)));
+  }
+
+  async database(signal: AbortSignal): Promise<string> {
+    return await withServer(this.#source, 'inspect', signal, async (client) => {
+      const { rows } = await client.query<{ name: string }>(DATABASE_NAME);
+      return present(rows[0], 'the name of the database').name;
+    });
   }
 
   async provision(slot: 'keep' | 'create' | 'recreate', signal: AbortSignal): Promise<Position | null> {

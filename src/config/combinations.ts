@@ -1,6 +1,6 @@
 import type { TableId } from '#core/schema.ts';
 import type { Config, PipelineConfig } from './config.ts';
-import { collidingTargets, isExclusion, isWildcard, targetOf } from './tables.ts';
+import { collidingTargets, isExclusion, isWildcard, targetOf, writesWhatIsCaptured } from './tables.ts';
 import type { ConfigPath } from './read.ts';
 
 /** Parts that are right by themselves and wrong together. */
@@ -12,6 +12,7 @@ export function collisionsOf(config: Pick<Config, 'control' | 'pipelines'>): rea
     ...sharedNames(config.pipelines),
     ...sharedFiles(config),
     ...sharedTargets(config.pipelines),
+    ...ownTargets(config.pipelines),
   ];
 }
 
@@ -107,6 +108,22 @@ function sharedTargets(pipelines: readonly PipelineConfig[]): readonly Collision
   return found;
 }
 
+/** The daemon sees this over other addresses too; here it has a line. */
+function ownTargets(pipelines: readonly PipelineConfig[]): readonly Collision[] {
+  return pipelines.flatMap(({ name, source, sinks, tables }) => {
+    const database = databaseOf(source.raw);
+    const table = writesWhatIsCaptured(tables);
+    if (database === null || table === null) return [];
+    return sinks
+      .filter((sink) => databaseOf(sink.raw) === database)
+      .map((sink) => ({
+        path: ['pipelines', name, 'sinks', sink.name],
+        message: `writes ${table} of the database that is captured, over itself`,
+        mend: 'Correct the address of the source or the sink, or map the tables to others with `target`.',
+      }));
+  });
+}
+
 /** Pairs of pipelines for which `keyOf` gives the same text. */
 function duplicates(
   pipelines: readonly PipelineConfig[],
@@ -137,9 +154,17 @@ function pathAt(raw: Readonly<Record<string, unknown>>): string | null {
   );
 }
 
+/** Of Postgres, the only kind so far whose address has a port. */
+const PORT_DEFAULT = '5432';
+
 function databaseOf(raw: Readonly<Record<string, unknown>>): string | null {
   const url = textAt(raw, 'url');
-  if (url === null || !URL.canParse(url)) return null;
+  if (url === null) {
+    const host = textAt(raw, 'host');
+    const port = typeof raw['port'] === 'number' ? String(raw['port']) : PORT_DEFAULT;
+    return host === null ? null : `${host}:${port}/${textAt(raw, 'database') ?? ''}`;
+  }
+  if (!URL.canParse(url)) return null;
   const { hostname, port, pathname } = new URL(url);
-  return `${hostname}:${port}${pathname}`;
+  return `${hostname}:${port === '' ? PORT_DEFAULT : port}${pathname}`;
 }

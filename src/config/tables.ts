@@ -50,3 +50,20 @@ export function collidingTargets(
   }
   return [...byTarget].filter(([, sources]) => sources.length > 1).map(([target, sources]) => ({ target, tables: sources }));
 }
+
+/** A target that is captured itself, for a sink that is the source's own database; null where there is none. */
+export function writesWhatIsCaptured(tables: readonly TableSelection[]): string | null {
+  const included = tables.filter(({ pattern }) => !isExclusion(pattern));
+  for (const { pattern, target } of included) {
+    const written = target ?? pattern;
+    const isCaptured = included.some(({ pattern: captured }) => patternsMeet(written, captured));
+    const isLeftOut = !isWildcard(written) && selectionFor(tables, written as TableId) === null;
+    if (isCaptured && !isLeftOut) return written;
+  }
+  return null;
+}
+
+function patternsMeet(a: string, b: string): boolean {
+  if (isWildcard(a)) return isWildcard(b) ? a === b : patternMatches(a, b as TableId);
+  return patternMatches(b, a as TableId);
+}

@@ -66,6 +66,8 @@ export type SinkLimits = {
 export interface Sink extends AsyncDisposable {
   readonly kind: string;
   readonly limits: SinkLimits;
+  /** Names the database, so that a sink that is the source itself is noticed. Absent where it cannot be. */
+  database?(signal: AbortSignal): Promise<string>;
   /** Looks, changes nothing. Ids TP-…, DD-…, SP-…. */
   check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]>;
   /**

@@ -63,6 +63,8 @@ export interface Source extends AsyncDisposable {
   /** Looks, changes nothing. Ids PG-…, MY-…. */
   check(signal: AbortSignal): Promise<readonly Finding[]>;
   inspect(signal: AbortSignal): Promise<SourceFacts>;
+  /** Names the database as `Sink.database` would name the same one, whatever address leads to it. Absent where no sink can be the source. */
+  database?(signal: AbortSignal): Promise<string>;
   /**
    * Makes what capture needs at the source and is not there: publication, schema `causeway`. With `slot: 'create'` also the
    * slot, with `'recreate'` a new one in place of the old. Idempotent. Returns where a slot that was made begins.

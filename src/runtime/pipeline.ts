@@ -21,6 +21,7 @@ import { heldByAnother, observeCapture } from './capture-view.ts';
 import { followDesired, nothingPaused } from './desired.ts';
 import { errorFields } from './logger.ts';
 import { pipelineGauges } from './pipeline-gauges.ts';
+import { refuseOwnWrites } from './own-writes.ts';
 import type { PipelineState, Role, SinkUnit } from './pipeline-state.ts';
 import { pipelineStatus } from './pipeline-status.ts';
 import { keepRunning, type Loop, type StopSignals } from './policy.ts';
@@ -144,11 +145,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         signals,
       );
   const applyLoop =
-    (unit: SinkUnit, { control, log, sinks: built }: PipelineParts): Loop =>
+    (unit: SinkUnit, { control, source, log, sinks: built }: PipelineParts): Loop =>
     async (signals) => {
       const sink = built.get(unit.config.name);
       const found = applyObservers.get(unit.config.name);
       if (sink === undefined || found === undefined) throw new TypeError(`no sink ${unit.config.name}`);
+      const ending = AbortSignal.any([signals.stop, signals.kill]);
+      await refuseOwnWrites({ source, sink, sinkName: unit.config.name, tables: config.tables }, ending);
       // Every attempt starts; only one that runs has got over what kept the last one.
       const attach: typeof found.observer.attach = (status) => {
         found.observer.attach(() => {

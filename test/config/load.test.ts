@@ -147,6 +147,13 @@ test.each([
   expect((await mistakes(text)).join('\n')).toContain(expected);
 });
 
+test('a sink that is the captured database itself is refused, unless its tables are others', async () => {
+  const self = goodFile
+    .replace(/url: \$\{SOURCE_URL\}/, 'url: postgres://u@warm/db')
+    .replace(/url: postgres:\/\/\S*@warm\/db/, 'url: postgres://u@warm:5432/db');
+  expect((await mistakes(self)).join('\n')).toContain('sinks.warm: writes public.orders of the database that is captured, over itself');
+});
+
 test('two pipelines that share nothing are accepted', async () => {
   expect((await loaded(second((text) => text))).config.pipelines).toHaveLength(2);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { TableSelection } from '#core/connector.ts';
 import type { TableId } from '#core/schema.ts';
-import { collidingTargets, selectionFor, targetOf } from '../../src/config/tables.ts';
+import { collidingTargets, selectionFor, targetOf, writesWhatIsCaptured } from '../../src/config/tables.ts';
 
 const entry = (pattern: string, more: Partial<TableSelection> = {}): TableSelection => ({
   pattern,
@@ -34,4 +34,14 @@ test('a target maps a table, or a schema with the names kept', () => {
 test('tables of two schemas that meet in one are found', () => {
   const tables = [entry('a.*', { target: 'c.*' }), entry('b.*', { target: 'c.*' })];
   expect(collidingTargets(tables, [table('a.x'), table('b.x'), table('b.y')])).toEqual([{ target: 'c.x', tables: ['a.x', 'b.x'] }]);
+});
+
+test('a target that is captured itself is found, under its name and under its schema', () => {
+  expect(writesWhatIsCaptured([entry('public.*')])).toBe('public.*');
+  expect(writesWhatIsCaptured([entry('public.a')])).toBe('public.a');
+  expect(writesWhatIsCaptured([entry('public.*', { target: 'copy.*' })])).toBeNull();
+  expect(writesWhatIsCaptured([entry('public.*', { target: 'copy.*' }), entry('copy.a', { target: 'other.a' })])).toBe('copy.*');
+  expect(writesWhatIsCaptured([entry('public.*', { target: 'copy.*' }), entry('public.a', { target: 'public.b' })])).toBe('public.b');
+  const aside = [entry('public.*', { target: 'copy.*' }), entry('public.a', { target: 'public.b' }), entry('!public.b')];
+  expect(writesWhatIsCaptured(aside)).toBeNull();
 });
