@@ -11,7 +11,7 @@ import { domainsOf, typesUnder } from './target-type.ts';
 
 const PRE_DATA = [
   '-- Functions, operators, extensions and other types come from the source first:',
-  '--   pg_dump "$SOURCE" --schema-only --section=pre-data | psql "$SINK"',
+  `--   pg_dump "$SOURCE" --schema-only --section=pre-data --exclude-table='*.*' | psql "$SINK"`,
 ];
 
 /** What the source's tables have besides columns and key: what is missing for reading, and what waits for a failover. */

@@ -18,7 +18,9 @@ export const configSchema = z
     provision: z
       .enum(['create', 'check'])
       .default('check')
-      .describe('`create` makes schemas, enums, tables and version tables that are missing; `check` refuses and prints the DDL.'),
+      .describe(
+        '`create` makes schemas, enums, domains, tables, indexes and version tables that are missing; `check` refuses and prints the DDL.',
+      ),
     register: z
       .enum(['sidecar', 'inline'])
       .default('sidecar')
