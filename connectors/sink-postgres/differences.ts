@@ -10,7 +10,8 @@ import { knownTypes, targetType, typesUnder, type KnownTypes } from './target-ty
 
 /** A difference between a schema and its replicated table, with the statement that mends it where there is one. */
 export type Difference = {
-  readonly about: 'table' | 'column' | 'key' | 'register' | 'generated';
+  /** `version`: the version table is missing, which provisioning makes. */
+  readonly about: 'table' | 'column' | 'key' | 'register' | 'version' | 'generated';
   readonly text: string;
   readonly mend: string | null;
 };
@@ -147,7 +148,7 @@ async function registerDifferences(session: Session, table: TargetTable, { schem
   }
   const version = await readTable(session, own.schema, versionTableName(target));
   const name = own.version(target);
-  if (version === null) return [{ about: 'register', text: `the version table ${name} is missing`, mend: null }];
+  if (version === null) return [{ about: 'version', text: `the version table ${name} is missing`, mend: null }];
   return schema.key.flatMap((index): Difference[] => {
     const column = schema.columns[index]?.name ?? '';
     const here = version.columns.get(column);

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 
 import { CausewayError } from '#core/errors.ts';
+import type { Finding } from '#core/finding.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { Sink } from '#core/sink.ts';
 
@@ -55,6 +56,16 @@ describePostgres('sink-postgres provision and check', (major) => {
     const rows = [upsertAt(plain, sequenceAt(1), ['1', 'x'])];
     expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }]);
     expect((await sink.check([plain], never)).filter(({ level }) => level === 'error')).toEqual([]);
+  });
+
+  it('of a table that is there already `check` asks for its primary key only: the version table will be made', async () => {
+    await database.query('CREATE SCHEMA app; CREATE TABLE app.orders (id bigint NOT NULL, a text)');
+    const sink = open({ provision: 'create' });
+    const keyFinding = async (): Promise<Finding | undefined> => (await sink.check([plain], never)).find((one) => one.id === 'TP-006');
+    const finding = await keyFinding();
+    expect(finding?.details).toEqual(['table app.orders has no primary key']);
+    for (const statement of finding?.mend ?? []) await database.query(statement);
+    expect((await keyFinding())?.level).toBe('ok');
   });
 
   it('`create` makes enums, keeps domains where the target has them, and takes their base type where not', async () => {
