@@ -3,7 +3,12 @@ import { parseBytes } from '#core/quantity.ts';
 
 const GIB = 1024 ** 3;
 
-export const configSchema = z.strictObject({
+/** A block of records, or one record; the newest block of each partition stays however far its readers are. */
+const BLOCK_BYTES_MIN = 1024 ** 2;
+/** For the pages and the tree around the blocks, and as much again so that capture waits for a sink rather than for one block. */
+const ROOM = 2;
+
+const fields = z.strictObject({
   kind: z.literal('embedded'),
   path: z.string().min(1).describe('File that holds the changes which a sink still needs. Not on a network file system.'),
   partitions: z.int().min(1).max(512).default(4).describe('Fixed for the life of the file.'),
@@ -15,7 +20,22 @@ export const configSchema = z.strictObject({
     .describe('A change that is larger is published without its values. `16MiB` unless set.'),
 });
 
+export const configSchema = fields.superRefine(({ bytesMax, partitions, recordBytesMax }, context) => {
+  const least = ROOM * (partitions + 1) * Math.max(recordBytesMax, BLOCK_BYTES_MIN);
+  if (bytesMax >= least) return;
+  context.addIssue({
+    code: 'custom',
+    path: ['bytesMax'],
+    message: `has no room for the newest record of each partition, which takes up to ${mebibytes(least)}`,
+    params: { mend: `Set it to ${mebibytes(least)} at least, or set a lower recordBytesMax or fewer partitions.` },
+  });
+});
+
 export type Config = z.output<typeof configSchema>;
+
+function mebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 1024 ** 2)}MiB`;
+}
 
 /** `8GiB` in the file, bytes in the resolved configuration. */
 function sizeText(min: string, max: string): z.ZodType<number, string> {

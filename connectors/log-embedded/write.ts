@@ -10,10 +10,12 @@ import { nextOffset } from './pages.ts';
 import type { SharedState } from './shared.ts';
 import { trimStep, usedBytes } from './trim.ts';
 
-/** A block is read whole, so that it is kept small; a single larger record has a block of its own. */
-const BLOCK_BYTES = 1024 * 1024;
+/** A block is read whole and freed whole, so that it is kept small; a single larger record has a block of its own. */
+const BLOCK_BYTES_MAX = 1024 * 1024;
 /** For pages that are not full and for the tree above the blocks. */
 const OVERHEAD = 1.1;
+/** An append that is larger goes in part by part: in a log that is smaller than it, it would never find room as a whole. */
+const PART_OF_LOG = 1 / 8;
 const STALL_FIRST_MS = 50;
 const STALL_MAX_MS = 2_000;
 
@@ -30,7 +32,7 @@ export type WriterParts = {
   readonly logger: Logger;
 };
 
-/** Appends one call after the other, each in one transaction for all partitions, synced before it resolves. */
+/** Appends one call after the other, each in one transaction for all partitions where the log has room for that, synced before it resolves. */
 export class EmbeddedLogWriter implements LogWriter {
   readonly #parts: WriterParts;
   #last: Promise<unknown> = Promise.resolve();
@@ -62,11 +64,14 @@ export class EmbeddedLogWriter implements LogWriter {
   async #append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
     if (this.#failed) throw new CausewayError('log_unavailable', 'the writer of the log was closed, or an earlier append failed');
     if (records.length === 0) return new Map();
-    const runs = runsOf(records, this.#parts);
-    const bytes = runs.reduce((sum, run) => sum + run.bytes, 0) * OVERHEAD;
-    if (bytes > this.#parts.bytesMax) throw new CausewayError('log_full', 'one append is larger than log.bytesMax');
-    const offsets = (await this.#tryAppend(runs, bytes, signal)) ?? (await this.#waitForRoom(runs, bytes, signal));
-    this.#parts.shared.changed();
+    const offsets = new Map<number, Offset>();
+    for (const runs of parted(runsOf(records, this.#parts), this.#parts.bytesMax * PART_OF_LOG)) {
+      const bytes = bytesOf(runs);
+      if (bytes > this.#parts.bytesMax) throw new CausewayError('log_full', 'a single record is larger than log.bytesMax');
+      const ends = (await this.#tryAppend(runs, bytes, signal)) ?? (await this.#waitForRoom(runs, bytes, signal));
+      for (const [partition, offset] of ends) offsets.set(partition, offset);
+      this.#parts.shared.changed();
+    }
     return offsets;
   }
 
@@ -130,16 +135,17 @@ export async function trimmed(parts: Pick<WriterParts, 'file' | 'shared'>, parti
 
 function runsOf(
   records: readonly EncodedRecord[],
-  limits: { readonly recordBytesMax: number; readonly partitions: number },
+  limits: { readonly recordBytesMax: number; readonly bytesMax: number; readonly partitions: number },
 ): readonly Run[] {
   const runs: Run[] = [];
+  const blockBytesMax = Math.min(BLOCK_BYTES_MAX, limits.bytesMax * PART_OF_LOG);
   const last = new Map<number, Run>();
   for (const record of records) {
     const bytes = recordBytes(record);
     assert(bytes <= limits.recordBytesMax + 8, 'a record is not larger than recordBytesMax');
     assert(record.partition >= 0 && record.partition < limits.partitions, 'a record belongs to a partition of the log');
     let run = last.get(record.partition);
-    if (run === undefined || run.bytes + bytes > BLOCK_BYTES) {
+    if (run === undefined || run.bytes + bytes > blockBytesMax) {
       run = { partition: record.partition, records: [], bytes: 0 };
       last.set(record.partition, run);
       runs.push(run);
@@ -148,6 +154,25 @@ function runsOf(
     run.bytes += bytes;
   }
   return runs;
+}
+
+/** Runs in their order, in as few parts as stay below `bytesMax`; a run that alone is larger is a part of its own. */
+function parted(runs: readonly Run[], bytesMax: number): readonly (readonly Run[])[] {
+  const parts: Run[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const run of runs) {
+    bytes += run.bytes * OVERHEAD;
+    if (bytes > bytesMax) {
+      parts.push([]);
+      bytes = run.bytes * OVERHEAD;
+    }
+    parts.at(-1)?.push(run);
+  }
+  return parts;
+}
+
+function bytesOf(runs: readonly Run[]): number {
+  return runs.reduce((sum, run) => sum + run.bytes, 0) * OVERHEAD;
 }
 
 function insert(file: OpenFile, runs: readonly Run[]): ReadonlyMap<number, Offset> {

@@ -204,6 +204,37 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
       expect((await log.ends(never))[0]).toEqual({ start: 29, end: 30 });
     });
 
+    it('takes an append that is larger than itself part by part, as room is made', async () => {
+      await using context = await makeContext({ partitions: PARTITIONS, bytesMax: BYTES_MAX });
+      await using log = context.open();
+      await log.provision(never);
+      await log.retain(['warm'], never);
+      const writer = await log.writer(never);
+      const records = Array.from({ length: 30 }, (_none, index) => chunk(index % 2));
+      const appended = writer.append(records, never);
+      const taken = await Promise.all(
+        [0, 1].map(async (partition) => {
+          const assignment = await assignmentOf(log, 'warm', partition);
+          let offset = 0;
+          for await (const batch of assignment.batches(0 as Offset, never)) {
+            offset += batch.records.length;
+            await assignment.commit(progressAt(offset, [7, offset]), never);
+            if (offset === 15) break;
+          }
+          return offset;
+        }),
+      );
+      expect(taken).toEqual([15, 15]);
+      expect(await appended).toEqual(
+        new Map([
+          [0, 14],
+          [1, 14],
+        ]),
+      );
+      await (await assignmentOf(log, 'warm', 2)).commit(progressAt(0, null), never);
+      expect((await log.usage(never)).bytes).toBeLessThanOrEqual(BYTES_MAX);
+    });
+
     it('ends the wait with the signal, and has appended nothing then', async () => {
       await using context = await makeContext({ partitions: PARTITIONS, bytesMax: BYTES_MAX });
       await using log = context.open();

@@ -119,15 +119,19 @@ class MemoryLogWriter implements LogWriter {
     if (this.#failed) throw new CausewayError('log_unavailable', 'an earlier append failed');
     await turn(signal);
     await this.#store.onAppend?.('before', records);
-    const bytes = records.reduce((sum, record) => sum + sizeOf(record), 0);
-    await this.#room(bytes, signal);
+    const total = records.reduce((sum, record) => sum + sizeOf(record), 0);
+    const { bytesMax } = this.#store;
+    const isPart = bytesMax !== null && total > bytesMax;
+    if (!isPart) await this.#room(total, signal);
     const offsets = new Map<number, Offset>();
     for (const record of records) {
+      if (isPart) await this.#room(sizeOf(record), signal);
       const offset = this.#store.endOf(record.partition) as Offset;
       this.#store.partition(record.partition).records.push({ offset, key: record.key, value: record.value.slice() });
       offsets.set(record.partition, offset);
+      this.#store.bytes += sizeOf(record);
+      if (isPart) this.#store.wakeAll();
     }
-    this.#store.bytes += bytes;
     this.#store.wakeAll();
     await this.#store.onAppend?.('after', records);
     return offsets;
