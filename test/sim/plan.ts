@@ -136,7 +136,7 @@ function drawTransactions(dice: Dice): readonly PlannedTransaction[] {
   };
   const bursts = dice.chance(0.5);
   const transactions: PlannedTransaction[] = [];
-  let atMs = 600;
+  let atMs = 0;
   for (let index = 0; index < count; index += 1) {
     const stepMs = (BUSY_MS / count) * 2;
     atMs += bursts ? (dice.chance(0.1) ? dice.whole(0, 10 * stepMs) : 0) : dice.unit() * stepMs;

@@ -63,9 +63,10 @@ function sleep(line: Line, ms: number, signal: AbortSignal): Promise<void> {
       if (!life.dead) reject(signal.reason as Error);
     };
     signal.addEventListener('abort', aborted, { once: true });
-    const dueMs = life.monotonicMs + Math.max(0, ms) + (fault?.kind === 'delay' ? fault.ms : 0);
+    // The machine's timers take a millisecond at least.
+    const dueMs = life.monotonicMs + Math.max(1, ms) + (fault?.kind === 'delay' ? fault.ms : 0);
     const wait = (): void =>
-      network.loop.in(life.worldMs(dueMs - life.monotonicMs), () =>
+      network.loop.in(Math.max(0.01, life.worldMs(dueMs - life.monotonicMs)), () =>
         life.deliver(() => {
           if (!open) return;
           // The clock stood for a while.

@@ -1,3 +1,4 @@
+import { controlKeys } from '#core/control-rows.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import { EPOCH_FIRST, positionOf, type WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
@@ -11,7 +12,7 @@ import { hashed } from './chance.ts';
 import { Checkers } from './checkers/all.ts';
 import type { Scene, Violation } from './checkers/scene.ts';
 import { Coverage } from './coverage.ts';
-import { startProcess, type Process } from './daemon.ts';
+import { PIPELINE, startProcess, type Process } from './daemon.ts';
 import { EventLoop } from './event-loop.ts';
 import { Life } from './life.ts';
 import { Line, Network } from './network.ts';
@@ -96,6 +97,7 @@ class World {
   readonly #codes = new Set<string>();
   #lives = 0;
   #logFullUntilMs = 0;
+  #begun = false;
   #quietAtMs = 0;
   #struck = 0;
   #violation: Violation | null = null;
@@ -141,10 +143,7 @@ class World {
   async run(): Promise<Outcome> {
     const { plan } = this;
     for (let daemon = 0; daemon < plan.daemons; daemon += 1) this.#loop.at(daemon * 30, () => this.#start(daemon));
-    for (const [serial, planned] of plan.transactions.entries()) {
-      this.#loop.at(planned.atMs, () => this.#workload.commit(planned, serial));
-      this.#quietAtMs = Math.max(this.#quietAtMs, planned.atMs);
-    }
+    this.#awaitFirstStart();
     for (const fault of plan.faults) if (fault.tag !== 'call') this.#schedule(fault);
     this.#quietAtMs = Math.max(this.#quietAtMs, BUSY_MS);
     this.#loop.in(LOOK_MS, () => this.#look());
@@ -157,6 +156,18 @@ class World {
 
   get plan(): Plan {
     return this.#plan;
+  }
+
+  /** Clients begin once the pipeline has: tables that hold rows before it are refused. */
+  #awaitFirstStart(): void {
+    const { transactions } = this.#plan;
+    if (!this.#controlRows.rows.has(controlKeys.checkpoint(PIPELINE))) {
+      this.#loop.in(20, () => this.#awaitFirstStart());
+      return;
+    }
+    for (const [serial, planned] of transactions.entries()) this.#loop.in(planned.atMs, () => this.#workload.commit(planned, serial));
+    this.#quietAtMs = Math.max(this.#quietAtMs, this.#loop.nowMs + (transactions.at(-1)?.atMs ?? 0));
+    this.#begun = true;
   }
 
   #outcome(): Outcome {
@@ -272,7 +283,7 @@ class World {
     }
     const approved = this.#operator.approve();
     if (approved > 0) this.#coverage.add('schemas approved', approved);
-    if (nowMs >= this.#quietAtMs) {
+    if (this.#begun && nowMs >= this.#quietAtMs) {
       if (this.#isSettled()) this.#end = 'settled';
       else if (this.#isStopped()) this.#end = 'stopped';
       else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX) this.#scene.fail('end', `nothing is settled after a long time: ${this.#standing()}`);
