@@ -12,31 +12,37 @@ type Oids = readonly string[];
 
 /** By the table's oid. */
 export async function readCompanions(client: pg.ClientBase, oids: Oids): Promise<ReadonlyMap<string, TableCompanions>> {
-  const domains = await readDomains(client, oids);
-  const indexes = await readSecondaryIndexes(client, oids);
-  const columns = await readFilledColumns(client, oids);
-  const constraints = await readConstraints(client, oids);
-  const triggers = await readTriggers(client, oids);
+  const domains = byRelation(await readDomains(client, oids));
+  const indexes = byRelation(await readSecondaryIndexes(client, oids));
+  const columns = byRelation(await readFilledColumns(client, oids));
+  const constraints = byRelation(await readConstraints(client, oids));
+  const triggers = byRelation(await readTriggers(client, oids));
   return new Map(
-    oids.map((oid) => {
-      const of = <Row extends { readonly relation: string }>(rows: readonly Row[]): readonly Row[] =>
-        rows.filter(({ relation }) => relation === oid);
-      return [
-        oid,
-        toCompanions({
-          domains: of(domains).map(({ relation: _, ...domain }) => domain),
-          indexes: of(indexes).flatMap(secondaryIndex),
-          ...columnParts(of(columns)),
-          ...constraintParts(of(constraints)),
-          triggers: of(triggers).map(({ name, enabled, definition, table, schema, relname }) => ({
-            name,
-            enabled,
-            definition: aboutTable(definition, { lead: ' ON ', name: table, table: tableIdOf(schema, relname) }),
-          })),
-        }),
-      ];
-    }),
+    oids.map((oid) => [
+      oid,
+      toCompanions({
+        domains: domains(oid).map(({ relation: _, ...domain }) => domain),
+        indexes: indexes(oid).flatMap(secondaryIndex),
+        ...columnParts(columns(oid)),
+        ...constraintParts(constraints(oid)),
+        triggers: triggers(oid).map(({ name, enabled, definition, table, schema, relname }) => ({
+          name,
+          enabled,
+          definition: aboutTable(definition, { lead: ' ON ', name: table, table: tableIdOf(schema, relname) }),
+        })),
+      }),
+    ]),
   );
+}
+
+function byRelation<Row extends { readonly relation: string }>(rows: readonly Row[]): (oid: string) => readonly Row[] {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const group = groups.get(row.relation);
+    if (group === undefined) groups.set(row.relation, [row]);
+    else group.push(row);
+  }
+  return (oid) => groups.get(oid) ?? [];
 }
 
 type DomainRow = Domain & { readonly relation: string };

@@ -43,7 +43,7 @@ const TABLES = `
   ALTER TABLE public.customers DISABLE TRIGGER quiet;
   CREATE TABLE public.orders (
     id bigserial PRIMARY KEY, customer int NOT NULL REFERENCES public.customers (id) ON DELETE CASCADE DEFERRABLE,
-    during tsrange, EXCLUDE USING gist (during WITH &&));
+    code text REFERENCES public.customers (code), during tsrange, EXCLUDE USING gist (during WITH &&));
   CREATE INDEX ON public.orders (customer);`;
 
 describePostgres('companions', (major) => {
@@ -193,7 +193,7 @@ describePostgres('companions', (major) => {
     await to.query((await found(sink, tables, 'TP-015')).mend.join('\n'));
     expect((await found(sink, tables, 'TP-015')).mend).toEqual([]);
     const [refers] = await to.query<{ refers: string }>(
-      `SELECT pg_get_constraintdef(oid) AS refers FROM pg_constraint WHERE contype = 'f'`,
+      `SELECT pg_get_constraintdef(oid) AS refers FROM pg_constraint WHERE contype = 'f' AND conname = 'orders_customer_fkey'`,
     );
     expect(refers?.refers).toContain('REFERENCES "copy of"."the customers"(id)');
   });
@@ -265,6 +265,9 @@ describePostgres('companions', (major) => {
       { tag: 'applied' },
     ]);
     await to.query(`CREATE FUNCTION public.is_odd(int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT $1 % 2 = 1'`);
+    // A domain that comes later does not make a difference of the columns that hold its base type.
+    await to.query('CREATE DOMAIN public.odd AS int CHECK (public.is_odd(VALUE))');
+    expect(await sink.differences(table, signal)).toEqual([]);
     await to.query((await found(sink, tables, 'TP-015')).mend.join('\n'));
     expect(await columns()).toEqual([{ types: 'integer odd odd[] odd_label' }]);
     // The sink takes the domain too, once it is there.
