@@ -199,7 +199,9 @@ function drawFaults(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): re
   const faults: Fault[] = [];
   const count = dice.whole(4, 12);
   for (let index = 0; index < count; index += 1) faults.push(drawFault(dice, plan));
-  if (dice.chance(0.35)) faults.push({ tag: 'refusal_ends', sink: dice.pick(plan.sinks), atMs: dice.whole(4_000, BUSY_MS) });
+  const goesBack = faults.some(({ tag }) => tag === 'sink_back');
+  // A replay leaves no trace in the log or in the sink's progress: a sink that goes back loses it, which nothing can show.
+  if (!goesBack && dice.chance(0.35)) faults.push({ tag: 'refusal_ends', sink: dice.pick(plan.sinks), atMs: dice.whole(4_000, BUSY_MS) });
   if (dice.chance(TERMINAL_SHARE)) faults.push(drawTerminal(dice, plan));
   return faults;
 }

@@ -123,6 +123,7 @@ class World {
       logStore: this.#logStore,
       controlRows: this.#controlRows,
       sinks: this.#sinks,
+      owed: new Map(plan.sinks.map((name) => [name, new Map()])),
       fail: (invariant, text, key = null) => {
         this.#violation ??= { invariant, text, key, atMs: this.#loop.nowMs };
       },
@@ -328,7 +329,11 @@ class World {
     this.#quietAtMs = Math.max(this.#quietAtMs, endMs + 1);
     if (fault.tag === 'sink_back') {
       let restore: (() => void) | null = null;
-      this.#loop.at(fault.keptMs, () => (restore = this.#sinks.get(fault.sink)?.keep() ?? null));
+      this.#loop.at(fault.keptMs, () => {
+        const store = this.#sinks.get(fault.sink);
+        // One from before the pipeline began has no progress, and has to be loaded again.
+        if (store?.progress.size === this.#plan.partitions) restore = store.keep();
+      });
       this.#loop.at(fault.atMs, () => this.#sinkBack(fault.sink, restore));
       return;
     }

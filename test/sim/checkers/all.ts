@@ -107,6 +107,7 @@ export class Checkers {
   sinkWentBack(sink: string, lives: readonly Life[]): void {
     this.#registers.wentBack(sink);
     this.#progress.wentBack(sink);
+    this.#parked.wentBack(sink);
     this.#watermark.wentBack(sink, lives);
   }
 

@@ -82,12 +82,16 @@ export class LogReaderModel {
   }
 }
 
-/** Floors that stand before an offset of a partition. */
-export function isBelowFloor(records: readonly ReadRecord[], before: number, of: { readonly table: TableId; readonly sequence: Sequence }): boolean {
-  for (let at = before - 1; at >= 0; at -= 1) {
+/** The first truncate of the table, before an offset, that is above the sequence; null where there is none. */
+export function floorAbove(
+  records: readonly ReadRecord[],
+  of: { readonly table: TableId; readonly sequence: Sequence },
+  before = records.length,
+): Sequence | null {
+  for (let at = 0; at < before; at += 1) {
     const read = records[at];
     if (read?.counts !== true || read.record.tag !== 'truncate') continue;
-    if (read.record.table === of.table && read.record.sequence >= of.sequence) return true;
+    if (read.record.table === of.table && read.record.sequence >= of.sequence) return read.record.sequence;
   }
-  return false;
+  return null;
 }

@@ -1,6 +1,7 @@
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import { partitionOf } from '#core/hash.ts';
-import { isBelowFloor, type LogReaderModel } from './log-reader.ts';
+import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
+import { floorAbove, type LogReaderModel } from './log-reader.ts';
 import type { Scene } from './scene.ts';
 
 /**
@@ -10,6 +11,9 @@ import type { Scene } from './scene.ts';
 export class ParkedChecker {
   readonly #scene: Scene;
   readonly #log: LogReaderModel;
+
+  /** The sequence with which each key was released last, by sink. */
+  readonly #released = new Map<string, Map<RowKey, Sequence>>();
 
   constructor(scene: Scene, log: LogReaderModel) {
     this.#scene = scene;
@@ -24,15 +28,25 @@ export class ParkedChecker {
       const records = this.#log.partitions[partition] ?? [];
       const progress = sinks.get(sink)?.progress.get(partition)?.offset ?? 0;
       const { table } = parseRowKey(key);
-      const stored = sinks.get(sink)?.stored(table, key)?.sequence ?? '';
+      const stored = sinks.get(sink)?.stored(table, key)?.sequence ?? SEQUENCE_ZERO;
       for (const { offset, record, counts } of records) {
         if (offset >= progress) break;
         if (!counts || record.tag !== 'change' || record.key !== key || stored >= record.sequence) continue;
-        if (isBelowFloor(records, records.length, { table, sequence: record.sequence })) continue;
+        const floor = floorAbove(records, { table, sequence: record.sequence });
+        if (floor !== null) {
+          owe(this.#scene.owed, { sink, key, sequence: floor });
+          continue;
+        }
         fail('A6', `${sink}: the key is released, and its change ${record.sequence} before the progress took no effect`, key);
         break;
       }
+      owe(this.#released, { sink, key, sequence: stored });
     }
+  }
+
+  /** What was released since the state that the sink is in now is owed once more: the queue does not know of it any more. */
+  wentBack(sink: string): void {
+    for (const [key, sequence] of this.#released.get(sink) ?? []) owe(this.#scene.owed, { sink, key, sequence });
   }
 
   /** Whether the key's history gives a reason for it to be parked. */
@@ -51,4 +65,13 @@ export class ParkedChecker {
     }
     return false;
   }
+}
+
+function owe(
+  map: Map<string, Map<RowKey, Sequence>>,
+  of: { readonly sink: string; readonly key: RowKey; readonly sequence: Sequence },
+): void {
+  const keys = map.get(of.sink) ?? new Map<RowKey, Sequence>();
+  if ((keys.get(of.key) ?? '') < of.sequence) keys.set(of.key, of.sequence);
+  map.set(of.sink, keys);
 }

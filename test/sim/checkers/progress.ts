@@ -1,5 +1,5 @@
 import type { LogProgress } from '#core/log.ts';
-import { isBelowFloor, type LogReaderModel } from './log-reader.ts';
+import { floorAbove, type LogReaderModel } from './log-reader.ts';
 import { isParked, type Scene } from './scene.ts';
 
 /**
@@ -33,7 +33,7 @@ export class ProgressChecker {
       const { key, sequence, table } = read.record;
       const row = sinks.get(sink)?.stored(table, key);
       if ((row?.sequence ?? '') >= sequence || isParked(this.#scene, sink, key)) continue;
-      if (isBelowFloor(records, progress.offset, { table, sequence })) continue;
+      if (floorAbove(records, { table, sequence }, progress.offset) !== null) continue;
       fail('A4', `${place}: progress ${progress.offset} stands behind offset ${offset}, whose change ${sequence} took no effect`, key);
     }
     this.#checked.set(place, progress.offset);

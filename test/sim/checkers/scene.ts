@@ -1,4 +1,5 @@
-import type { RowKey } from '#core/key.ts';
+import { parseRowKey, type RowKey } from '#core/key.ts';
+import type { Sequence } from '#core/sequence.ts';
 import type { FakeDatabase } from '../../support/fake-source.ts';
 import type { MemoryControlRows } from '../../support/memory-control-store.ts';
 import type { MemoryLogStore } from '../../support/memory-log-store.ts';
@@ -17,11 +18,22 @@ export type Scene = {
   readonly logStore: MemoryLogStore;
   readonly controlRows: MemoryControlRows;
   readonly sinks: ReadonlyMap<string, MemorySinkStore>;
+  /**
+   * Keys of each sink that were released and do not show it: by a floor whose sweep is still owed, or before the sink went back to a
+   * state from before their release. They are owed what brings them to this sequence.
+   */
+  readonly owed: Map<string, Map<RowKey, Sequence>>;
   /** Only the first one counts: it ends the run. */
   readonly fail: (invariant: string, text: string, key?: RowKey | null) => void;
 };
 
 export function isParked(scene: Scene, sink: string, key: RowKey): boolean {
+  const owed = scene.owed.get(sink)?.get(key);
+  if (owed !== undefined) {
+    const stored = scene.sinks.get(sink)?.stored(parseRowKey(key).table, key);
+    if (stored !== undefined && (stored.sequence ?? '') < owed) return true;
+    scene.owed.get(sink)?.delete(key);
+  }
   for (const letters of scene.logStore.letters.get(sink)?.values() ?? []) if (letters.has(key)) return true;
   return false;
 }
