@@ -22,7 +22,7 @@ const NAMES_SHOWN_MAX = 10;
 /**
  * Makes what a pipeline needs that has never published anything. The epoch row comes first and the checkpoint last, so that a
  * start which ends in between is recognised and done again. Errors: `source_table_refused` and `table_not_empty`, both before
- * anything is made; `table_not_empty` also where rows came while the slot was being made.
+ * anything is made; also where that came while the slot was being made, which is dropped again then.
  */
 export async function startFirst(
   start: FirstStart,
@@ -31,12 +31,21 @@ export async function startFirst(
 ): Promise<void> {
   const { deps, access, owner, checkpoint, tables } = start;
   const { source, log, pipeline, snapshotNever } = deps;
-  assertTablesCapturable(from.facts, snapshotNever);
+  const assertCapturable = async (facts: SourceFacts): Promise<void> => {
+    try {
+      assertTablesCapturable(facts, snapshotNever);
+    } catch (error) {
+      // Made here or by a start that did not finish; a slot that nobody reads makes the source keep its log for ever.
+      if (facts.slot !== null) await source.deprovision(signal);
+      throw error;
+    }
+  };
+  await assertCapturable(from.facts);
   const epoch = await openEpoch(access, { pipeline, facts: from.facts }, signal);
   const begins = await source.provision(from.slot, signal);
   const facts = await source.inspect(signal);
   // A row that is there now was written before the slot begins or after it, and nobody can tell which.
-  assertTablesCapturable(facts, snapshotNever);
+  await assertCapturable(facts);
   const position = begins ?? slotPosition(source, facts);
   await tables.startFresh(facts, signal);
   const startOffsets = (await log.ends(signal)).map(({ end }) => end);

@@ -48,6 +48,26 @@ describe('the first start', () => {
     const process = world.start();
     await world.clock.advance(1_000);
     expect(codeOf(process.outcome()?.error)).toBe('table_not_empty');
+    // Nobody would read it: the source would keep its log for ever.
+    expect(world.database.slot).toBeNull();
+    await world.startStreaming({ snapshotNever: (table) => table === orders });
+  });
+
+  test('drops a slot that an unfinished start left, where rows have come since', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = world.start();
+    world.database.onCall = (call) => {
+      if (call === 'provisioned') process.kill();
+    };
+    await world.clock.advance(1_000);
+    expect(world.database.slot).not.toBeNull();
+    world.database.onCall = null;
+    world.database.commit([insert(orders, '1')]);
+    const again = world.start();
+    await world.clock.advance(20_000);
+    expect(codeOf(again.outcome()?.error)).toBe('table_not_empty');
+    expect(world.database.slot).toBeNull();
   });
 
   test('refuses a table that cannot be captured', async () => {
