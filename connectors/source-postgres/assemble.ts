@@ -70,7 +70,7 @@ export class Assembler {
         return;
       case 'stopped':
         this.#relations.set(relation.oid, DROPPED);
-        out.push(resolution);
+        this.#stop(resolution.table, resolution.reason, out);
         return;
       default:
         unreachable(resolution);

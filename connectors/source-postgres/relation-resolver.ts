@@ -57,7 +57,11 @@ export class CatalogueResolver implements RelationResolver {
     const known = followed.get(tableIdOf(relation.schema, relation.name));
     const root = known === undefined ? await this.#rootOf(client, oid) : null;
     if (root !== null) return { tag: 'partition', root: root.table, rootKey: root.key };
-    if (known === undefined) return { tag: 'ignored' };
+    if (known === undefined) {
+      // The name is of the message's time: a change under another one is of a table that had been renamed by then.
+      const was = [...followed.values()].find((table) => table.oid === oid);
+      return was === undefined ? { tag: 'ignored' } : this.#stop(was.table, `it was renamed to ${relation.schema}.${relation.name}`);
+    }
     const [now] = await readRelationsByOid(client, [oid]);
     const name = now === undefined ? null : tableIdOf(now.schema, now.name);
     if (now !== undefined && name !== known.table) return this.#stop(known.table, `it was renamed to ${name ?? ''}`);

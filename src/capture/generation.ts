@@ -295,7 +295,9 @@ class Session {
     const { tables } = this.#start;
     for (const message of messages) {
       if (message.tag === 'schema' && !tables.remembers(message.schema)) await tables.remember(message.schema, signal);
-      if (message.tag === 'stopped') await tables.stopped(message, signal);
+      if (message.tag !== 'stopped') continue;
+      await tables.stopped(message, signal);
+      this.#encoder.tablesChanged();
     }
   }
 

@@ -135,6 +135,19 @@ describePostgres('relations of the stream', (major) => {
     );
   });
 
+  test('a table that was written to under another name is stopped, though it has its name again', async () => {
+    await streamed(
+      'CREATE TABLE t (id int PRIMARY KEY)',
+      ['ALTER TABLE t RENAME TO u', 'INSERT INTO u VALUES (1)', 'ALTER TABLE u RENAME TO t', 'INSERT INTO t VALUES (2)'],
+      (messages) => {
+        expect(messages.filter(({ tag }) => tag === 'stopped')).toEqual([
+          { tag: 'stopped', table: 'public.t', reason: 'it was renamed to public.u' },
+        ]);
+        expect(rows(messages)).toEqual([]);
+      },
+    );
+  });
+
   test('a key column under a new name is the same key', async () => {
     await streamed(
       'CREATE TABLE t (id int PRIMARY KEY, other int)',
