@@ -1,4 +1,5 @@
 import { assert, present } from '#core/assert.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 
@@ -114,7 +115,12 @@ export class PostgresPartition implements SinkPartition {
 
   /** A refused row that would not have taken effect anyway is stale. */
   async #refused(change: RowChange, refusal: Refusal, signal: AbortSignal): Promise<RowOutcome> {
-    assert(refusal.ofValue, 'a single row has one key');
+    if (!refusal.ofValue) {
+      throw new CausewayError(
+        'sink_misconfigured',
+        `a trigger, rule or default of ${change.schema.table} fails for a single row (SQLSTATE 21000)`,
+      );
+    }
     const stored = await this.#sessions.use(signal, (session) => this.#shapes.storedSequence(session, change));
     if (stored !== null && stored >= change.sequence) return { tag: 'stale' };
     return { tag: 'rejected', code: 'value_refused', reason: refusal.reason };
