@@ -27,7 +27,7 @@ pipelines:
     source: { kind: postgres, url: "postgres://u:hunter2@127.0.0.1:1/none", tables: [public.*] }
     log: { kind: embedded, path: ${folder}/log.db }
     lease: { ttl: 1s }
-    sinks: { copy: { kind: postgres, url: "postgres://u:hunter2@127.0.0.1:1/none" } }
+    sinks: { copy: { kind: postgres, url: "postgres://u:hunter2@127.0.0.1:1/copy" } }
 `,
   );
 });
