@@ -306,7 +306,8 @@ function convertColumns(table: Followed, values: Value[], conversions: readonly 
     try {
       values[column] = convert(text);
     } catch (error) {
-      if (!(error instanceof ValueTextError)) throw error;
+      // A canonical text can be longer than the server's, and then too long for a string: a RangeError.
+      if (!(error instanceof ValueTextError) && !(error instanceof RangeError)) throw error;
       values[column] = null;
       reason = `column ${table.schema.columns[column]?.name ?? ''}: ${error.message}`;
     }
@@ -315,7 +316,7 @@ function convertColumns(table: Followed, values: Value[], conversions: readonly 
 }
 
 function unreadableColumn(table: Followed, column: number): string {
-  return `column ${table.schema.columns[column]?.name ?? ''}: the bytes are not valid UTF-8`;
+  return `column ${table.schema.columns[column]?.name ?? ''}: the bytes are not valid UTF-8, or more than 256 MiB`;
 }
 
 function oldKeyOf(table: Followed, old: OldTuple): RowKey | null {

@@ -6,7 +6,7 @@ import { frameOf, int32, tag, uint16, type FramePart } from './frame.ts';
 /** A row as the server printed it: a text, null, or undefined for a large column that an update left as it was. */
 export type Tuple = {
   readonly values: Value[];
-  /** Columns whose bytes are not valid UTF-8. They are null in `values`; showing them would make up other text. */
+  /** Columns whose bytes are not valid UTF-8, or too many. They are null in `values`; showing them would make up other text. */
   readonly unreadable: readonly number[];
 };
 
@@ -16,6 +16,9 @@ const UNCHANGED = 0x75; // u
 const TEXT = 0x74; // t
 const LENGTH_BYTES = 4;
 const ASCII_BITS = 0x7f;
+
+/** No record of a log may be larger, and from twice as much on there is no string in this language that could hold the value. */
+const VALUE_BYTES_MAX = 256 * 1024 * 1024;
 
 /**
  * A frame up to this size is turned into one string, of which plain ASCII columns are parts: one call into the runtime
@@ -64,8 +67,9 @@ function isAsciiBetween(frame: Buffer, start: number, end: number): boolean {
   return bits <= ASCII_BITS;
 }
 
-/** Null where the bytes are not UTF-8: the decoder puts U+FFFD in their place, which can also stand there rightly. */
+/** Null where they are too many, or not UTF-8: the decoder puts U+FFFD in their place, which can also stand there rightly. */
 function utf8Between(frame: Buffer, start: number, end: number): string | null {
+  if (end - start > VALUE_BYTES_MAX) return null;
   const text = frame.toString('utf8', start, end);
   return text.includes('\ufffd') && !isUtf8(frame.subarray(start, end)) ? null : text;
 }

@@ -157,6 +157,15 @@ test('bytes that are not UTF-8 are named, never replaced', () => {
   expect(decodePgoutput(frame)).toMatchObject({ row: { values: [null, '\ufffd', 'é', 'b'], unreadable: [0] } });
 });
 
+test('a value that is too large for any string or record is named, and the row beside it is read', () => {
+  // What MAX_STRING_LENGTH cannot hold: made of zeros that are never touched.
+  const length = 537_000_000;
+  const frame = Buffer.alloc(19 + length);
+  frame.write('I\0\0\0\u0001N\0\u0002t\0\0\0\u0001at', 'latin1');
+  frame.writeInt32BE(length, 15);
+  expect(decodePgoutput(frame)).toMatchObject({ row: { values: ['a', null], unreadable: [1] } });
+});
+
 test('texts do not change when the frame is overwritten', () => {
   const values = ['plain', 'a longer text that stays plain', 'ünïcödé', 'x'.repeat(5_000)];
   const frame = encodePgoutput({ tag: 'insert', relation: 1, row: { values, unreadable: [] } });
