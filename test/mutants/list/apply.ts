@@ -317,7 +317,7 @@ export const applyMutants: readonly Mutant[] = [
   {
     name: 'a release is kept in memory only',
     file: deadLetter,
-    find: 'await this.#queue.release(this.#partition, keys, signal);',
+    find: 'await this.#queue.release(this.#partition, releases, signal);',
     put: '',
     breaks: 'A6',
     suite: unit('apply/dead-letter'),

@@ -91,8 +91,8 @@ export const storeMutants: readonly Mutant[] = [
   {
     name: 'a released letter stays',
     file: 'connectors/log-embedded/dead-letter.ts',
-    find: 'for (const key of keys) remove.run(consumer, partition, key);',
-    put: 'remove.run(consumer, partition, keys[0] ?? null);',
+    find: 'for (const { key, sequence } of releases) remove.run(consumer, partition, key, sequence);',
+    put: "remove.run(consumer, partition, releases[0]?.key ?? null, releases[0]?.sequence ?? '');",
     breaks: 'A6',
     suite: log('dead letters'),
   },
