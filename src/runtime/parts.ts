@@ -74,6 +74,7 @@ function guardTargets(source: Source, pipeline: PipelineConfig): Source {
         `${collision.tables.join(' and ')} go to one target, ${collision.target}: give each its own \`target\`, or leave one out`,
       );
     },
+    ...(source.database === undefined ? {} : { database: source.database.bind(source) }),
     provision: (slot, signal) => source.provision(slot, signal),
     deprovision: (signal) => source.deprovision(signal),
     open: (signal) => source.open(signal),
