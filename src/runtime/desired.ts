@@ -17,10 +17,12 @@ export async function followDesired(
     readonly runtime: Runtime;
     readonly logger: Logger;
     readonly onDesired: (desired: DesiredRow) => void;
+    /** Told at each look that fails. */
+    readonly onTrouble: (error: unknown) => void;
   },
   signal: AbortSignal,
 ): Promise<void> {
-  const { pipeline, control, runtime, logger, onDesired } = deps;
+  const { pipeline, control, runtime, logger, onDesired, onTrouble } = deps;
   let answered = true;
   while (!signal.aborted) {
     try {
@@ -30,6 +32,7 @@ export async function followDesired(
     } catch (error) {
       if (isAborted(signal)) return;
       if (policyFor(codeOf(error)).retry === 'fatal') throw error;
+      onTrouble(error);
       if (answered) logger.log('warn', 'the control store does not say what is paused', errorFields(error));
       answered = false;
     }

@@ -120,6 +120,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const onDesired = (desired: DesiredRow): void => {
     if (desired.paused !== state.desired.paused) logger.log('info', desired.paused ? 'paused by the operator' : 'resumed by the operator');
     state.desired = desired;
+    if (!desiredKnown) captureTrouble.clear();
     desiredKnown = true;
     follow();
   };
@@ -203,7 +204,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         signals,
       ),
     );
-    const desired = followDesired({ pipeline: config.name, control: parts.control, runtime, logger, onDesired }, ending);
+    // Nothing starts before it is known what is paused, so until then this is what keeps the pipeline.
+    const onTrouble = (error: unknown): void => {
+      if (!desiredKnown) captureTrouble.set(error);
+    };
+    const desired = followDesired({ pipeline: config.name, control: parts.control, runtime, logger, onDesired, onTrouble }, ending);
     const usage = watchStatus(deps, state, parts, ending);
     const retained = nameConsumers(parts.log, config, ending);
     await Promise.all([captureUnit, ...sinkUnits, desired, usage, retained]);

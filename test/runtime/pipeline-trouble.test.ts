@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import { jsonCodec } from '../../src/codec/json.ts';
 import type { PipelineConfig } from '../../src/config/config.ts';
@@ -22,6 +23,47 @@ const config: PipelineConfig = {
   sinks: [{ ...part, name: 'warm', parkedKeysMax: 10 }],
   leaseTtlMs: 15_000,
 };
+
+test('a control store that cannot be used is told as what keeps the pipeline, until it can', async () => {
+  const clock = new VirtualClock();
+  const database = new FakeDatabase(clock.runtime);
+  database.createTable('public.orders');
+  const control = new MemoryControlStore();
+  const broken = new CausewayError('control_foreign', 'the file is not ours');
+  let usable = false;
+  const guarded: ControlStore = {
+    get: (key, signal) => (usable ? control.get(key, signal) : Promise.reject(broken)),
+    list: (prefix, signal) => control.list(prefix, signal),
+    swap: (swap, signal) => control.swap(swap, signal),
+    remove: (key, version, signal) => control.remove(key, version, signal),
+    [Symbol.asyncDispose]: () => control[Symbol.asyncDispose](),
+  };
+  const pipeline = createPipeline({
+    config,
+    roles: ['capture', 'apply'],
+    describedAs: 'test',
+    codec: jsonCodec,
+    runtime: clock.runtime,
+    logger: silentLogger,
+    metrics: createMetrics({ version: '1', nodeVersion: 'v24', nodeDefaults: false }),
+    build: () =>
+      Promise.resolve({
+        control: guarded,
+        source: new FakeSource(database),
+        log: new MemoryLog(new MemoryLogStore({ partitions: 1 })),
+        sinks: new Map([['warm', new MemorySink(new MemorySinkStore())]]),
+      }),
+  });
+  const stop = new AbortController();
+  const run = pipeline.run({ stop: stop.signal, kill: new AbortController().signal });
+  await clock.advance(5_000);
+  expect(pipeline.status()).toMatchObject({ state: 'failed', trouble: { code: 'control_foreign' } });
+  usable = true;
+  await clock.advance(15_000);
+  expect(pipeline.status()).toMatchObject({ state: 'streaming', trouble: null });
+  stop.abort(new DOMException('stop', 'AbortError'));
+  await clock.runUntil(run);
+});
 
 test('why a sink waits for a person is shown until it runs, however often it is tried again', async () => {
   const clock = new VirtualClock();
