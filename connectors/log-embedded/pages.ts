@@ -53,6 +53,8 @@ export function readPage(
     expected = block.base + block.count;
     if (bytes >= PAGE_BYTES || records.length >= PAGE_RECORDS) break;
   }
+  // A damaged tree can show a block to one search and hide it from another; whoever reads on would do so for ever.
+  if (records.length === 0) throw damaged(path, partition, `the block that holds offset ${from} is missing`);
   return records;
 }
 

@@ -24,6 +24,9 @@ import {
 } from './json-fields.ts';
 import { schemaOf } from './json-schema.ts';
 
+/** Of a digest. */
+const VERSION_FORM = /^[0-9a-f]{16}$/;
+
 export function decodeText(text: string, schemas: SchemaCatalogue): LogRecord {
   const fields = objectOf(parse(text), 'the record');
   const format = fields['v'];
@@ -56,7 +59,11 @@ function changeOf(
   const { text, fields, envelope } = parsed;
   const schemaVersion = nameOf(fields['schema'], 'schema') as SchemaVersion;
   const schema = schemas.get(schemaVersion);
-  if (schema === undefined) throw new CausewayError('log_schema_unknown', `schema version ${schemaVersion} has not been shown`);
+  if (schema === undefined) {
+    // A record that is damaged can have a value of its row in this place.
+    const which = VERSION_FORM.test(schemaVersion) ? ` ${schemaVersion}` : '';
+    throw new CausewayError('log_schema_unknown', `schema version${which} has not been shown`);
+  }
   if (fields['table'] !== schema.table) throw invalid('table is not that of its schema version');
   const op = opOf(fields['op']);
   const row = fields['after'] === undefined ? null : imageOf(text, fields['after'], schema);

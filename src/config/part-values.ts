@@ -2,7 +2,7 @@ import type { PartConfig } from './config.ts';
 import type { ConnectorRole, Connectors } from './connectors.ts';
 import { mistakesOf } from './mistakes.ts';
 import { kindsOf, partSchema } from './parts.ts';
-import { pathText, type ConfigPath, type Mistake, type ReadFile } from './read.ts';
+import { pathKey, pathText, type ConfigPath, type Mistake, type ReadFile } from './read.ts';
 import { validate } from './validate.ts';
 
 export type PartInput = PartConfig;
@@ -14,6 +14,11 @@ type PartToParse = {
   /** Keys of the part that are not the connector's. */
   readonly ownKeys: readonly string[];
 };
+
+/** A secret can have come into its place, by a reference or by a mistake with quotes or indentation. */
+function namedKind(kind: string, place: ConfigPath, read: ReadFile): string {
+  return /^[a-z][a-z0-9-]{0,30}$/.test(kind) && !read.expansions.has(pathKey(place)) ? `the kind ${kind}` : 'this kind';
+}
 
 /** Validates a connector's part with the connector's own schema. */
 export async function parsePart(
@@ -29,7 +34,13 @@ export async function parsePart(
     return {
       part: null,
       mistakes: [
-        { file, ...read.placeOf(place, 'value'), path: pathText(place), message: `there is no ${role} of the kind ${kind}`, mend },
+        {
+          file,
+          ...read.placeOf(place, 'value'),
+          path: pathText(place),
+          message: `there is no ${role} of ${namedKind(kind, place, read)}`,
+          mend,
+        },
       ],
     };
   }

@@ -1,4 +1,4 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Node } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Node, type YAMLError } from 'yaml';
 
 /** Where in the file a mistake is. Lines and columns start at 1. */
 export type Place = { readonly line: number; readonly column: number };
@@ -38,6 +38,27 @@ const NODES_MAX = 100_000;
 const DEPTH_MAX = 40;
 const REFERENCE = /\$(\$\{|\{([^}]*)\})/g;
 
+/** The parser's own messages quote what stands there, which can be a secret. The others name the rule that was broken. */
+const QUOTING: Readonly<Partial<Record<YAMLError['code'], string>>> = {
+  BAD_ALIAS: 'an alias whose anchor is not set before it; a value that begins with * stands in quotes',
+  BAD_DIRECTIVE: 'a line that begins with % is a directive, and not one that is known',
+  BAD_DQ_ESCAPE: 'a backslash in double quotes begins an escape, and not one that is known',
+  BAD_SCALAR_START: 'a value that begins with this character stands in quotes',
+  IMPOSSIBLE: 'this cannot stand here',
+  TAG_RESOLVE_FAILED: 'a tag that is not known; a value that begins with ! stands in quotes',
+  UNEXPECTED_TOKEN: 'this cannot stand here',
+};
+
+function syntaxText(error: YAMLError): string {
+  return QUOTING[error.code] ?? error.message.split('\n')[0] ?? '';
+}
+
+/** Behind the first thing that cannot stand at its place the parser finds no sense in anything. */
+function syntaxErrors(errors: readonly YAMLError[]): readonly YAMLError[] {
+  const lost = errors.findIndex(({ code }) => code === 'UNEXPECTED_TOKEN');
+  return lost === -1 ? errors : errors.slice(0, lost + 1);
+}
+
 export function pathKey(path: ConfigPath): string {
   return JSON.stringify(path);
 }
@@ -63,8 +84,8 @@ export function readConfigText(file: string, text: string, surroundings: Surroun
     mistakes.push({ file, ...placeAt(offset), path: pathText(path), message, mend });
   };
 
-  for (const error of document.errors) {
-    mistake(error.pos[0], [], `is not valid YAML: ${error.message.split('\n')[0] ?? ''}`, 'Correct the syntax at this place.');
+  for (const error of syntaxErrors(document.errors)) {
+    mistake(error.pos[0], [], `is not valid YAML: ${syntaxText(error)}`, 'Correct the syntax at this place.');
   }
 
   const expand = (raw: string, path: ConfigPath, offset: number): string =>

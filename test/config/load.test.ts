@@ -114,6 +114,20 @@ test.each([
   expect((await mistakes(text)).join('\n')).toContain(expected);
 });
 
+test('what is not YAML is named by its first place alone: what stands there can be a secret', async () => {
+  for (const text of ['a: {b: c\nurl: "hunter2"\nd: ]', 'a: *hunter2', 'a: "x"\n  hunter2: "hunter2"']) {
+    const found = await mistakes(text);
+    expect(found[0]).toContain('is not valid YAML');
+    expect(found.join('\n')).not.toContain('hunter2');
+  }
+  expect(await mistakes('a: {b: c\nurl: x\nd: ]')).toHaveLength(1);
+});
+
+test('a kind that came from a reference is not told', async () => {
+  const found = await mistakes(goodFile.replace('kind: embedded, path: ./data/control.db', 'kind: "${SOURCE_URL}"'));
+  expect(found).toEqual(['2 control.kind: there is no control of this kind | Known here: embedded.']);
+});
+
 test('every mistake is reported at once, in the order of the file', async () => {
   const found = await mistakes(
     goodFile.replace('{ listen:', '{ lisen:').replace('never', 'nevr').replace('parkedKeysMax: 7', 'parkedKeysMax: 0'),
