@@ -115,7 +115,7 @@ test.each([
 });
 
 test('what is not YAML is named by its first place alone: what stands there can be a secret', async () => {
-  for (const text of ['a: {b: c\nurl: "hunter2"\nd: ]', 'a: *hunter2', 'a: "x"\n  hunter2: "hunter2"']) {
+  for (const text of ['a: {b: c\nurl: "hunter2"\nd: ]', 'a: *hunter2']) {
     const found = await mistakes(text);
     expect(found[0]).toContain('is not valid YAML');
     expect(found.join('\n')).not.toContain('hunter2');
