@@ -104,6 +104,12 @@ function createProgram(io: Io, run: Run): Command {
   slotAndLeaseCommands(program, run);
   configCommands(program, run);
   program
+    .command('completion <shell>')
+    .description('a script for bash or zsh that completes commands')
+    .action((shell: string, _options: unknown, command: Command) =>
+      run(command, async (context) => (await import('./completion.ts')).completion(context.io, shell, commandPaths())),
+    );
+  program
     .command('version')
     .description('the version')
     .action(async (_: unknown, command: Command) =>

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -85,6 +86,23 @@ test('help and version end with 0', async () => {
   expect((await causeway('help')).code).toBe(0);
   expect((await causeway('version')).out).toMatch(/^causeway \d+\.\d+\.\d+ /);
   expect(JSON.parse((await causeway('version', '-o', 'json')).out)).toMatchObject({ apiVersion: 'causeway/v1', kind: 'Version' });
+});
+
+test('completion knows every command, in a shell that reads it', async () => {
+  const script = (await causeway('completion', 'bash')).out;
+  const completed = (words: string): string =>
+    execFileSync(
+      'bash',
+      ['-c', `${script}\nCOMP_WORDS=(${words}); COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _causeway; echo "\${COMPREPLY[@]}"`],
+      {
+        encoding: 'utf8',
+      },
+    ).trim();
+  expect(completed('causeway pipe')).toBe('pipeline');
+  expect(completed('causeway pipeline re')).toBe('resume remove');
+  expect(completed("causeway ''").split(' ')).toEqual(expect.arrayContaining(['run', 'check', 'completion', 'version']));
+  expect((await causeway('completion', 'zsh')).out).toContain('bashcompinit');
+  expect((await causeway('completion', 'fish')).code).toBe(2);
 });
 
 test('a mistake in the file ends with 2, and names line and mend', async () => {
