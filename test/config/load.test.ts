@@ -114,13 +114,12 @@ test.each([
   expect((await mistakes(text)).join('\n')).toContain(expected);
 });
 
-test('what is not YAML is named by its first place alone: what stands there can be a secret', async () => {
-  for (const text of ['a: {b: c\nurl: "hunter2"\nd: ]', 'a: *hunter2']) {
+test('what is not YAML is named by its place alone: what stands there can be a secret', async () => {
+  for (const text of ['a: {b: c\nurl: "hunter2"\nd: ]', 'a: "\\hunter2"', '%hunter2\na: b', 'a: @hunter2']) {
     const found = await mistakes(text);
     expect(found[0]).toContain('is not valid YAML');
     expect(found.join('\n')).not.toContain('hunter2');
   }
-  expect(await mistakes('a: {b: c\nurl: x\nd: ]')).toHaveLength(1);
 });
 
 test('a kind that came from a reference is not told', async () => {
