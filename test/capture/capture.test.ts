@@ -123,6 +123,12 @@ describe('what a later start refuses', () => {
     expect(message).toContain('lease raise --above 2');
   });
 
+  test('a control store that was emptied, and gives out the very generation that the log has reached', async () => {
+    const { world } = await ranOnce();
+    world.controlRows.rows.clear();
+    expect(await refusal(world)).toMatchObject({ code: 'generation_behind' });
+  });
+
   test('a control store that came back old, and behind a late record of a zombie', async () => {
     const { world } = await ranOnce();
     const old = new Map(world.controlRows.rows);
@@ -282,6 +288,46 @@ describe('while it streams', () => {
     for (const partition of world.logStore.partitions.keys()) {
       const again = world.records(partition).filter(({ generation, tag }) => generation === 2 && tag === 'schema');
       expect(again).toHaveLength(2);
+    }
+  });
+
+  test('a table that appears later is told and not captured, unless its rows need no copying', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const refused: string[] = [];
+    await world.startStreaming({
+      observer: { refused: (tables) => void refused.push(...tables.map(({ table, code }) => `${table} ${code}`)) },
+      snapshotNever: (table) => table === 'public.marked',
+    });
+    const later = world.database.createTable('public.later');
+    const marked = world.database.createTable('public.marked');
+    world.database.commit([insert(orders, '1'), insert(later, '2'), insert(marked, '3')]);
+    await world.clock.advance(11_000);
+    world.database.commit([insert(orders, '4'), insert(later, '5'), insert(marked, '6')]);
+    await world.clock.advance(1_000);
+    expect(refused).toContain('public.later table_not_loaded');
+    expect(refused).not.toContain('public.marked table_not_loaded');
+    const tables = new Set(world.everyRecord.flatMap((record) => (record.tag === 'change' ? [record.table] : [])));
+    expect(tables).toEqual(new Set([orders, marked]));
+  });
+
+  test('an opening names what was acknowledged last in its partition', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const process = await world.startStreaming();
+    for (let id = 0; id < 10; id += 1) world.database.commit([insert(orders, String(id))]);
+    await world.clock.advance(3_000);
+    await world.stopped(process);
+    const acknowledged = world.checkpoint.partitions;
+    await world.startStreaming();
+    for (const partition of world.logStore.partitions.keys()) {
+      const before = acknowledged[partition] ?? null;
+      expect(before).not.toBeNull();
+      const opening = world.records(partition).find(({ generation }) => generation === 2);
+      expect(opening).toMatchObject({
+        tag: 'generation-open',
+        acknowledged: { generation: before?.generation, counter: before?.counter },
+      });
     }
   });
 

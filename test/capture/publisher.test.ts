@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { EncodedRecord } from '#core/log.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { Offset } from '#core/position.ts';
 import { Publisher } from '../../src/capture/publisher.ts';
 import { VirtualClock } from '../support/test-runtime.ts';
@@ -36,4 +37,66 @@ test('one append is on its way at a time, and what comes meanwhile goes with the
   await clock.runUntil(publisher.drained());
   expect(sizes).toEqual([1, 4]);
   expect(durable).toEqual([1, 5]);
+});
+
+test('an append is told with the counters that stood when it began', async () => {
+  const clock = new VirtualClock();
+  const counters: number[] = [0];
+  const told: (readonly number[])[] = [];
+  const publisher = new Publisher({
+    writer: {
+      append: async (_records, signal) => {
+        await clock.runtime.sleep(100, signal);
+        return new Map([[0, 0 as Offset]]);
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    },
+    runtime: clock.runtime,
+    bytesMax: 1_000,
+    counters: () => [...counters],
+    onDurable: (durable) => told.push(durable.counters),
+    onFailure: (error) => {
+      throw error as Error;
+    },
+    signal: new AbortController().signal,
+  });
+  for (let count = 1; count <= 3; count += 1) {
+    counters[0] = count;
+    publisher.push([record], 10);
+  }
+  await clock.runUntil(publisher.drained());
+  expect(told).toEqual([[1], [3]]);
+});
+
+test('nothing is taken behind an append that failed: what the log holds is not known then', async () => {
+  const clock = new VirtualClock();
+  const lost = new CausewayError('log_unavailable', 'the reply was lost');
+  const failures: unknown[] = [];
+  let appends = 0;
+  const publisher = new Publisher({
+    writer: {
+      append: async (_records, signal) => {
+        appends += 1;
+        await clock.runtime.sleep(100, signal);
+        throw lost;
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    },
+    runtime: clock.runtime,
+    bytesMax: 1_000,
+    counters: () => [0],
+    onDurable: () => {
+      throw new Error('nothing is durable here');
+    },
+    onFailure: (error) => failures.push(error),
+    signal: new AbortController().signal,
+  });
+  publisher.push([record], 10);
+  publisher.push([record], 10);
+  await clock.advance(1_000);
+  expect(failures).toEqual([lost]);
+  expect(() => publisher.push([record], 10)).toThrow(lost);
+  await expect(publisher.drained()).rejects.toBe(lost);
+  await expect(publisher.room()).rejects.toBe(lost);
+  expect(appends).toBe(1);
 });

@@ -188,6 +188,41 @@ describe('keeping the lease', () => {
     expect(lease.deadline).toBeGreaterThan(deadline);
   });
 
+  test('the deadline counts from before a request, however long its answer takes', async () => {
+    const control = new MemoryControlStore(rows);
+    const lease = await held(depsOf({ control, marginMs: 1_000 }));
+    const swap = control.swap.bind(control);
+    control.swap = async (write, signal) => {
+      await clock.runtime.sleep(3_000, signal);
+      return await swap(write, signal);
+    };
+    await clock.advance(9_000);
+    expect(row().renewals).toBe(1);
+    expect(lease.deadline).toBe(5_000 + TTL_MS - 1_000);
+    await lease.abandon();
+  });
+
+  test('a row that tells only of an earlier renewal moves no deadline', async () => {
+    const control = new MemoryControlStore(rows);
+    const lease = await held(depsOf({ control, marginMs: 1_000 }));
+    const swap = control.swap.bind(control);
+    let calls = 0;
+    control.swap = async (write, signal) => {
+      calls += 1;
+      const lost = new CausewayError('control_unavailable', 'no answer');
+      // The first takes effect without an answer, the second finds that, and nothing behind it arrives.
+      if (calls > 2) throw lost;
+      const result = await swap(write, signal);
+      if (calls === 1) throw lost;
+      return result;
+    };
+    await clock.advance(13_000);
+    expect(calls).toBeGreaterThan(2);
+    expect(lease.deadline).toBe(TTL_MS - 1_000);
+    await clock.advance(1_000);
+    expect(lease.end.tag).toBe('expired');
+  });
+
   test('another holder in the row is the end', async () => {
     const lease = await held();
     rows.rows.set(KEY, { text: JSON.stringify({ ...row(), token: 2, holder: 'b' }), version: 'x' as never });
@@ -213,5 +248,15 @@ describe('keeping the lease', () => {
     rows.failure = null;
     const next = await held(depsOf({ formerHolder: lease.holder }));
     expect(next.token).toBe(2);
+  });
+
+  test('and nobody else’s row at once', async () => {
+    const other = await held(depsOf({ describedAs: 'there' }));
+    const next = acquiring(depsOf({ formerHolder: '0123456789abcdef' }));
+    await clock.advance(4_000);
+    expect(next.lease).toBeNull();
+    await other.release(never);
+    await clock.advance(TTL_MS);
+    expect(next.lease?.token).toBe(2);
   });
 });

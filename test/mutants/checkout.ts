@@ -60,7 +60,10 @@ export class MutantCheckout implements Disposable {
     child.stderr.on('data', (chunk: Buffer) => output.push(chunk));
     const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
     const seconds = Math.round((performance.now() - startedMs) / 100) / 10;
-    return { tag: code === 0 ? 'survived' : 'caught', seconds, output: Buffer.concat(output).toString('utf8') };
+    const text = Buffer.concat(output).toString('utf8');
+    // Not what it breaks was noticed then, but that it is no program.
+    if (/ReferenceError|SyntaxError|PARSE_ERROR|Transform failed|No test files found/.test(text)) throw new Error(text.slice(-3_000));
+    return { tag: code === 0 ? 'survived' : 'caught', seconds, output: text };
   }
 
   [Symbol.dispose](): void {

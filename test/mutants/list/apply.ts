@@ -218,7 +218,7 @@ export const applyMutants: readonly Mutant[] = [
     find: 'if (least === null || watermark.sequence < least.sequence) least = watermark;',
     put: 'if (least === null || watermark.sequence > least.sequence) least = watermark;',
     breaks: 'A3',
-    suite: unit('apply/apply', 'apply/truncate', 'apply/crash'),
+    suite: unit('apply/position'),
   },
   {
     name: 'the position does not wait for a partition without a watermark',
@@ -226,7 +226,7 @@ export const applyMutants: readonly Mutant[] = [
     find: 'if (watermark === null) return input.reported;',
     put: 'if (watermark === null) continue;',
     breaks: 'A3',
-    suite: unit('apply/apply', 'apply/truncate', 'apply/crash'),
+    suite: unit('apply/position'),
   },
   {
     name: 'the fork of an epoch is off by one',
@@ -392,6 +392,6 @@ export const applyMutants: readonly Mutant[] = [
     find: 'if (this.watermark === null || this.watermark.sequence < sequence) this.watermark = { sequence, sourceTime };',
     put: 'this.watermark = { sequence, sourceTime }; if (this.watermark === null) this.watermark = { sequence, sourceTime };',
     breaks: 'A3',
-    suite: unit('apply/apply', 'apply/crash', 'apply/truncate'),
+    suite: unit('apply/position'),
   },
 ];
