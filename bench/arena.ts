@@ -97,7 +97,13 @@ export class Arena implements AsyncDisposable {
     const configFile = join(this.folder, `${options.files ?? pipeline}.yaml`);
     // JSON is YAML.
     writeFileSync(configFile, JSON.stringify(config));
-    return new BenchDaemon({ configFile, port, roles, nodeArgs: [...profiling(pipeline), ...(options.nodeArgs ?? [])], env: options.env ?? {} });
+    return new BenchDaemon({
+      configFile,
+      port,
+      roles,
+      nodeArgs: [...profiling(pipeline), ...(options.nodeArgs ?? [])],
+      env: options.env ?? {},
+    });
   }
 
   /** A first start that makes slot and publication, so that what is written afterwards is the pipeline's backlog. */
@@ -167,8 +173,9 @@ export function postmasterOf(server: PostgresServer): number {
   return Number(readFileSync(join(server.dataDirectory, 'postmaster.pid'), 'utf8').split('\n')[0]);
 }
 
-/** `CAUSEWAY_BENCH_PROFILE=folder` leaves a CPU profile of each daemon there. */
+/** `CAUSEWAY_BENCH_PROFILE=folder` leaves a CPU profile of each daemon there; `CAUSEWAY_BENCH_NODE_ARGS` are given to its Node. */
 function profiling(pipeline: string): string[] {
   const folder = process.env['CAUSEWAY_BENCH_PROFILE'];
-  return folder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-name=${pipeline}-${Date.now()}.cpuprofile`];
+  const others = process.env['CAUSEWAY_BENCH_NODE_ARGS']?.split(' ') ?? [];
+  return folder === undefined ? others : ['--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-name=${pipeline}-${Date.now()}.cpuprofile`];
 }

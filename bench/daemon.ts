@@ -1,5 +1,6 @@
 // The daemon as a process of its own, from a configuration file.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -73,7 +74,7 @@ export class BenchDaemon extends Program {
   readonly #port: number;
 
   constructor({ configFile, port, roles, nodeArgs, env }: DaemonOptions) {
-    super([...(nodeArgs ?? []), 'src/main.ts', 'run', '-c', configFile, '--role', roles], env);
+    super([...shippedNodeArgs(), ...(nodeArgs ?? []), 'src/main.ts', 'run', '-c', configFile, '--role', roles], env);
     this.#port = port;
   }
 
@@ -84,4 +85,10 @@ export class BenchDaemon extends Program {
     );
     return /^causeway_pipeline_state\{[^}]*state="streaming"[^}]*\} 1$/m.test(text);
   }
+}
+
+/** What the installed command gives to Node, so that the daemon runs here as it does there. */
+function shippedNodeArgs(): string[] {
+  const [first = ''] = readFileSync(join(root, 'src/main.ts'), 'utf8').split('\n');
+  return first.split(' ').filter((word) => word.startsWith('--'));
 }

@@ -4,12 +4,7 @@ import type { Usage } from './usage.ts';
 
 export function printResult(result: Result): void {
   console.log(`\n${result.name}: ${result.what}\n  beside ${result.reference}; goal ${result.goal}`);
-  const lines = result.pairs.map((pair, run) => [
-    String(run + 1),
-    figure(pair.ours),
-    figure(pair.reference),
-    pair.loadAverage.toFixed(1),
-  ]);
+  const lines = result.pairs.map((pair, run) => [String(run + 1), figure(pair.ours), figure(pair.reference), pair.loadAverage.toFixed(1)]);
   printTable([['run', 'causeway', result.reference, 'load average'], ...lines]);
   for (const [name, spread] of Object.entries(result.ratios)) console.log(`  ratio of ${name}: ${ratio(spread)}`);
   console.log(`  ${result.reached ? 'reached' : 'NOT REACHED'}`);
@@ -43,5 +38,11 @@ function ratio({ median, least, greatest }: Spread): string {
 
 function printTable(rows: readonly (readonly string[])[]): void {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  for (const row of rows) console.log(`    ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('   ').trimEnd()}`);
+  for (const row of rows)
+    console.log(
+      `    ${row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('   ')
+        .trimEnd()}`,
+    );
 }

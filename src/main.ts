@@ -1,4 +1,5 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=16 --heap-growing-percent=100
+// Without these V8 lets its young generation alone grow to 128 MB on a machine with much memory: docs/performance.md has the figures.
 import { runCommandLine } from './cli/program.ts';
 
 /** Ends a command that waits. The daemon takes its signals itself. */

@@ -60,13 +60,19 @@ async function apply(arena: Arena, { name, register, rows, nodeArgs, env }: Run)
   cpSync(from.control, to.control);
   cpSync(from.log, to.log);
   const copy = await arena.makeCopy(name, false);
-  const daemon = await arena.start(PIPELINE, 'apply', { register, sinkDatabase: name, files: name, nodeArgs: nodeArgs ?? [], env: env ?? {} });
+  const daemon = await arena.start(PIPELINE, 'apply', {
+    register,
+    sinkDatabase: name,
+    files: name,
+    nodeArgs: nodeArgs ?? [],
+    env: env ?? {},
+  });
   const meter = new UsageMeter([
     { name: 'causeway', pid: daemon.pid },
     { name: 'sink', pid: postmasterOf(arena.sink), children: true },
   ]);
   // Taking a partition raises its token; what follows is reading and writing.
-  const startMs = await arena.untilSql('SELECT 1 FROM causeway.progress WHERE token > 1', copy, daemon);
+  const startMs = await arena.untilSql('SELECT 1 FROM causeway.sink_progress WHERE token > 1', copy, daemon);
   const endMs = await arena.untilFinished(copy, daemon);
   const usage = meter.stop();
   await daemon.stop();

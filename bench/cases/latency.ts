@@ -100,7 +100,11 @@ async function loadAndLook(arena: Arena, copy: pg.Client, seconds: number): Prom
     while (!ended.signal.aborted) {
       if (outstanding.size > 0) {
         const asked = [...outstanding.keys()];
-        const found = await copy.query<{ id: number }>({ name: 'look', text: 'SELECT id FROM bench.pulse WHERE id = ANY($1)', values: [asked] });
+        const found = await copy.query<{ id: number }>({
+          name: 'look',
+          text: 'SELECT id FROM bench.pulse WHERE id = ANY($1)',
+          values: [asked],
+        });
         const nowMs = performance.now();
         for (const { id } of found.rows) {
           const sentMs = outstanding.get(id) ?? nowMs;

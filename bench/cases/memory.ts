@@ -68,7 +68,9 @@ export async function memoryCase(of: { readonly kind: 'transaction' | 'stopped-s
     usage,
     loadAverage: loadavg()[0] ?? 0,
   };
-  console.log(`\n${result.name}: ${what}\n  peak resident memory of the daemon ${peakMiB.toFixed(0)} MiB, goal ${result.goal}, after ${seconds.toFixed(1)} s`);
+  console.log(
+    `\n${result.name}: ${what}\n  peak resident memory of the daemon ${peakMiB.toFixed(0)} MiB, goal ${result.goal}, after ${seconds.toFixed(1)} s`,
+  );
   console.log(`  ${result.reached ? 'reached' : 'NOT REACHED'}`);
   printUsage('since the load was written', usage);
   return [result];

@@ -37,6 +37,15 @@ const LIMITS_DEFAULT: StreamLimits = { batchBytesMax: MIB, queueBytesMax: 4 * MI
 /** What a decoded message takes besides its bytes. Also bounds the number of small ones. */
 const MESSAGE_OVERHEAD_BYTES = 64;
 
+/**
+ * While much is coming, more is gathered before it is given out: the socket gives 64 KiB at a time, and each batch costs an append
+ * to the log with its sync. The log alone takes 50,000 records a second
+ * in appends of 250 and 240,000 in appends of 4,000. A batch that
+ * is no larger than this is not followed by a wait, so a stream that keeps up loses no time.
+ */
+const FLOW_BYTES = 32 * 1024;
+const GATHER_MS = 10;
+
 const NO_CONTENT = Buffer.alloc(0);
 
 type Queued = { readonly message: PgoutputMessage | Keepalive; readonly lsn: Lsn; readonly bytes: number };
@@ -57,7 +66,7 @@ export async function openPostgresStream(options: PostgresStreamOptions, signal:
 
 /**
  * Leaving the iteration does not close the connection, so that what is in hand can still be acknowledged; aborting its signal
- * closes it at once, and disposing of the stream in any case.
+ * closes it at once, and disposing of the stream in any case, after the server has taken the last acknowledgement.
  *
  * Frames are decoded as they arrive, because the driver overwrites their bytes afterwards, and wait in a queue; a table's
  * description may need the catalogue, so rows are put together when the caller asks for them.
@@ -65,6 +74,11 @@ export async function openPostgresStream(options: PostgresStreamOptions, signal:
 class PostgresStream implements SourceStream {
   readonly #assembler: Assembler;
   readonly #limits: StreamLimits;
+  readonly #runtime: Runtime;
+  /** Ends a wait for more. */
+  #gathering: AbortController | null = null;
+  /** The last batch was a large one: more is to be expected. */
+  #flows = false;
   #connection: ReplicationConnection | null = null;
   #queue: Queued[] = [];
   #queueHead = 0;
@@ -81,6 +95,7 @@ class PostgresStream implements SourceStream {
   constructor(options: PostgresStreamOptions) {
     this.#assembler = new Assembler(options.resolver);
     this.#limits = options.limits ?? LIMITS_DEFAULT;
+    this.#runtime = options.runtime;
   }
 
   async connect(options: PostgresStreamOptions, signal: AbortSignal): Promise<void> {
@@ -112,6 +127,7 @@ class PostgresStream implements SourceStream {
       while (true) {
         signal.throwIfAborted();
         if (this.#isClosed) return;
+        if (this.#flows) await this.#gather();
         const batch = await this.#nextBatch(signal);
         if (batch.length > 0) yield batch;
         if (this.#queueHead === this.#queue.length) await this.#arrived();
@@ -122,15 +138,20 @@ class PostgresStream implements SourceStream {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#queue = [];
-    this.#queueHead = 0;
-    this.#arrival.resolve(undefined);
+    this.#giveUpQueue();
     await this.#connection?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
+    this.#giveUpQueue();
+    await this.#connection?.finish();
+  }
+
+  #giveUpQueue(): void {
+    this.#isClosed = true;
+    this.#queue = [];
+    this.#queueHead = 0;
+    this.#wake();
   }
 
   /** Everything that came before a failure is given out before the failure is. */
@@ -138,6 +159,20 @@ class PostgresStream implements SourceStream {
     if (this.#failure !== null) throw this.#failure;
     await this.#arrival.promise;
     this.#arrival = Promise.withResolvers();
+  }
+
+  /** Waits until a batch is full, for a short while at most. */
+  async #gather(): Promise<void> {
+    if (this.#failure !== null || this.#isClosed || this.#queuedBytes >= this.#limits.batchBytesMax) return;
+    const enough = new AbortController();
+    this.#gathering = enough;
+    await this.#runtime.sleep(GATHER_MS, enough.signal).catch(() => undefined);
+    this.#gathering = null;
+  }
+
+  #wake(): void {
+    this.#gathering?.abort();
+    this.#arrival.resolve(undefined);
   }
 
   async #nextBatch(signal: AbortSignal): Promise<readonly SourceMessage[]> {
@@ -152,6 +187,7 @@ class PostgresStream implements SourceStream {
       else if (next.message.tag === 'keepalive') out.push({ tag: 'keepalive', position: positionOfLsn(next.lsn) });
       else this.#assembler.add(next.message, next.lsn, out);
     }
+    this.#flows = bytes >= FLOW_BYTES;
     this.#release(bytes);
     return out;
   }
@@ -176,6 +212,7 @@ class PostgresStream implements SourceStream {
     this.#queue.push({ message, lsn, bytes });
     this.#queuedBytes += bytes;
     this.#holdBack();
+    if (this.#queuedBytes >= this.#limits.batchBytesMax) this.#gathering?.abort();
     this.#arrival.resolve(undefined);
   }
 
@@ -203,7 +240,7 @@ class PostgresStream implements SourceStream {
 
   #fail(error: CausewayError): void {
     this.#failure ??= error;
-    this.#arrival.resolve(undefined);
+    this.#wake();
   }
 }
 

@@ -26,7 +26,7 @@ export type ApplyOptions = {
 export const applyDefaults: ApplyOptions = {
   idleSaveMs: 1_000,
   parkedKeysMax: 1_000,
-  readAheadBytesMax: 8 * 1024 * 1024,
+  readAheadBytesMax: 1024 * 1024,
   backoffFirstMs: 100,
   backoffMaxMs: 10_000,
   controlPollMs: 1_000,
