@@ -40,12 +40,15 @@ export type Shape = {
   readonly table: string;
   readonly versionTable: string;
   readonly register: Register;
+  /** Those that the replicated table has. */
   readonly columns: readonly ColumnShape[];
+  /** Columns of the schema, none of the key, that the replicated table lacks: its rows can be looked up and deleted, but not written. */
+  readonly missing: readonly string[];
   /** In the key's order. */
   readonly key: readonly ColumnShape[];
 };
 
-/** Throws `sink_misconfigured` where the table or a column is missing. */
+/** Throws `sink_misconfigured` where the table or a column of its key is missing. */
 export async function readShape(
   session: Session,
   input: { readonly schema: TableSchema; readonly target: TableId; readonly register: Register; readonly own: OwnTables },
@@ -54,20 +57,33 @@ export async function readShape(
   const table = await readTarget(session, target);
   if (table === null) throw new CausewayError('sink_misconfigured', `the sink has no table ${target}`);
   const keys = new Set(schema.key);
-  const columns = schema.columns.map((column, index) => {
+  const columns = new Map<number, ColumnShape>();
+  const missing: string[] = [];
+  for (const [index, column] of schema.columns.entries()) {
     const found = table.columns.get(column.name);
-    if (found === undefined) throw new CausewayError('sink_misconfigured', `the sink's table ${target} has no column ${column.name}`);
-    return columnShape({ index, type: column.type, found, isKey: keys.has(index) });
-  });
+    if (found !== undefined) columns.set(index, columnShape({ index, type: column.type, found, isKey: keys.has(index) }));
+    else if (keys.has(index)) throw missingColumns(target, [column.name]);
+    else missing.push(column.name);
+  }
   return {
     schema,
     target,
     table: quoteTable(target),
     versionTable: own.version(target),
     register,
-    columns,
-    key: schema.key.map((index) => present(columns[index], 'a column of the key')),
+    columns: [...columns.values()],
+    missing,
+    key: schema.key.map((index) => present(columns.get(index), 'a column of the key')),
   };
+}
+
+/** Throws `sink_misconfigured` where the replicated table lacks a column. */
+export function checkComplete({ target, missing }: Shape): void {
+  if (missing.length > 0) throw missingColumns(target, missing);
+}
+
+function missingColumns(target: TableId, names: readonly string[]): CausewayError {
+  return new CausewayError('sink_misconfigured', `the sink's table ${target} has no column ${names.join(', ')}`);
 }
 
 function columnShape(input: {

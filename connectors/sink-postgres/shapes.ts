@@ -28,7 +28,8 @@ export class Shapes {
     if (known !== undefined) return known;
     const shape = await readShape(session, { schema, target: this.#target(schema.table), register: this.#register, own: this.#own });
     const writer = writerOf(shape);
-    this.#known.set(schema.version, writer);
+    // A table that lacks columns is looked at each time, until it has them.
+    if (shape.missing.length === 0) this.#known.set(schema.version, writer);
     return writer;
   }
 

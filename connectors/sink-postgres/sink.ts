@@ -17,7 +17,7 @@ import { HELD_COLUMNS, ownerCondition, parseHeld, raiseStatement, storedSequence
 import { addColumnStatements, provision, removeOwn, type ProvisionInput } from './provision.ts';
 import { readPage } from './read.ts';
 import { Sessions, type Session } from './session.ts';
-import type { Shape } from './shape.ts';
+import { checkComplete, type Shape } from './shape.ts';
 import { Shapes } from './shapes.ts';
 import { beginSweep, sweepPage } from './sweep.ts';
 
@@ -172,7 +172,11 @@ export class PostgresSink implements Sink {
   }
 
   async #withShape<T>(schema: TableSchema, signal: AbortSignal, work: (session: Session, shape: Shape) => Promise<T>): Promise<T> {
-    return await this.#sessions.use(signal, async (session) => work(session, (await this.#shapes.writer(session, schema)).shape));
+    return await this.#sessions.use(signal, async (session) => {
+      const { shape } = await this.#shapes.writer(session, schema);
+      checkComplete(shape);
+      return await work(session, shape);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,7 +6,7 @@ import type { Row } from '#core/value.ts';
 
 import { encodeFlags, encodeSequences } from './encode.ts';
 import type { Session, TextRow } from './session.ts';
-import type { ColumnShape, Shape } from './shape.ts';
+import { checkComplete, type ColumnShape, type Shape } from './shape.ts';
 import {
   adoptStatement,
   advanceStatement,
@@ -85,7 +85,8 @@ export async function writeRows(
     placed.sort((a, b) => compareTexts(a.change.key, b.change.key));
     const partial = placed.filter(({ change }) => change.tag === 'partial');
     const whole = partial.length === 0 ? placed : placed.filter(({ change }) => change.tag !== 'partial');
-    if (whole.length > 0) await writeWhole(session, writer, whole, outcomes);
+    const writable = writer.shape.missing.length === 0 ? whole : await withoutStale(session, writer, whole, outcomes);
+    if (writable.length > 0) await writeWhole(session, writer, writable, outcomes);
     if (partial.length > 0) await writePartial(session, writer, partial, outcomes);
   }
   return outcomes.map((outcome) => present(outcome, 'an outcome of each row'));
@@ -101,6 +102,25 @@ function keyRow(change: RowChange): Row {
   const parts = JSON.parse(change.key) as readonly string[];
   for (const [place, index] of change.schema.key.entries()) row[index] = present(parts[place + 1], 'a column of a key');
   return row;
+}
+
+/**
+ * For a table that lacks columns: after a column was dropped, here too, rows of the older schema can be sent again. Those that
+ * the register knows are stale whatever columns they have, and a delete needs none. Throws for a row that would be written.
+ */
+async function withoutStale(
+  session: Session,
+  writer: Writer,
+  placed: readonly Placed[],
+  outcomes: (RowOutcome | undefined)[],
+): Promise<Placed[]> {
+  const { shape } = writer;
+  const rows = placed.filter(({ change }) => change.tag !== 'delete');
+  const { text, name } = writer.statement('look');
+  const looked = rows.length === 0 ? [] : await session.texts(text, [...encoded(shape.key, rows), sequences(rows)], name);
+  if (looked.length < rows.length || looked.some(([, newer]) => newer === 'true')) checkComplete(shape);
+  for (const { at } of rows) outcomes[at] = STALE;
+  return placed.filter(({ change }) => change.tag === 'delete');
 }
 
 async function writeWhole(
@@ -161,6 +181,7 @@ async function writePartial(
     unknown = await look(unknown);
   }
   for (const { at } of unknown) outcomes[at] = WITHOUT_BASE;
+  if (live.length > 0) checkComplete(shape);
   for (const same of byColumns(live)) await patch(session, writer, same, outcomes);
 }
 

@@ -159,6 +159,39 @@ describePostgres('sink-postgres under faults', (major) => {
       expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }, { tag: 'applied' }]);
     });
 
+    it.each(['sidecar', 'inline'])(
+      'a column that is gone, and only rows that are stale, or deletes, come with it (%s)',
+      async (register) => {
+        const { sink, partition } = await ready({ register });
+        await partition.apply({ rows, progress: null }, never);
+        await partition.apply({ rows: [upsertAt(schema, sequenceAt(7), ['3', 'x', '1'])], progress: null }, never);
+        await database.query('ALTER TABLE public.orders DROP COLUMN n');
+        const next = await open(database.url, { register }).assign(0, never);
+        const stale = [...rows, upsertAt(schema, sequenceAt(6), ['3', 'x', '1'])];
+        expect(await next.apply({ rows: stale, progress: null }, never)).toEqual(stale.map(() => ({ tag: 'stale' })));
+        const partial = [partialAt(schema, sequenceAt(5), ['1', 'y', undefined])];
+        expect(await next.apply({ rows: partial, progress: null }, never)).toEqual([{ tag: 'stale' }]);
+        const mixed = [deleteAt(schema, sequenceAt(8), '3'), deleteAt(schema, sequenceAt(8), '5'), ...rows.slice(0, 1)];
+        const outcomes = await next.apply({ rows: mixed, progress: progressAt(3) }, never);
+        expect(outcomes.map(({ tag }) => tag)).toEqual(['applied', 'applied', 'stale']);
+        const live = register === 'sidecar' ? '' : 'WHERE NOT cw_deleted';
+        expect(await database.query(`SELECT id::text AS id, a FROM public.orders ${live}`)).toEqual([{ id: '1', a: 'x' }]);
+        for (const newer of [
+          upsertAt(schema, sequenceAt(6), ['1', 'y', '1']),
+          partialAt(schema, sequenceAt(6), ['1', 'y', undefined]),
+          upsertAt(schema, sequenceAt(1), ['6', 'y', '1']),
+        ]) {
+          await misconfigured(next, [deleteAt(schema, sequenceAt(9), '5'), newer]);
+        }
+        await database.query('ALTER TABLE public.orders ADD COLUMN n integer');
+        const sequences = (await scanned(sink, schema, never)).map(({ sequence }) => sequence);
+        expect(sequences).toEqual([5, 5, 8, 8].map((at) => sequenceAt(at)));
+        expect(await next.apply({ rows: [upsertAt(schema, sequenceAt(6), ['1', 'y', '1'])], progress: null }, never)).toEqual([
+          { tag: 'applied' },
+        ]);
+      },
+    );
+
     it('a right that is missing, with the GRANT', async () => {
       await database.query(`CREATE ROLE ${database.name} LOGIN PASSWORD 'pw'`);
       const admin = await ready();
