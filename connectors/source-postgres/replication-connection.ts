@@ -51,6 +51,12 @@ const SILENCE_MS_WITHOUT_TIMEOUT = 600_000;
  */
 const REST_MS = 1;
 
+/** How long the server may take to read the last status and to hang up. */
+const FINISH_MS_MAX = 1_000;
+
+/** Terminate, "PostgreSQL documentation, Message Formats": a type and the length of nothing more. */
+const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4]);
+
 const SQLSTATE_OBJECT_IN_USE = '55006';
 const SQLSTATE_NOT_IN_PREREQUISITE_STATE = '55000';
 const SQLSTATE_UNDEFINED_OBJECT = '42704';
@@ -66,6 +72,7 @@ export class ReplicationConnection implements AsyncDisposable {
   #rawSocket: Duplex | null = null;
   #client: Client | null = null;
   #flushed: Lsn = LSN_ZERO;
+  #hasFlushed = false;
   #statusIntervalMs = STATUS_INTERVAL_MS_MAX;
   #silenceMsMax = SILENCE_MS_WITHOUT_TIMEOUT;
   #heardAtMs = 0;
@@ -111,6 +118,7 @@ export class ReplicationConnection implements AsyncDisposable {
   flush(lsn: Lsn): void {
     if (lsn <= this.#flushed) return;
     this.#flushed = lsn;
+    this.#hasFlushed = true;
     this.#sendStatus(false);
   }
 
@@ -125,6 +133,25 @@ export class ReplicationConnection implements AsyncDisposable {
     if (!this.#resting) this.#socket()?.resume();
   }
 
+  /**
+   * Ends the connection once the server has taken what `flush` sent. A socket that is destroyed with unread bytes resets the
+   * connection, and the server then may never read the status; so it is told to end, and read from until it does.
+   */
+  async finish(): Promise<void> {
+    const socket = this.#socket();
+    if (this.#hasFlushed && !this.#hasEnded && socket !== null) {
+      this.#hasEnded = true;
+      this.#closing.abort();
+      const closed = new AbortController();
+      socket.once('close', () => closed.abort());
+      socket.end(TERMINATE);
+      socket.resume();
+      await this.#options.runtime.sleep(FINISH_MS_MAX, closed.signal).catch(ignore);
+    }
+    await this.close();
+  }
+
+  /** At once. */
   async close(): Promise<void> {
     this.#hasEnded = true;
     this.#closing.abort();

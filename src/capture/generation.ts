@@ -254,7 +254,7 @@ class Session {
   async #stream(signal: AbortSignal): Promise<void> {
     while (!this.#isStopping()) {
       try {
-        await this.#pull(AbortSignal.any([signal, this.#stop]), signal);
+        await this.#pull(signal);
       } catch (error) {
         signal.throwIfAborted();
         if (this.#isStopping()) break;
@@ -265,18 +265,24 @@ class Session {
     this.#enter({ tag: 'stopping' });
     await this.#log.drained();
     await this.#save(signal);
+    // While `signal` still stands: it would end the connection at once, and the acknowledgement may be on its way.
+    await this.#holder.drop();
   }
 
-  async #pull(pulling: AbortSignal, signal: AbortSignal): Promise<void> {
+  /** Leaves the iteration open at `stop`: ending it by its signal would end the connection, and what is in hand is still to be acknowledged. */
+  async #pull(signal: AbortSignal): Promise<void> {
     const { stream } = this.#holder;
     if (stream === null) throw new CausewayError('source_unavailable', 'there is no connection to the source');
-    for await (const messages of stream.messages(pulling)) {
-      await this.#remember(messages, signal);
+    const batches = stream.messages(signal)[Symbol.asyncIterator]();
+    while (!this.#isStopping()) {
+      const next = await unlessAborted(batches.next(), this.#stop);
+      if (next === null) return;
+      if (next.done === true) throw new CausewayError('source_unavailable', 'the source ended the stream');
+      await this.#remember(next.value, signal);
       signal.throwIfAborted();
-      this.deliver(this.#encode(messages));
+      this.deliver(this.#encode(next.value));
       await this.#log.room();
     }
-    if (!pulling.aborted) throw new CausewayError('source_unavailable', 'the source ended the stream');
   }
 
   /** After an error counters were given out for records that never come: nothing may follow them. */
@@ -397,5 +403,17 @@ class Session {
   #enter(state: CaptureState): void {
     this.#state = state;
     this.#deps.observer.state(state);
+  }
+}
+
+/** Null once `signal` aborts, whatever becomes of `work`. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  const aborted = Promise.withResolvers<null>();
+  const abort = (): void => aborted.resolve(null);
+  signal.addEventListener('abort', abort);
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }

@@ -85,11 +85,15 @@ export interface Source extends AsyncDisposable {
 }
 
 export interface SourceStream extends AsyncDisposable {
-  /** Messages in order, in arrays bounded by bytes. Pull: the source's socket is read only while the caller keeps asking. */
+  /**
+   * Messages in order, in arrays bounded by bytes. Pull: the source's socket is read only while the caller keeps asking. Aborting
+   * the signal closes the connection at once; a caller that leaves the iteration can still acknowledge.
+   */
   messages(signal: AbortSignal): AsyncIterable<readonly SourceMessage[]>;
   /**
    * Tells the source that it may forget everything up to `position`: called only after the checkpoint is stored. Sent soon,
-   * repeated by itself well within the server's time-out, never falling.
+   * repeated by itself well within the server's time-out, never falling. Disposing of the stream waits, not for long, until the
+   * source has taken it.
    */
   acknowledge(position: Position): void;
 }

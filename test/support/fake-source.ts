@@ -337,6 +337,8 @@ export class FakeStream implements SourceStream {
   async *messages(signal: AbortSignal): AsyncIterable<readonly SourceMessage[]> {
     const database = this.#database;
     const ended = AbortSignal.any([signal, this.#ended.signal]);
+    // As with a real one, the signal ends the connection, not the reading alone.
+    signal.addEventListener('abort', () => this.fail(new CausewayError('source_unavailable', 'the connection was closed')));
     const shown = new Set<string>();
     let next = database.transactions.findIndex(({ commit }) => commit >= this.#from);
     if (next < 0) next = database.transactions.length;
