@@ -38,10 +38,7 @@ describe('the position of a sink', () => {
 
   it('stays below a truncate whose rows are not swept', () => {
     const standings = [standing(30n, [25n]), standing(40n, [25n])];
-    const pending = pendingFloors(
     const pending = pendingFloors(standings, new Map());
-      new Map(),
-    );
     expect(pending).toEqual([{ table, sequence: truncate(25n) }]);
     expect(sinkPosition({ reported: watermark(20n), standings, pending })).toEqual(watermark(20n));
     expect(sinkPosition({ reported: watermark(20n), standings, pending: [{ table, sequence: truncate(31n) }] })).toEqual(watermark(30n));
