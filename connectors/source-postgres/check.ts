@@ -84,12 +84,21 @@ function isLocal({ host }: Connection): boolean {
 
 function encoding(server: ServerFacts): Finding {
   const title = 'the texts of the database can be read as UTF-8';
-  if (hasEncoding(server))
-    return ok('PG-018', title, server.encoding === 'UTF8' ? [] : [`the server converts them from ${server.encoding}`]);
+  const move = "CREATE DATABASE app_utf8 TEMPLATE template0 ENCODING 'UTF8';   -- and move the tables there with pg_dump --encoding=UTF8";
+  if (server.encoding === 'UTF8') return ok('PG-018', title);
+  if (hasEncoding(server)) {
+    return finding('PG-018', title, {
+      level: 'warning',
+      details: [
+        `the server converts them from ${server.encoding}; a text with bytes that have no UTF-8 form would stop capture until it is gone from the log`,
+      ],
+      mend: [move],
+    });
+  }
   return finding('PG-018', title, {
     level: 'error',
     details: [NO_ENCODING],
-    mend: ["CREATE DATABASE app_utf8 TEMPLATE template0 ENCODING 'UTF8';   -- and move the tables there with pg_dump --encoding=UTF8"],
+    mend: [move],
   });
 }
 

@@ -157,7 +157,7 @@ export function sourceContract(name: string, makeContext: () => Promise<SourceCo
       const [first] = await read(stream, { transactions: 1 }, signal);
       expect(first?.filter(({ tag }) => tag === 'message')).toMatchObject([{ prefix: MESSAGE_PREFIX, transactional: true }]);
       const begin = first?.[0];
-      expect(begin?.tag === 'begin' ? Math.abs((begin.committedAt) - at) : null).toBeLessThan(60_000_000);
+      expect(begin?.tag === 'begin' ? Math.abs(begin.committedAt - at) : null).toBeLessThan(60_000_000);
     });
   });
 
