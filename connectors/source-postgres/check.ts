@@ -85,7 +85,8 @@ function isLocal({ host }: Connection): boolean {
 function encoding(server: ServerFacts): Finding {
   const title = 'the texts of the database can be read as UTF-8';
   const move = "CREATE DATABASE app_utf8 TEMPLATE template0 ENCODING 'UTF8';   -- and move the tables there with pg_dump --encoding=UTF8";
-  if (server.encoding === 'UTF8') return ok('PG-018', title);
+  // Every byte of LATIN1 has a UTF-8 form.
+  if (server.encoding === 'UTF8' || server.encoding === 'LATIN1') return ok('PG-018', title);
   if (hasEncoding(server)) {
     return finding('PG-018', title, {
       level: 'warning',
