@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mutate, type Mutant, type Suite } from './mutant.ts';
 
-export type Outcome = { readonly tag: 'caught' | 'survived'; readonly seconds: number; readonly output: string };
+/** `broken`: the mutant is no program, so that what it breaks was not what was noticed. */
+export type Outcome = { readonly tag: 'caught' | 'survived' | 'broken'; readonly seconds: number; readonly output: string };
 
 /** A test that hangs on a mutant has noticed it. */
 const suiteWithinMs = 180_000;
@@ -61,9 +62,8 @@ export class MutantCheckout implements Disposable {
     const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
     const seconds = Math.round((performance.now() - startedMs) / 100) / 10;
     const text = Buffer.concat(output).toString('utf8');
-    // Not what it breaks was noticed then, but that it is no program.
-    if (/ReferenceError|SyntaxError|PARSE_ERROR|Transform failed|No test files found/.test(text)) throw new Error(text.slice(-3_000));
-    return { tag: code === 0 ? 'survived' : 'caught', seconds, output: text };
+    const isBroken = code !== 0 && /ReferenceError|PARSE_ERROR|Transform failed|No test files found/.test(text);
+    return { tag: code === 0 ? 'survived' : isBroken ? 'broken' : 'caught', seconds, output: text };
   }
 
   [Symbol.dispose](): void {

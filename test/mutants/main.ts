@@ -6,11 +6,11 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { commitHash } from '../support/commit.ts';
 import { seededRandom } from '../support/random.ts';
-import { MutantCheckout } from './checkout.ts';
+import { MutantCheckout, type Outcome } from './checkout.ts';
 import { mutants } from './list.ts';
 import type { Mutant } from './mutant.ts';
 
-type Line = { readonly commit: string; readonly mutant: string; readonly outcome: 'caught' | 'survived'; readonly seconds: number };
+type Line = { readonly commit: string; readonly mutant: string; readonly outcome: Outcome['tag']; readonly seconds: number };
 
 const { values } = parseArgs({
   options: {
@@ -65,7 +65,7 @@ async function run(wanted: readonly Mutant[]): Promise<boolean> {
     const { tag, seconds, output } = await checkout.try(mutant);
     if (tag === 'caught') caught += 1;
     say(`${tag.padEnd(8)} ${mutant.name} (${mutant.breaks}; ${seconds} s)`);
-    if (tag === 'survived') say(output.split('\n').slice(-12).join('\n'));
+    if (tag !== 'caught') say(output.split('\n').slice(-12).join('\n'));
     remember({ commit, mutant: mutant.name, outcome: tag, seconds });
   }
   say(`commit ${commit}: caught ${caught}/${wanted.length}`);

@@ -59,8 +59,8 @@ export const storeMutants: readonly Mutant[] = [
   {
     name: 'the newest record of a partition is freed',
     file: trim,
-    find: 'if (isNewest || offsetOfId(block.id) + block.count > needed) break;',
-    put: 'if (offsetOfId(block.id) + block.count > needed) break;',
+    find: 'if (isNewest || offsetOfId(block.id) + block.count > freeable) break;',
+    put: 'if (offsetOfId(block.id) + block.count > freeable) break;',
     breaks: 'C7 C8',
     suite: log('room'),
   },
