@@ -15,6 +15,12 @@ const fields = z.strictObject({
   bytesMax: sizeText('1MiB', '64TiB')
     .default(8 * GIB)
     .describe('Size at which capture waits, because a sink is behind. `8GiB` unless set.'),
+  keepBytes: sizeText('0B', '64TiB')
+    .optional()
+    .describe(
+      'About how much of what every sink has taken stays, for a sink that goes back (a replica that was behind takes over, a restore). ' +
+        'Shared evenly by the partitions, and given up, the oldest first, before capture waits. A quarter of `bytesMax` unless set, `1GiB` at most.',
+    ),
   recordBytesMax: sizeText('64KiB', '256MiB')
     .default(16 * 1024 ** 2)
     .describe('A change that is larger is published without its values. `16MiB` unless set.'),
@@ -30,6 +36,10 @@ export const configSchema = fields.superRefine(({ bytesMax, partitions, recordBy
     params: { mend: `Set it to ${mebibytes(least)} at least, or set a lower recordBytesMax or fewer partitions.` },
   });
 });
+
+export function keepBytesDefault(bytesMax: number): number {
+  return Math.min(bytesMax / 4, GIB);
+}
 
 export type Config = z.output<typeof configSchema>;
 

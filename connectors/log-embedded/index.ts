@@ -12,6 +12,7 @@ export const connector: LogConnector<Config> = {
       pipeline,
       partitions: config.partitions,
       bytesMax: config.bytesMax,
+      keepBytes: config.keepBytes,
       recordBytesMax: config.recordBytesMax,
       runtime: context.runtime,
       logger: context.logger.with({ pipeline }),

@@ -4,6 +4,7 @@ import type { DeadLetters, Log, LogBatch, LogEnds, LogReader, LogUsage, LogWrite
 import type { Offset } from '#core/position.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
 import { SqliteFile } from '../lib/sqlite/file.ts';
+import { keepBytesDefault } from './config.ts';
 import { embeddedDeadLetters } from './dead-letter.ts';
 import { logFile } from './layout.ts';
 import { endsOf } from './pages.ts';
@@ -17,6 +18,8 @@ export type EmbeddedLogInput = {
   readonly pipeline: string;
   readonly partitions: number;
   readonly bytesMax: number;
+  /** Of all partitions together; `keepBytesDefault` unless given. */
+  readonly keepBytes?: number | undefined;
   readonly recordBytesMax: number;
   readonly runtime: Runtime;
   readonly logger: Logger;
@@ -29,6 +32,8 @@ export class EmbeddedLog implements Log {
   readonly #input: EmbeddedLogInput;
   readonly #file: SqliteFile;
   readonly #shared: SharedState;
+  /** Of one partition. */
+  readonly #keepBytes: number;
   readonly #leave: () => void;
   readonly #writers = new Set<EmbeddedLogWriter>();
 
@@ -36,6 +41,7 @@ export class EmbeddedLog implements Log {
     this.#input = input;
     this.partitions = input.partitions;
     this.recordBytesMax = input.recordBytesMax;
+    this.#keepBytes = (input.keepBytes ?? keepBytesDefault(input.bytesMax)) / input.partitions;
     this.#file = new SqliteFile({ path: input.path, kind: logFile(input), runtime: input.runtime });
     const { state, leave } = join(input.path);
     this.#shared = state;
@@ -70,7 +76,8 @@ export class EmbeddedLog implements Log {
 
   async reader(consumer: string, signal: AbortSignal): Promise<LogReader> {
     await this.#file.use({ create: false }, () => undefined, signal);
-    return embeddedReader({ file: this.#file, shared: this.#shared, partitions: this.partitions, runtime: this.#input.runtime }, consumer);
+    const parts = { file: this.#file, shared: this.#shared, partitions: this.partitions, keepBytes: this.#keepBytes };
+    return embeddedReader({ ...parts, runtime: this.#input.runtime }, consumer);
   }
 
   read(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<LogBatch> {
@@ -140,7 +147,7 @@ export class EmbeddedLog implements Log {
 
   async #trimAll(signal: AbortSignal): Promise<void> {
     for (let partition = 0; partition < this.partitions; partition += 1) {
-      while (await trimmed({ file: this.#file, shared: this.#shared }, partition, signal));
+      while (await trimmed({ file: this.#file, shared: this.#shared, keepBytes: this.#keepBytes }, partition, signal));
     }
     this.#shared.changed();
   }

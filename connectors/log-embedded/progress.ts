@@ -19,8 +19,18 @@ export function storedProgress(file: OpenFile, of: ConsumerPartition): LogProgre
 export function storeProgress(file: OpenFile, of: ConsumerPartition, progress: LogProgress): LogProgress {
   const before = storedProgress(file, of);
   if (before !== null && compareProgress(progress, before) <= 0) return before;
+  writeProgress(file, of, progress);
+  return progress;
+}
+
+/** Inside a write transaction. Nothing stored is lower than any progress: it holds everything. */
+export function lowerProgress(file: OpenFile, of: ConsumerPartition, progress: LogProgress): void {
+  const before = storedProgress(file, of);
+  if (before !== null && compareProgress(progress, before) < 0) writeProgress(file, of, progress);
+}
+
+function writeProgress(file: OpenFile, of: ConsumerPartition, progress: LogProgress): void {
   file
     .prepare('INSERT OR REPLACE INTO progress (consumer, partition, next_offset, generation, counter) VALUES (?, ?, ?, ?, ?)')
     .run(of.consumer, of.partition, progress.offset, progress.pair?.generation ?? null, progress.pair?.counter ?? null);
-  return progress;
 }

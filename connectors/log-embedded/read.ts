@@ -4,7 +4,7 @@ import type { Offset } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import type { OpenFile, SqliteFile } from '../lib/sqlite/file.ts';
 import { endsOf, readPage } from './pages.ts';
-import { type ConsumerPartition, storedProgress, storeProgress } from './progress.ts';
+import { type ConsumerPartition, lowerProgress, storedProgress, storeProgress } from './progress.ts';
 import type { SharedState } from './shared.ts';
 import { shrinkStep, trimStep } from './trim.ts';
 
@@ -12,6 +12,8 @@ export type ReaderParts = {
   readonly file: SqliteFile;
   readonly shared: SharedState;
   readonly partitions: number;
+  /** Of one partition. */
+  readonly keepBytes: number;
   readonly runtime: Runtime;
 };
 
@@ -44,6 +46,8 @@ function assignment(parts: ReaderParts, of: ConsumerPartition, revoked: AbortSig
     committed: (signal) => parts.file.read((file) => storedProgress(file, of), signal),
     batches: (from, signal) => follow(parts, { partition: of.partition, from }, AbortSignal.any([signal, revoked])),
     commit: (progress, signal) => commit(parts, { of, progress }, signal),
+    // Synced: if a crash of the machine took it, others' commits would free what it holds.
+    rewind: (progress, signal) => parts.file.write({ create: false, durable: true }, (file) => lowerProgress(file, of, progress), signal),
   };
 }
 
@@ -98,7 +102,7 @@ async function commit(
   const { of, progress } = what;
   const work = (file: OpenFile): LogProgress => {
     const stored = storeProgress(file, of, progress);
-    trimStep(file, of.partition, parts.shared.retained);
+    trimStep(file, of.partition, { retained: parts.shared.retained, keepBytes: parts.keepBytes });
     return stored;
   };
   try {

@@ -1,5 +1,6 @@
 import type { OpenFile } from '../lib/sqlite/file.ts';
 import { blockId, offsetOfId } from './layout.ts';
+import { endsOf } from './pages.ts';
 import { storedProgress } from './progress.ts';
 
 /** One step frees no more than this, so that it stays short. */
@@ -8,15 +9,25 @@ const STEP_BYTES = 8 * 1024 * 1024;
 /** Pages given back to the file system in one step, once more than half of the file is free. */
 const VACUUM_PAGES = 256;
 const VACUUM_FROM_BYTES = 16 * 1024 * 1024;
+/** Blocks that are looked at to tell how large the records of a stretch are: counting all of them would take too long. */
+const PROBES = 16;
+
+export type Kept = {
+  /** Null until it was said who is retained: then nothing is freed. */
+  readonly retained: readonly string[] | null;
+  /** About this much of a partition stays behind its slowest reader, for a sink that goes back. */
+  readonly keepBytes: number;
+};
 
 /**
- * Frees blocks that every retained consumer has behind it. The newest block of a partition stays, so that its end can be
- * told. A consumer without progress holds everything: it may be about to begin. Returns true if there is more to free.
- * Inside a write transaction.
+ * Frees blocks that every retained consumer has behind it, but for the stretch that is kept. The newest block of a partition
+ * stays, so that its end can be told. A consumer without progress holds everything: it may be about to begin. Returns true if
+ * there is more to free. Inside a write transaction.
  */
-export function trimStep(file: OpenFile, partition: number, retained: readonly string[] | null): boolean {
+export function trimStep(file: OpenFile, partition: number, { retained, keepBytes }: Kept): boolean {
   if (retained === null || retained.length === 0) return false;
   const needed = Math.min(...retained.map((consumer) => storedProgress(file, { consumer, partition })?.offset ?? 0));
+  const freeable = keepBytes === 0 ? needed : keptFrom(file, { partition, needed, keepBytes });
   const select = file.prepare('SELECT id, count, bytes FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT ?');
   const oldest = select.all(blockId(partition, 0), blockId(partition + 1, 0), STEP_BLOCKS + 1) as {
     readonly id: number;
@@ -28,7 +39,7 @@ export function trimStep(file: OpenFile, partition: number, retained: readonly s
   let more = false;
   for (const [index, block] of oldest.entries()) {
     const isNewest = index === oldest.length - 1 && oldest.length <= STEP_BLOCKS;
-    if (isNewest || offsetOfId(block.id) + block.count > needed) break;
+    if (isNewest || offsetOfId(block.id) + block.count > freeable) break;
     more = index === STEP_BLOCKS || bytes >= STEP_BYTES;
     if (more) break;
     freed = block.id;
@@ -36,6 +47,22 @@ export function trimStep(file: OpenFile, partition: number, retained: readonly s
   }
   if (freed !== null) file.prepare('DELETE FROM block WHERE id >= ? AND id <= ?').run(blockId(partition, 0), freed);
   return more;
+}
+
+/** Where the kept stretch begins: never behind `needed`. Records of a size far from the others' make it longer or shorter. */
+function keptFrom(file: OpenFile, of: { readonly partition: number; readonly needed: number; readonly keepBytes: number }): number {
+  const { partition, needed, keepBytes } = of;
+  const { start } = endsOf(file, partition);
+  const select = file.prepare('SELECT count, bytes FROM block WHERE id >= ? AND id <= ? ORDER BY id DESC LIMIT 1');
+  let recordBytes = 0;
+  for (let probe = 0; probe < PROBES; probe += 1) {
+    const offset = start + Math.floor(((needed - start) * probe) / PROBES);
+    const found = select.get(blockId(partition, start), blockId(partition, offset));
+    if (found === undefined) continue;
+    const { count, bytes } = found as { readonly count: number; readonly bytes: number };
+    recordBytes += bytes / count / PROBES;
+  }
+  return recordBytes === 0 ? needed : Math.max(start, needed - Math.ceil(keepBytes / recordBytes));
 }
 
 /** Pages in use. Free ones are used again by the next appends. */

@@ -68,11 +68,24 @@ export class EmbeddedLogWriter implements LogWriter {
     for (const runs of parted(runsOf(records, this.#parts), this.#parts.bytesMax * PART_OF_LOG)) {
       const bytes = bytesOf(runs);
       if (bytes > this.#parts.bytesMax) throw new CausewayError('log_full', 'a single record is larger than log.bytesMax');
-      const ends = (await this.#tryAppend(runs, bytes, signal)) ?? (await this.#waitForRoom(runs, bytes, signal));
+      const ends =
+        (await this.#tryAppend(runs, bytes, signal)) ??
+        (await this.#makeRoom(runs, bytes, signal)) ??
+        (await this.#waitForRoom(runs, bytes, signal));
       for (const [partition, offset] of ends) offsets.set(partition, offset);
       this.#parts.shared.changed();
     }
     return offsets;
+  }
+
+  /** Gives up what is kept behind the readers, the oldest first. Null where that is not enough. */
+  async #makeRoom(runs: readonly Run[], bytes: number, signal: AbortSignal): Promise<ReadonlyMap<number, Offset> | null> {
+    for (let more = true; more;) {
+      more = await this.#free(signal);
+      const offsets = await this.#tryAppend(runs, bytes, signal);
+      if (offsets !== null) return offsets;
+    }
+    return null;
   }
 
   async #waitForRoom(runs: readonly Run[], bytes: number, signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
@@ -116,17 +129,21 @@ export class EmbeddedLogWriter implements LogWriter {
   async #free(signal: AbortSignal): Promise<boolean> {
     let more = false;
     for (let partition = 0; partition < this.#parts.partitions; partition += 1) {
-      if (await trimmed(this.#parts, partition, signal)) more = true;
+      if (await trimmed({ ...this.#parts, keepBytes: 0 }, partition, signal)) more = true;
     }
     return more;
   }
 }
 
 /** One trim step of its own; a full disk keeps it from happening, which is no reason to fail. */
-export async function trimmed(parts: Pick<WriterParts, 'file' | 'shared'>, partition: number, signal: AbortSignal): Promise<boolean> {
+export async function trimmed(
+  parts: Pick<WriterParts, 'file' | 'shared'> & { readonly keepBytes: number },
+  partition: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   try {
-    const { retained } = parts.shared;
-    return await parts.file.write({ create: false, durable: false }, (file) => trimStep(file, partition, retained), signal);
+    const kept = { retained: parts.shared.retained, keepBytes: parts.keepBytes };
+    return await parts.file.write({ create: false, durable: false }, (file) => trimStep(file, partition, kept), signal);
   } catch (error) {
     if (codeOf(error) === 'log_full') return false;
     throw error;

@@ -103,6 +103,9 @@ export class PartitionWorker {
     this.#state = 'starting';
     await using held = await rideOut(deps, () => deps.sink.assign(this.partition, kill), { signal: leave, onWait });
     const start = this.#startOf(held);
+    const { offset, pair } = start;
+    // Where the sink went back, other sinks' commits would free what it needs again.
+    await rideOut(deps, () => this.#assignment.rewind({ offset, pair }, kill), { signal: leave, onWait });
     // The letters are read after the start is fixed: what another worker parks from now on, this one meets in the log itself.
     await rideOut(deps, () => this.#parked.load(kill), { signal: leave, onWait });
     this.#hold = new PartitionHold({

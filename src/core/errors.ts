@@ -186,7 +186,7 @@ export const errorTable = {
   sink_went_back: {
     retry: 'timed',
     meaning: 'The sink lost commits that it had confirmed (it failed over or was restored).',
-    mend: "None needed: the partition starts over from the sink's own progress.",
+    mend: "None needed: the partition starts over from the sink's own progress. If the log no longer reaches back to it, log_offset_gone follows.",
   },
   sink_unknown_progress: {
     retry: 'manual',

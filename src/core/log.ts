@@ -90,6 +90,8 @@ export interface PartitionAssignment {
   batches(from: Offset, signal: AbortSignal): AsyncIterable<LogBatch>;
   /** Stores progress. Never falls, compared by pair; returns what is stored. */
   commit(progress: LogProgress, signal: AbortSignal): Promise<LogProgress>;
+  /** Lowers what is stored, for a sink that went back: from then on nothing from there on is freed. Lower progress stays, and so does none. */
+  rewind(progress: LogProgress, signal: AbortSignal): Promise<void>;
 }
 
 /** A change that a sink refused for ever, with all that a replay needs. */

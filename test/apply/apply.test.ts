@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
-import { fencingTokenOf } from '#core/position.ts';
-import { at, change, del, keyOf, opened, part, Publisher, put, schema, Stage, watermark } from './stage.ts';
+import type { PartitionAssignment } from '#core/log.ts';
+import { fencingTokenOf, type Offset } from '#core/position.ts';
+import { at, change, del, keyOf, never, opened, part, Publisher, put, schema, Stage, watermark } from './stage.ts';
 
 describe('apply', () => {
   it('brings changes to the sink, stores its progress, and goes on from there', async () => {
@@ -194,6 +196,44 @@ describe('a sink that went back', () => {
     await first.send(put('2', 12, 'e'));
     await stage.clock.advance(2_000);
     expect(stage.rows()).toEqual({ 1: ['c', 'big'], 2: ['e', 'big'], 3: ['d', 'big'] });
+    await run.stop();
+    expect(run.code()).toBeNull();
+  });
+});
+
+describe('a sink that went back behind what every sink had taken', () => {
+  it('finds its records in the stretch that the log keeps, and holds them until it took them again', async () => {
+    const { stage, first } = await opened({ keepBytes: 100_000 });
+    await stage.log().retain(['s', 'other'], never);
+    const reader = await stage.log().reader('other', never);
+    const others = (await reader.assignments(never)[Symbol.asyncIterator]().next()).value as PartitionAssignment;
+    const otherTakesAll = async (): Promise<void> => {
+      await others.commit({ offset: stage.logStore.endOf(0) as Offset, pair: first.pair(0) }, never);
+    };
+    const run = stage.start();
+    await first.send(put('1', 10, 'a'), watermark(10));
+    await stage.clock.advance(2_000);
+    const restore = stage.sinkStore.keep();
+    const wentBackTo = present(stage.progress(), 'progress').offset;
+    for (let commit = 11; commit < 20; commit += 1)
+      await first.send(put('1', commit, `v${String(commit)}`), put('2', commit, 'b'), watermark(commit));
+    await stage.clock.advance(2_000);
+    await otherTakesAll();
+    restore();
+    // While the sink does not take anything, another one's commits free nothing of it, though the log would keep no stretch.
+    let isDown = false;
+    stage.sinkStore.onCall = (_stage, call) => {
+      if (isDown && call.name === 'apply') throw new CausewayError('sink_unavailable', 'down');
+      isDown = isDown || call.name === 'assign';
+    };
+    await first.send(put('3', 20, 'c'));
+    await stage.clock.advance(2_000);
+    await otherTakesAll();
+    stage.logStore.trim(0);
+    expect((await stage.log().ends(never))[0]?.start).toBe(wentBackTo);
+    stage.sinkStore.onCall = null;
+    await stage.clock.advance(60_000);
+    expect(stage.rows()).toEqual({ 1: ['v19', 'big'], 2: ['b', 'big'], 3: ['c', 'big'] });
     await run.stop();
     expect(run.code()).toBeNull();
   });

@@ -177,10 +177,10 @@ export class Stage {
   readonly limits: Partial<SinkLimits>;
   readonly schemas = new Map<string, TableSchema>([[schema.version, schema]]);
 
-  constructor(input: { readonly partitions?: number; readonly limits?: Partial<SinkLimits> } = {}) {
+  constructor(input: { readonly partitions?: number; readonly limits?: Partial<SinkLimits>; readonly keepBytes?: number } = {}) {
     this.partitions = input.partitions ?? 1;
     this.limits = input.limits ?? {};
-    this.logStore = new MemoryLogStore({ partitions: this.partitions });
+    this.logStore = new MemoryLogStore({ partitions: this.partitions, keepBytes: input.keepBytes ?? 0 });
   }
 
   log(): MemoryLog {

@@ -218,6 +218,20 @@ describe('the file of the embedded log', () => {
     expect(logger.lines[0]?.message).toContain('causeway status');
   });
 
+  it('gives up the stretch behind the readers without a word', async () => {
+    const logger = keepingLogger();
+    await using log = folder.open({ bytesMax: 1024 * 1024, keepBytes: 1024 * 1024, logger });
+    await log.provision(never);
+    await log.retain(['warm'], never);
+    const writer = await log.writer(never);
+    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    for (let index = 1; index <= 20; index += 1) {
+      await writer.append([{ partition: 0, key: null, value: Buffer.alloc(100_000) }], never);
+      await assignment.commit(progressAt(index, [7, index]), never);
+    }
+    expect(logger.lines).toEqual([]);
+  });
+
   it('refuses a record that can never fit', async () => {
     await using log = folder.open({ bytesMax: 1024 * 1024 });
     await log.provision(never);

@@ -5,7 +5,7 @@ import { tempFolder } from '../support/temp-folder.ts';
 import { realRuntime } from '../support/test-runtime.ts';
 import { logContract } from './log.ts';
 
-logContract('embedded', ({ partitions, bytesMax }) => {
+logContract('embedded', ({ partitions, bytesMax, keepBytes = 0 }) => {
   const folder = tempFolder();
   return Promise.resolve({
     open: () =>
@@ -14,6 +14,7 @@ logContract('embedded', ({ partitions, bytesMax }) => {
         pipeline: 'orders',
         partitions,
         bytesMax: bytesMax ?? 2 ** 33,
+        keepBytes,
         recordBytesMax: 2 ** 24,
         runtime: realRuntime(),
         logger: silentLogger,

@@ -53,6 +53,29 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
         expect((await at.log.ends(never))[0]?.end).toBe(11);
       });
 
+      it('is no longer made behind where a consumer went back to', async () => {
+        await appendOneByOne(10);
+        const [back, other, slow] = [
+          await assignmentOf(at.log, 'back', 0),
+          await assignmentOf(at.log, 'other', 0),
+          await assignmentOf(at.log, 'slow', 0),
+        ];
+        await at.log.retain(['back', 'other', 'slow'], never);
+        await back.rewind(progressAt(2, [7, 2]), never);
+        expect(await back.committed(never)).toBeNull();
+        await back.commit(progressAt(8, [7, 8]), never);
+        await slow.commit(progressAt(3, [7, 3]), never);
+        await back.rewind(progressAt(5, [7, 5]), never);
+        expect(await back.committed(never)).toEqual(progressAt(5, [7, 5]));
+        await back.rewind(progressAt(7, [7, 7]), never);
+        expect(await back.committed(never)).toEqual(progressAt(5, [7, 5]));
+        await slow.commit(progressAt(10, [7, 10]), never);
+        await other.commit(progressAt(10, [7, 10]), never);
+        expect((await at.log.ends(never))[0]).toEqual({ start: 5, end: 10 });
+        expect(await back.commit(progressAt(6, [7, 6]), never)).toEqual(progressAt(6, [7, 6]));
+        expect((await at.log.ends(never))[0]).toEqual({ start: 6, end: 10 });
+      });
+
       it('is not made while nobody said who is retained, nor for an empty list', async () => {
         await appendOneByOne(3);
         await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(3, [7, 3]), never);
@@ -157,6 +180,7 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
         collect(at.log.read(0, 0 as Offset, stopped)),
         assignment.committed(stopped),
         assignment.commit(progressAt(1, null), stopped),
+        assignment.rewind(progressAt(0, null), stopped),
         collect(assignment.batches(0 as Offset, stopped)),
         at.log.deadLetters('warm').park(0, [letter('["t","1"]')], stopped),
       ];
@@ -202,6 +226,29 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
       await writing;
       expect(await log.usage(never)).toMatchObject({ stalled: false });
       expect((await log.ends(never))[0]).toEqual({ start: 29, end: 30 });
+    });
+
+    it('keeps a stretch behind the slowest reader, and gives it up before it waits', async () => {
+      await using context = await makeContext({ partitions: PARTITIONS, bytesMax: BYTES_MAX, keepBytes: 250_000 * PARTITIONS });
+      await using log = context.open();
+      await log.provision(never);
+      await log.retain(['warm', 'cold'], never);
+      const writer = await log.writer(never);
+      for (let index = 0; index < 7; index += 1) await writer.append([chunk(0)], never);
+      await (await assignmentOf(log, 'cold', 0)).commit(progressAt(7, [7, 7]), never);
+      const assignment = await assignmentOf(log, 'warm', 0);
+      for (const [offset, start] of [
+        [2, 0],
+        [4, 1],
+        [7, 4],
+      ] as const) {
+        await assignment.commit(progressAt(offset, [7, offset]), never);
+        expect((await log.ends(never))[0]?.start).toBe(start);
+      }
+      // Eight that nobody took: without the stretch there is room for them.
+      for (let index = 0; index < 8; index += 1) await writer.append([chunk(0)], never);
+      expect((await log.ends(never))[0]).toEqual({ start: 7, end: 15 });
+      expect(await readAll(log, 0, 7)).toHaveLength(8);
     });
 
     it('takes an append that is larger than itself part by part, as room is made', async () => {

@@ -11,7 +11,7 @@ export type LogContext = AsyncDisposable & {
   open(): Log;
 };
 
-export type LogContextInput = { readonly partitions: number; readonly bytesMax: number | null };
+export type LogContextInput = { readonly partitions: number; readonly bytesMax: number | null; readonly keepBytes?: number };
 
 export const never = new AbortController().signal;
 export const PARTITIONS = 3;

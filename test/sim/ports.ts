@@ -293,6 +293,7 @@ function lineAssignment(
         of.watcher.committed(consumer, partition, progress);
         return (await stored()).commit(progress, never);
       }),
+    rewind: async (progress, signal) => (await stored()).rewind(progress, signal),
   };
 }
 

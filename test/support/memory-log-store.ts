@@ -9,6 +9,8 @@ type Partition = { start: number; readonly records: StoredRecord[] };
 export class MemoryLogStore {
   readonly partitions: readonly Partition[];
   readonly bytesMax: number | null;
+  /** Kept behind the slowest retained consumer, shared evenly by the partitions. */
+  readonly keepBytes: number;
   readonly recordBytesMax: number;
   readonly progress = new Map<string, Map<number, LogProgress>>();
   readonly letters = new Map<string, Map<number, Map<RowKey, DeadLetter>>>();
@@ -22,9 +24,17 @@ export class MemoryLogStore {
   onAppend: ((stage: 'before' | 'after', records: readonly EncodedRecord[]) => void | Promise<void>) | null = null;
   readonly #waiting = new Set<() => void>();
 
-  constructor(input: { readonly partitions?: number; readonly bytesMax?: number | null; readonly recordBytesMax?: number } = {}) {
+  constructor(
+    input: {
+      readonly partitions?: number;
+      readonly bytesMax?: number | null;
+      readonly keepBytes?: number;
+      readonly recordBytesMax?: number;
+    } = {},
+  ) {
     this.partitions = Array.from({ length: input.partitions ?? 4 }, () => ({ start: 0, records: [] }));
     this.bytesMax = input.bytesMax ?? null;
+    this.keepBytes = input.keepBytes ?? 0;
     this.recordBytesMax = input.recordBytesMax ?? 16 * 1024 * 1024;
   }
 
@@ -60,13 +70,15 @@ export class MemoryLogStore {
     for (const wake of waiting) wake();
   }
 
-  trim(): void {
+  trim(keepBytes = this.keepBytes / this.partitions.length): void {
     const consumers = this.retained;
     if (consumers === null || consumers.length === 0) return;
     for (const [index, partition] of this.partitions.entries()) {
       const needed = Math.min(...consumers.map((consumer) => this.progress.get(consumer)?.get(index)?.offset ?? 0));
+      let taken = needed - partition.start;
+      for (let kept = 0; taken > 0 && kept < keepBytes; taken -= 1) kept += sizeOf(present(partition.records[taken - 1], 'record'));
       // The newest record stays: who opens the log looks at it.
-      const drop = Math.min(needed - partition.start, partition.records.length - 1);
+      const drop = Math.min(taken, partition.records.length - 1);
       if (drop <= 0) continue;
       for (const record of partition.records.splice(0, drop)) this.bytes -= sizeOf(record);
       partition.start += drop;

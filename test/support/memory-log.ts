@@ -140,6 +140,8 @@ class MemoryLogWriter implements LogWriter {
   async #room(bytes: number, signal: AbortSignal): Promise<void> {
     const { bytesMax } = this.#store;
     if (bytesMax === null || this.#store.bytes + bytes <= bytesMax) return;
+    this.#store.trim(0);
+    if (this.#store.bytes + bytes <= bytesMax) return;
     this.#store.stalled += 1;
     try {
       while (this.#store.bytes + bytes > bytesMax) await this.#store.changed(signal);
@@ -204,6 +206,11 @@ function memoryAssignment(
       if (before === undefined || compareProgress(progress, before) > 0) stored.set(partition, progress);
       store.trim();
       return stored.get(partition) ?? progress;
+    },
+    async rewind(progress, signal) {
+      await turn(signal);
+      const before = store.progress.get(consumer)?.get(partition);
+      if (before !== undefined && compareProgress(progress, before) < 0) store.progress.get(consumer)?.set(partition, progress);
     },
   };
 }
