@@ -467,4 +467,16 @@ describePostgres('the replication stream', (major) => {
     stream.stream.acknowledge(end);
     expect(await at.eventually(`SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '${at.slot}'`, end)).toBe(end);
   });
+
+  test('disposed of, it has handed over its last acknowledgement, also while the server is still sending', async () => {
+    const limits = { batchBytesMax: 1_000, queueBytesMax: 2_000, queueBytesResume: 1_000 };
+    await using at = await fixture('CREATE TABLE t (id int PRIMARY KEY, v text)', { limits });
+    const stream = await at.open();
+    await at.client.query('INSERT INTO t VALUES (1)');
+    await at.client.query(`INSERT INTO t SELECT i, repeat(md5(i::text), 30) FROM generate_series(2, 20000) i`);
+    const end = commitOf(await stream.transaction()).position;
+    stream.stream.acknowledge(end);
+    await stream[Symbol.asyncDispose]();
+    expect([await at.confirmedFlush(), await at.walsenderPid()]).toEqual([end, null]);
+  });
 });
