@@ -220,7 +220,7 @@ describe('the file of the embedded log', () => {
 
   it('gives up the stretch behind the readers without a word', async () => {
     const logger = keepingLogger();
-    await using log = folder.open({ bytesMax: 1024 * 1024, keepBytes: 1024 * 1024, logger });
+    await using log = folder.open({ bytesMax: 1024 * 1024, keepBytes: 4 * 1024 * 1024, logger });
     await log.provision(never);
     await log.retain(['warm'], never);
     const writer = await log.writer(never);
