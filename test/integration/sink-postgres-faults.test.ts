@@ -166,7 +166,8 @@ describePostgres('sink-postgres under faults', (major) => {
         await partition.apply({ rows, progress: null }, never);
         await partition.apply({ rows: [upsertAt(schema, sequenceAt(7), ['3', 'x', '1'])], progress: null }, never);
         await database.query('ALTER TABLE public.orders DROP COLUMN n');
-        const next = await open(database.url, { register }).assign(0, never);
+        const other = open(database.url, { register });
+        const next = await other.assign(0, never);
         const stale = [...rows, upsertAt(schema, sequenceAt(6), ['3', 'x', '1'])];
         expect(await next.apply({ rows: stale, progress: null }, never)).toEqual(stale.map(() => ({ tag: 'stale' })));
         const partial = [partialAt(schema, sequenceAt(5), ['1', 'y', undefined])];
@@ -183,6 +184,7 @@ describePostgres('sink-postgres under faults', (major) => {
         ]) {
           await misconfigured(next, [deleteAt(schema, sequenceAt(9), '5'), newer]);
         }
+        expect((await thrown(scanned(other, schema, never))).code).toBe('sink_misconfigured');
         await database.query('ALTER TABLE public.orders ADD COLUMN n integer');
         const sequences = (await scanned(sink, schema, never)).map(({ sequence }) => sequence);
         expect(sequences).toEqual([5, 5, 8, 8].map((at) => sequenceAt(at)));
