@@ -40,10 +40,10 @@ function chosen(): readonly Mutant[] {
     return found;
   }
   if (values.sample === undefined) return mutants;
-  // Those that start a server take longer, so that a fixed share leaves them out.
+  // Those that start a server or simulate take longer, so that a fixed share leaves them out.
   const random = seededRandom(Number(values.seed));
   const shuffled = mutants
-    .filter(({ suite }) => suite.project !== 'integration')
+    .filter(({ suite }) => suite.project !== 'integration' && suite.project !== 'sim')
     .map((mutant) => ({ mutant, place: random() }))
     .sort((a, b) => a.place - b.place);
   return shuffled.slice(0, Number(values.sample)).map(({ mutant }) => mutant);

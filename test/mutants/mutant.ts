@@ -33,6 +33,11 @@ export function integration(file: string, only?: string): Suite {
   return suite('integration', `test/integration/${file}.test.ts`, only);
 }
 
+/** Seeds of the simulator. */
+export function simulation(): Suite {
+  return suite('sim', 'test/sim/sim.test.ts', 'keep every invariant');
+}
+
 function suite(project: Suite['project'], file: string, only: string | undefined): Suite {
   return only === undefined ? { project, files: [file] } : { project, files: [file], only };
 }

@@ -183,7 +183,7 @@ export const applyMutants: readonly Mutant[] = [
   {
     name: 'the floor of a truncate is not stored',
     file: standing,
-    find: 'floors: [...this.floors].map(([table, sequence]) => ({ table, sequence })),',
+    find: 'floors: [...this.#floors].flatMap(([table, sequences]) => sequences.map((sequence) => ({ table, sequence }))),',
     put: 'floors: [],',
     breaks: 'A1 A2, counterexample 3',
     suite: unit('apply/truncate'),
@@ -191,8 +191,8 @@ export const applyMutants: readonly Mutant[] = [
   {
     name: 'a floor releases no parked key',
     file: hold,
-    find: 'this.#standing.raiseFloor(record.table, record.sequence);\n        await this.#parking.releaseBelowFloors();',
-    put: 'this.#standing.raiseFloor(record.table, record.sequence);',
+    find: 'this.#standing.raiseFloor(record.table, record.sequence, context.swept.get(record.table));\n        await this.#parking.releaseBelowFloors();',
+    put: 'this.#standing.raiseFloor(record.table, record.sequence, context.swept.get(record.table));',
     breaks: 'A6',
     suite: unit('apply/truncate'),
   },
