@@ -24,6 +24,9 @@ const seed = Number(values.seed);
 const file = values.results;
 const commit = commitHash(join(import.meta.dirname, '../..'));
 
+// Daemons and servers end with this process; a round that is cut off leaves no line and is done again.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+
 const rounds = readRounds(file, { commit, seed });
 if (rounds.length > 0) say(`goes on behind round ${rounds.length}, ${faultsIn(rounds)} faults`);
 await using ground = await CrashGround.create({ transactionsPerSecond: Number(values.rate) });
