@@ -19,12 +19,15 @@ export class PostgresPartition implements SinkPartition {
   readonly #shapes: Shapes;
   /** The furthest progress that this holder has seen committed. */
   #seen: SinkProgress | null;
+  /** Transactions with rows that it has seen committed, its predecessors' too. */
+  #writes: number;
   #busy = false;
 
   constructor(options: {
     readonly partition: number;
     readonly token: FencingToken;
     readonly start: SinkProgress | null;
+    readonly writes: number;
     readonly owner: ProgressOwner;
     readonly sessions: Sessions;
     readonly shapes: Shapes;
@@ -33,6 +36,7 @@ export class PostgresPartition implements SinkPartition {
     this.token = options.token;
     this.start = options.start;
     this.#seen = options.start;
+    this.#writes = options.writes;
     this.#owner = options.owner;
     this.#sessions = options.sessions;
     this.#shapes = options.shapes;
@@ -74,7 +78,7 @@ export class PostgresPartition implements SinkPartition {
   /** One transaction. A refusal of rows is returned, everything else thrown. */
   async #applyWhole(rows: readonly RowChange[], progress: SinkProgress | null, signal: AbortSignal): Promise<RowOutcome[] | Refusal> {
     try {
-      return await this.#sessions.useRaw(signal, (session) => this.#transact(session, progress, () => this.#write(session, rows)));
+      return await this.#sessions.useRaw(signal, (session) => this.#transact(session, { progress, rows }));
     } catch (error) {
       if (signal.aborted) throw error;
       const refusal = refusalOf(error);
@@ -86,14 +90,23 @@ export class PostgresPartition implements SinkPartition {
     }
   }
 
-  async #transact<T>(session: Session, progress: SinkProgress | null, work: () => Promise<T>): Promise<T> {
+  async #transact(
+    session: Session,
+    { progress, rows }: { readonly progress: SinkProgress | null; readonly rows: readonly RowChange[] },
+  ): Promise<RowOutcome[]> {
     const { result, stored } = await session.transaction(lockStatement(this.#owner, this.partition), async ([row]) => {
-      const before = checkHeld(row, { token: this.token, seen: this.#seen });
-      const after = advanced(before, progress);
-      const done = await work();
-      return { result: { result: done, stored: after ?? before }, commit: commitStatement(this.#owner, this.partition, after) };
+      const before = checkHeld(row, { token: this.token, seen: this.#seen, writes: this.#writes });
+      const after = advanced(before.progress, progress);
+      const done = await this.#write(session, rows);
+      const writes = before.writes + (rows.length > 0 ? 1 : 0);
+      const step = { progress: after, writes: rows.length > 0 ? writes : null };
+      return {
+        result: { result: done, stored: { progress: after ?? before.progress, writes } },
+        commit: commitStatement(this.#owner, this.partition, step),
+      };
     });
-    this.#seen = stored;
+    this.#seen = stored.progress;
+    this.#writes = stored.writes;
     return result;
   }
 

@@ -15,18 +15,24 @@ export type ProgressOwner = { readonly own: OwnTables; readonly pipeline: string
 /** The columns that `parseHeld` reads, in its order. */
 export const HELD_COLUMNS =
   'partition, token, log_offset, generation, counter, holder, ' +
-  "pg_catalog.encode(watermark, 'hex'), watermark_time, floors::text, open_loads::text, epochs::text";
+  "pg_catalog.encode(watermark, 'hex'), watermark_time, floors::text, open_loads::text, epochs::text, writes";
 
 /** A row of the progress table. */
-export type Held = { readonly partition: number; readonly token: FencingToken; readonly progress: SinkProgress | null };
+export type Held = {
+  readonly partition: number;
+  readonly token: FencingToken;
+  readonly progress: SinkProgress | null;
+  /** Transactions with rows, ever. A batch whose progress does not move leaves this one trace of having been committed. */
+  readonly writes: number;
+};
 
 export function ownerCondition({ pipeline, sink }: ProgressOwner): string {
   return `pipeline = ${quoteLiteral(pipeline)} AND sink = ${quoteLiteral(sink)}`;
 }
 
 export function parseHeld(row: TextRow): Held {
-  const [partition, token, offset, generation, counter, holder, watermark, watermarkTime, floors, openLoads, epochs] = row;
-  const held = { partition: Number(partition), token: fencingTokenOf(Number(token)) };
+  const [partition, token, offset, generation, counter, holder, watermark, watermarkTime, floors, openLoads, epochs, writes] = row;
+  const held = { partition: Number(partition), token: fencingTokenOf(Number(token)), writes: Number(writes) };
   if (offset === null || offset === undefined) return { ...held, progress: null };
   const pair =
     generation === null || generation === undefined ? null : { generation: fencingTokenOf(Number(generation)), counter: Number(counter) };
@@ -65,16 +71,22 @@ export function raiseStatement(owner: ProgressOwner, partition: number): string 
   ON CONFLICT (pipeline, sink, partition) DO UPDATE SET token = p.token + 1 RETURNING ${HELD_COLUMNS}`;
 }
 
-/** Ends the transaction, with `progress` stored where there is some. */
-export function commitStatement(owner: ProgressOwner, partition: number, progress: SinkProgress | null): string {
-  if (progress === null) return 'COMMIT';
+/** Ends the transaction, with `progress` stored where there is some, and its rows counted where it has some. */
+export function commitStatement(
+  owner: ProgressOwner,
+  partition: number,
+  step: { readonly progress: SinkProgress | null; readonly writes: number | null },
+): string {
+  const { progress, writes } = step;
+  const where = `WHERE ${ownerCondition(owner)} AND partition = ${partition}`;
+  if (progress === null) return writes === null ? 'COMMIT' : `UPDATE ${owner.own.progress} SET writes = ${writes} ${where}; COMMIT`;
   const { offset, pair, holder, watermark, floors, openLoads, epochs } = progress;
   const text = (value: string | null): string => (value === null ? 'NULL' : quoteLiteral(value));
   const number = (value: number | undefined): string => (value === undefined ? 'NULL' : String(value));
   return `UPDATE ${owner.own.progress} SET log_offset = ${offset}, generation = ${number(pair?.generation)}, counter = ${number(pair?.counter)},
   holder = ${text(holder)}, watermark = pg_catalog.decode(${text(watermark?.sequence ?? null)}, 'hex'), watermark_time = ${number(watermark?.sourceTime)},
-  floors = ${text(JSON.stringify(floors))}, open_loads = ${text(JSON.stringify(openLoads))}, epochs = ${text(JSON.stringify(epochs))}
-  WHERE ${ownerCondition(owner)} AND partition = ${partition}; COMMIT`;
+  floors = ${text(JSON.stringify(floors))}, open_loads = ${text(JSON.stringify(openLoads))}, epochs = ${text(JSON.stringify(epochs))}${writes === null ? '' : `, writes = ${writes}`}
+  ${where}; COMMIT`;
 }
 
 /**
@@ -83,10 +95,11 @@ export function commitStatement(owner: ProgressOwner, partition: number, progres
  */
 export function checkHeld(
   row: TextRow | undefined,
-  mine: { readonly token: FencingToken; readonly seen: SinkProgress | null },
-): SinkProgress | null {
+  mine: { readonly token: FencingToken; readonly seen: SinkProgress | null; readonly writes: number },
+): Held {
   if (row === undefined) throw new CausewayError('sink_went_back', "the sink's fence of the partition is gone");
-  const { token, progress } = parseHeld(row);
+  const held = parseHeld(row);
+  const { token, progress } = held;
   if (token > mine.token)
     throw new CausewayError('partition_fenced', `the partition has a holder with the token ${token}, above ${mine.token}`);
   if (token < mine.token)
@@ -95,7 +108,10 @@ export function checkHeld(
     const now = progress === null ? 'nothing' : `offset ${progress.offset}`;
     throw new CausewayError('sink_went_back', `the sink's progress went back from offset ${mine.seen.offset} to ${now}`);
   }
-  return progress;
+  if (held.writes < mine.writes) {
+    throw new CausewayError('sink_went_back', `the sink's count of batches went back from ${mine.writes} to ${held.writes}`);
+  }
+  return held;
 }
 
 /** What is to be stored: null where `wanted` would not move it forward. */

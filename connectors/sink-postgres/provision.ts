@@ -48,7 +48,7 @@ async function missingOwnTables(session: Session, own: OwnTables): Promise<strin
   if (!(await schemaExists(session, own.schema))) statements.push(`CREATE SCHEMA ${quoteIdentifier(own.schema)}`);
   if ((await readTable(session, own.schema, 'sink_progress')) === null) {
     // Each batch updates its partition's row: room on the page keeps those updates out of the index.
-    statements.push(`CREATE TABLE ${own.progress} (pipeline text, sink text, partition integer, token bigint NOT NULL,
+    statements.push(`CREATE TABLE ${own.progress} (pipeline text, sink text, partition integer, token bigint NOT NULL, writes bigint NOT NULL DEFAULT 0,
   log_offset bigint, generation bigint, counter bigint, holder text, watermark bytea, watermark_time bigint,
   floors jsonb NOT NULL DEFAULT '[]', open_loads jsonb NOT NULL DEFAULT '[]', epochs jsonb NOT NULL DEFAULT '[]',
   PRIMARY KEY (pipeline, sink, partition)) WITH (fillfactor = 20)`);

@@ -113,11 +113,12 @@ export class PostgresSink implements Sink {
   async assign(partition: number, signal: AbortSignal): Promise<SinkPartition> {
     assert(partition >= 0 && partition < this.#partitions, 'a partition of the topic');
     const [row] = await this.#sessions.use(signal, (session) => session.texts(raiseStatement(this.#owner, partition)));
-    const { token, progress } = parseHeld(present(row, 'a raised fence'));
+    const { token, progress, writes } = parseHeld(present(row, 'a raised fence'));
     return new PostgresPartition({
       partition,
       token,
       start: progress,
+      writes,
       owner: this.#owner,
       sessions: this.#sessions,
       shapes: this.#shapes,

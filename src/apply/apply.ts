@@ -87,7 +87,7 @@ class SinkApply {
     await rideOut(deps, load, { signal: leave });
     const row = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
     const desk = new RequestDesk(deps);
-    const context: SinkContext = { deps, row, schemas, gate, desk, limit: new ParkingLimit(deps.options.parkedKeysMax) };
+    const context: SinkContext = { deps, row, schemas, gate, desk, swept: new Map(), limit: new ParkingLimit(deps.options.parkedKeysMax) };
     this.#context = context;
     const sweeper = new Sweeper(context, { standings: () => this.#standings(), onLook: () => void this.#readPosition() });
     this.#sweeper = sweeper;
@@ -174,8 +174,13 @@ class SinkApply {
       if (!worker.wentBack || worker.done === null) continue;
       worker.wentBack = false;
       this.#position = null;
+      this.#sweeper.forget();
     }
-    this.#position = sinkPosition({ reported: this.#position, standings: this.#sweeper.all(), pending: this.#sweeper.pending() });
+    const owed = this.#sweeper.owed();
+    // A sweep that had been completed is not there any more: the sink went back, though no partition has shown it.
+    const reported = this.#position;
+    if (reported !== null && owed.some((floor) => floor.sequence <= reported.sequence)) this.#position = null;
+    this.#position = sinkPosition({ reported: this.#position, standings: this.#sweeper.all(), pending: owed });
     return this.#position;
   }
 

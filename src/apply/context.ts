@@ -1,4 +1,6 @@
 import type { SinkRow } from '#core/control-rows.ts';
+import type { TableId } from '#core/schema.ts';
+import type { Sequence } from '#core/sequence.ts';
 import type { KnownSchemas } from './catalogue.ts';
 import type { ParkingLimit } from './dead-letter.ts';
 import type { ApplyDeps } from './deps.ts';
@@ -7,6 +9,8 @@ import type { SchemaGate } from './schema-gate.ts';
 
 /** What the workers of one sink share. */
 export type SinkContext = {
+  /** Newest completed sweep of each table, as it was read last. */
+  readonly swept: Map<TableId, Sequence>;
   readonly deps: ApplyDeps;
   readonly row: SinkRow;
   readonly schemas: KnownSchemas;

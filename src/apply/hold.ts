@@ -192,7 +192,7 @@ export class PartitionHold {
         return;
       case 'truncate':
         if (this.#standing.isLost(record.sequence)) return;
-        this.#standing.raiseFloor(record.table, record.sequence);
+        this.#standing.raiseFloor(record.table, record.sequence, context.swept.get(record.table));
         await this.#parking.releaseBelowFloors();
         return;
       case 'schema':

@@ -21,6 +21,9 @@ type ParkingInput = {
   readonly write: (rows: readonly RowChange[]) => Promise<readonly RowOutcome[]>;
 };
 
+/** How a change that was published without its values begins to say why. */
+const WITHHELD_CODES = ['value_unreadable', 'partial_without_base', 'record_too_large'] as const;
+
 /** Parks and releases keys of one partition, durably before its progress passes what caused it. */
 export class Parking {
   readonly #input: ParkingInput;
@@ -47,7 +50,7 @@ export class Parking {
   async parkWithheld(record: Envelope & ChangeRecord, bytes: Uint8Array): Promise<void> {
     const { key, sequence } = record;
     const reason = record.withheld ?? '';
-    const code = reason.startsWith('value_unreadable') ? 'value_unreadable' : 'record_too_large';
+    const code = WITHHELD_CODES.find((known) => reason.startsWith(known)) ?? 'record_too_large';
     await this.park([{ key, sequence, code, reason, record: bytes, committedAtMicros: record.committedAt }]);
   }
 

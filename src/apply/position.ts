@@ -19,6 +19,11 @@ export function pendingFloors(standings: Iterable<PartitionStanding>, swept: Rea
   return [...newest].flatMap(([table, sequence]) => ((swept.get(table) ?? '') < sequence ? [{ table, sequence }] : []));
 }
 
+/** Every truncate that some partition has passed and no sweep has reached: what a table holds below it may still be there. */
+export function owedFloors(standings: Iterable<PartitionStanding>, swept: ReadonlyMap<TableId, Sequence>): Floor[] {
+  return [...standings].flatMap(({ floors }) => floors.filter(({ table, sequence }) => (swept.get(table) ?? '') < sequence));
+}
+
 /** True once nothing below the floor can come any more in this partition. */
 export function hasPassed(standing: PartitionStanding, floor: Floor): boolean {
   if (standing.watermark !== null && standing.watermark.sequence >= floor.sequence) return true;

@@ -2,7 +2,7 @@ import { assert } from '#core/assert.ts';
 import type { Epoch, EpochMicros, Offset } from '#core/position.ts';
 import { EPOCH_FIRST } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
-import { commitPrefix, maxSequence } from '#core/sequence.ts';
+import { commitPrefix, compareSequence } from '#core/sequence.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { EpochFork, SinkProgress } from '#core/sink.ts';
 import { pairOf } from './counter.ts';
@@ -20,7 +20,8 @@ export class Standing {
   offset: Offset;
   counter: CounterState;
   watermark: SinkProgress['watermark'];
-  readonly floors: Map<TableId, Sequence>;
+  /** Truncates that were passed, in rising order; the newest is the table's floor. Older ones stay while their sweep is owed. */
+  readonly #floors = new Map<TableId, readonly Sequence[]>();
   readonly openLoads: Set<TableId>;
   #epochs: EpochEnd[] = [];
   /** For each closed epoch, as 8 hex digits, the first sequence that its successors lost. */
@@ -31,7 +32,9 @@ export class Standing {
     this.offset = progress.offset;
     this.counter = counter;
     this.watermark = progress.watermark;
-    this.floors = new Map(progress.floors.map((floor) => [floor.table, floor.sequence]));
+    for (const { table, sequence } of progress.floors.toSorted((a, b) => compareSequence(a.sequence, b.sequence))) {
+      this.raiseFloor(table, sequence);
+    }
     this.openLoads = new Set(progress.openLoads);
     for (const { epoch, fork } of progress.epochs) this.openEpoch(epoch, BigInt(`0x${fork}`));
   }
@@ -42,7 +45,7 @@ export class Standing {
       pair: pairOf(this.counter),
       holder: this.counter.counter === null ? null : this.counter.holder,
       watermark: this.watermark,
-      floors: [...this.floors].map(([table, sequence]) => ({ table, sequence })),
+      floors: [...this.#floors].flatMap(([table, sequences]) => sequences.map((sequence) => ({ table, sequence }))),
       openLoads: [...this.openLoads],
       epochs: this.#epochs.map(({ epoch, fork }): EpochFork => ({ epoch, fork: forkText(fork) })),
     };
@@ -54,14 +57,17 @@ export class Standing {
     this.offset = offset;
   }
 
-  raiseFloor(table: TableId, sequence: Sequence): void {
-    const floor = this.floors.get(table);
-    this.floors.set(table, floor === undefined ? sequence : maxSequence(floor, sequence));
+  /** `swept`: the newest truncate of the table whose rows are known to be tombstoned. */
+  raiseFloor(table: TableId, sequence: Sequence, swept?: Sequence): void {
+    const passed = this.#floors.get(table) ?? [];
+    if ((passed.at(-1) ?? '') >= sequence) return;
+    const owed = swept === undefined ? passed : passed.filter((older) => older > swept);
+    this.#floors.set(table, [...owed, sequence]);
   }
 
   isBelowFloor(table: TableId, sequence: Sequence): boolean {
-    if (this.floors.size === 0) return false;
-    const floor = this.floors.get(table);
+    if (this.#floors.size === 0) return false;
+    const floor = this.#floors.get(table)?.at(-1);
     return floor !== undefined && sequence <= floor;
   }
 

@@ -1,10 +1,8 @@
 import { assert } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
-import type { TableId } from '#core/schema.ts';
-import type { Sequence } from '#core/sequence.ts';
 import type { Floor, SinkProgress } from '#core/sink.ts';
 import type { SinkContext } from './context.ts';
-import { hasPassed, pendingFloors } from './position.ts';
+import { hasPassed, owedFloors, pendingFloors } from './position.ts';
 import type { PartitionStanding } from './position.ts';
 import { passesByItself } from './ride-out.ts';
 
@@ -16,7 +14,7 @@ export class Sweeper {
   readonly #context: SinkContext;
   readonly #standings: () => ReadonlyMap<number, PartitionStanding>;
   readonly #onLook: () => void;
-  #swept: ReadonlyMap<TableId, Sequence> = new Map();
+  #sweptAtMs = Number.NEGATIVE_INFINITY;
   /** Progress as stored, for the partitions that work elsewhere; looked up only where there are some. */
   #stored: ReadonlyMap<number, SinkProgress> = new Map();
   #storedAtMs = Number.NEGATIVE_INFINITY;
@@ -37,10 +35,18 @@ export class Sweeper {
 
   /** Floors whose rows are not swept yet, as far as is known here. */
   pending(): Floor[] {
-    return pendingFloors(
-      this.#all().filter((standing) => standing !== null),
-      this.#swept,
-    );
+    return pendingFloors(this.#known(), this.#context.swept);
+  }
+
+  /** Every truncate whose sweep is not known to be done; the position stays below each. */
+  owed(): Floor[] {
+    return owedFloors(this.#known(), this.#context.swept);
+  }
+
+  /** The sink went back: which sweeps it still has is read anew. */
+  forget(): void {
+    this.#context.swept.clear();
+    this.#sweptAtMs = Number.NEGATIVE_INFINITY;
   }
 
   /** The newest known standing of each partition; null where none is known. */
@@ -70,8 +76,7 @@ export class Sweeper {
   async #look(signal: AbortSignal): Promise<void> {
     const { deps, gate } = this.#context;
     await this.#lookElsewhere(signal);
-    if (this.pending().length === 0) return;
-    this.#swept = await deps.sink.sweeps(signal);
+    await this.#lookForSweeps(signal);
     const pending = this.pending();
     if (pending.length === 0 || !this.#standings().has(0)) return;
     const stored = await deps.sink.progress(signal);
@@ -88,7 +93,27 @@ export class Sweeper {
       deps.observer.swept({ rows });
       deps.logger.log('info', 'a truncate is finished', { table: floor.table, sequence: floor.sequence, rows });
     }
-    this.#swept = await deps.sink.sweeps(signal);
+    await this.#readSweeps(signal);
+  }
+
+  /** A sink that goes back can lose a sweep and nothing else, so it is looked for even where none is owed. */
+  async #lookForSweeps(signal: AbortSignal): Promise<void> {
+    const { runtime, options } = this.#context.deps;
+    if (this.#known().every(({ floors }) => floors.length === 0)) return;
+    const isDue = runtime.monotonicMs() - this.#sweptAtMs >= options.controlPollMs;
+    if (isDue || this.pending().length > 0) await this.#readSweeps(signal);
+  }
+
+  async #readSweeps(signal: AbortSignal): Promise<void> {
+    const { deps, swept } = this.#context;
+    const found = await deps.sink.sweeps(signal);
+    swept.clear();
+    for (const [table, sequence] of found) swept.set(table, sequence);
+    this.#sweptAtMs = deps.runtime.monotonicMs();
+  }
+
+  #known(): PartitionStanding[] {
+    return this.#all().filter((standing) => standing !== null);
   }
 
   async #lookElsewhere(signal: AbortSignal): Promise<void> {

@@ -9,7 +9,7 @@ import type { Epoch, EpochMicros, FencingToken, Position } from '#core/position.
 import type { ChangeOp, ChangeRecord, ControlRecord, LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
 import { commitPrefix, sequenceIn, SUB_DELETE_HALF, SUB_WHOLE } from '#core/sequence.ts';
-import type { Row } from '#core/value.ts';
+import { isPartial, type Row } from '#core/value.ts';
 
 export type EncodedBatch = {
   readonly records: EncodedRecord[];
@@ -187,6 +187,12 @@ export class Encoder {
             withheld: null,
           } as const;
           this.#publish(half, batch, SUB_DELETE_HALF);
+          if (isPartial(message.row)) {
+            // What is absent stands under the old key. Put on whatever a sink holds under the new one, it would be another row's.
+            const withheld = withheldText('partial_without_base', 'the row was given another key and leaves a large column out');
+            this.#publish({ transaction, schema, change: message.change, key: message.key, op: 'update', row: null, withheld }, batch);
+            break;
+          }
         }
         this.#publish(
           { transaction, schema, change: message.change, key: message.key, op: 'update', row: message.row, withheld: null },

@@ -201,6 +201,24 @@ describe('a sink that went back', () => {
   });
 });
 
+describe('a sink that lost its last batch alone', () => {
+  it('is given it again, though its progress is the same as before', async () => {
+    const { stage, first } = await opened();
+    const run = stage.start();
+    await first.send(put('1', 10, 'a'), watermark(10));
+    await stage.clock.advance(3_000);
+    const restore = stage.sinkStore.keep();
+    await first.send(put('1', 11, 'b'));
+    await stage.clock.advance(50);
+    expect(stage.rows()).toEqual({ 1: ['b', 'big'] });
+    restore();
+    await stage.clock.advance(5_000);
+    expect(stage.rows()).toEqual({ 1: ['b', 'big'] });
+    await run.stop();
+    expect(run.code()).toBeNull();
+  });
+});
+
 describe('a sink that went back behind what every sink had taken', () => {
   it('finds its records in the stretch that the log keeps, and holds them until it took them again', async () => {
     const { stage, first } = await opened({ keepBytes: 100_000 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { tableSchema } from '#core/schema.ts';
 import { at, keyOf, opened, part, put, schema, textColumn, truncate, watermark } from './stage.ts';
@@ -67,6 +68,48 @@ describe('truncate', () => {
     expect(run.status().position?.sourceTime).toBe(10_000_000);
     await stage.clock.advance(60_000);
     expect(run.status().position?.sourceTime).toBe(30_000_000);
+    expect(stage.rows()).toEqual({});
+    await run.stop();
+  });
+
+  it('holds the position below the first of two truncates while its sweep is owed', async () => {
+    const { stage, first } = await opened();
+    let gone = true;
+    stage.sinkStore.onCall = (when, call) => {
+      if (call.name === 'sweep' && when === 'before' && gone) throw new CausewayError('sink_unavailable', 'gone');
+    };
+    const run = stage.start();
+    await first.send(put('1', 10, 'old'), watermark(10));
+    await stage.clock.advance(1_000);
+    await first.send(truncate(20), watermark(25), truncate(30));
+    await stage.clock.advance(3_000);
+    expect(run.status().position?.sourceTime).toBe(10_000_000);
+    await run.stop();
+    const again = stage.start();
+    await stage.clock.advance(3_000);
+    expect(again.status().position).toBeNull();
+    gone = false;
+    await stage.clock.advance(30_000);
+    expect(again.status().position?.sourceTime).toBe(25_000_000);
+    expect(stage.rows()).toEqual({});
+    await again.stop();
+  });
+
+  it('is swept again where the sink lost the sweep and nothing else', async () => {
+    const { stage, first } = await opened();
+    let restore: (() => void) | null = null;
+    stage.sinkStore.onCall = (when, call) => {
+      // The last look before the sweep.
+      if (call.name === 'progress' && when === 'after' && stage.progress()?.floors.length === 1) restore ??= stage.sinkStore.keep();
+    };
+    const run = stage.start();
+    await first.send(put('1', 10, 'old'), truncate(20), watermark(21));
+    await stage.clock.advance(5_000);
+    expect(stage.rows()).toEqual({});
+    expect(run.status().position?.sourceTime).toBe(21_000_000);
+    present(restore as (() => void) | null, 'state before the sweep')();
+    expect(stage.rows()).toEqual({ 1: ['old', 'big'] });
+    await stage.clock.advance(5_000);
     expect(stage.rows()).toEqual({});
     await run.stop();
   });

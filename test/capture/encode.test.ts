@@ -55,6 +55,26 @@ function decode(batches: readonly EncodedBatch[]): readonly { readonly partition
 const announced: SourceMessage = { tag: 'schema', schema };
 
 describe('records of the stream', () => {
+  test('a row that gets another key and leaves a column out is published under it without values', () => {
+    const moved: SourceMessage = {
+      tag: 'change',
+      schema,
+      change: 11n,
+      op: 'update',
+      key: keyOf('b'),
+      row: ['b', undefined],
+      oldKey: keyOf('a'),
+    };
+    const records = decode([encoderOf().encode([announced, ...transaction(20n, [moved])])]).map(({ record }) => record);
+    const changes = records.flatMap((record) =>
+      record.tag === 'change' ? [[record.key, record.op, record.row, record.withheld?.split(':')[0]]] : [],
+    );
+    expect(changes).toEqual([
+      [keyOf('a'), 'delete', null, undefined],
+      [keyOf('b'), 'update', null, 'partial_without_base'],
+    ]);
+  });
+
   test('counters are dense in every partition, whatever the arrays are cut into', () => {
     const change = fc.record({ id: fc.string({ maxLength: 4 }), value: fc.string({ maxLength: 2_000 }), kind: fc.nat(4) });
     fc.assert(

@@ -558,6 +558,15 @@ export function sinkContract(name: string, makeContext: () => Promise<SinkContex
         expect(tags(await again.apply(batch, never))).toEqual(['applied']);
       });
 
+      it('that lost a batch which did not move it is noticed, before it is moved past that batch', async () => {
+        await partition.save(progressAt(3), never);
+        const restore = await context.keepProgress();
+        await partition.apply({ rows: [upsertAt(schema, sequenceAt(1), ['1', 'x', null])], progress: progressAt(3) }, never);
+        await restore();
+        expect(await codeThrown(partition.save(progressAt(4), never))).toBe('sink_went_back');
+        expect((await assign(sink, 0)).start).toEqual(progressAt(3));
+      });
+
       it('whose fence went back is noticed too', async () => {
         const restore = await context.keepProgress();
         const newer = await assign(sink, 0);

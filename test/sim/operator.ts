@@ -22,14 +22,16 @@ export class Operator {
     for (const [name, store] of this.#sinks) {
       const key = controlKeys.sink(PIPELINE, name);
       const row = this.#read(key) as SinkRow | null;
-      const waiting = row?.blocked.filter((block) => !block.approved) ?? [];
-      if (row === null || waiting.length === 0) continue;
-      for (const block of waiting) {
+      if (row === null) continue;
+      // Those that were approved too: a sink that went back may have lost what was done for them.
+      for (const block of row.blocked) {
         const table = this.#read(controlKeys.table(PIPELINE, block.table)) as TableRow | null;
         const schema = table?.schemas.find(({ version }) => version === block.version);
         if (schema !== undefined) widen(store, schema);
       }
-      approved += waiting.length;
+      const waiting = row.blocked.filter((block) => !block.approved).length;
+      if (waiting === 0) continue;
+      approved += waiting;
       this.#write(key, { ...row, blocked: row.blocked.map((block) => ({ ...block, approved: true })) });
     }
     return approved;

@@ -142,7 +142,8 @@ function drawTransactions(dice: Dice): readonly PlannedTransaction[] {
     atMs += bursts ? (dice.chance(0.1) ? dice.whole(0, 10 * stepMs) : 0) : dice.unit() * stepMs;
     const size = dice.chance(traits.large) ? 120 : dice.chance(0.6) ? 1 : dice.whole(2, 6);
     const ops = Array.from({ length: size }, () => drawOp(dice, traits));
-    if (dice.chance(traits.columns)) ops.unshift({ op: dice.chance(0.7) ? 'add_column' : 'drop_column', table: dice.whole(0, traits.tables - 1) });
+    if (dice.chance(traits.columns))
+      ops.unshift({ op: dice.chance(0.7) ? 'add_column' : 'drop_column', table: dice.whole(0, traits.tables - 1) });
     transactions.push({ atMs: Math.round(atMs), shared: dice.chance(0.08), ops });
   }
   return transactions;

@@ -275,7 +275,9 @@ function lineAssignment(
       const ended = AbortSignal.any([signal, revoked]);
       let at: number = from;
       while (true) {
-        const records = await line.call('log.page', ended, () => page(store, partition, at, Math.min(store.endOf(partition), at + PAGE_MAX)));
+        const records = await line.call('log.page', ended, () =>
+          page(store, partition, at, Math.min(store.endOf(partition), at + PAGE_MAX)),
+        );
         if (records.length > 0) {
           yield { partition, records };
           at += records.length;

@@ -17,6 +17,8 @@ export type Moment = {
   /** The event as the stream shows it; null for a delete. */
   readonly row: Row | null;
   readonly partial: boolean;
+  /** Published without its values. */
+  readonly withheld: boolean;
   /** A sink may refuse its values. */
   readonly refused: boolean;
 };
@@ -99,13 +101,13 @@ export class Truth {
     };
     switch (message.op) {
       case 'insert':
-        add(key, this.#row(schema, { key, sequence, row: message.row, base: undefined }));
+        add(key, this.#row(schema, { key, sequence, row: message.row, base: undefined, moved: false }));
         return;
       case 'update': {
         const from = message.oldKey ?? key;
         const base = this.#rows.get(from);
         if (message.oldKey !== null) add(message.oldKey, gone(sequenceOf(commit, change, SUB_DELETE_HALF)));
-        add(key, this.#row(schema, { key, sequence, row: message.row, base }));
+        add(key, this.#row(schema, { key, sequence, row: message.row, base, moved: message.oldKey !== null }));
         return;
       }
       case 'delete':
@@ -113,19 +115,37 @@ export class Truth {
         return;
       case 'unreadable': {
         // What it changed is not known, so nothing may be put on top of what was there before.
-        const values = new Map([...(this.#rows.get(key) ?? [])].map(([name, value]) => [name, name === 'id' ? value : `unreadable ${sequence}`]));
-        add(key, { sequence, what: 'unreadable', values, row: null, partial: false, refused: true });
+        const values = new Map(
+          [...(this.#rows.get(key) ?? [])].map(([name, value]) => [name, name === 'id' ? value : `unreadable ${sequence}`]),
+        );
+        add(key, { sequence, what: 'unreadable', values, row: null, partial: false, withheld: true, refused: true });
       }
     }
   }
 
   #row(
     schema: TableSchema,
-    of: { readonly key: RowKey; readonly sequence: Sequence; readonly row: Row; readonly base: ReadonlyMap<string, string | null> | undefined },
+    of: {
+      readonly key: RowKey;
+      readonly sequence: Sequence;
+      readonly row: Row;
+      readonly base: ReadonlyMap<string, string | null> | undefined;
+      readonly moved: boolean;
+    },
   ): Moment {
     const { row, sequence } = of;
-    const values = new Map(schema.columns.map(({ name }, index) => [name, row[index] === undefined ? (of.base?.get(name) ?? null) : row[index]]));
-    return { sequence, what: 'row', values, row, partial: isPartial(row), refused: row.some((value) => value?.includes(REFUSED_MARK) === true) };
+    const values = new Map(
+      schema.columns.map(({ name }, index) => [name, row[index] === undefined ? (of.base?.get(name) ?? null) : row[index]]),
+    );
+    return {
+      sequence,
+      what: 'row',
+      values,
+      row,
+      partial: isPartial(row),
+      withheld: of.moved && isPartial(row),
+      refused: row.some((value) => value?.includes(REFUSED_MARK) === true),
+    };
   }
 
   #add(key: RowKey, moment: Moment): void {
@@ -148,14 +168,14 @@ export class Truth {
       this.#truncates.set(table, [...(this.#truncates.get(table) ?? []), sequence]);
       for (const key of [...this.#moments.keys()]) {
         if (parseRowKey(key).table !== table) continue;
-        this.#add(key, { sequence, what: 'truncated', values: null, row: null, partial: false, refused: false });
+        this.#add(key, { sequence, what: 'truncated', values: null, row: null, partial: false, withheld: false, refused: false });
       }
     }
   }
 }
 
 function gone(sequence: Sequence): Moment {
-  return { sequence, what: 'gone', values: null, row: null, partial: false, refused: false };
+  return { sequence, what: 'gone', values: null, row: null, partial: false, withheld: false, refused: false };
 }
 
 function sequenceOf(commit: bigint, change: bigint, sub: number): Sequence {

@@ -54,6 +54,9 @@ const ALWAYS: readonly ErrorCode[] = [
   'sink_throttled',
   'lease_lost',
   'fenced',
+  // Two that make a new sink known at once; looked at again at once.
+  'partition_fenced',
+  'sink_went_back',
 ];
 
 /** What a fault that cannot be got over has to lead to: at least one of these. */
@@ -176,7 +179,10 @@ class World {
     const struck = this.#struck + this.#network.struck;
     const end = this.#violation === null ? (this.#end ?? 'violation') : 'violation';
     this.#coverage.add(`runs ${end}`);
-    this.#coverage.add('transactions', this.#scene.truth.transactions.filter(({ changes, truncates }) => changes.length + truncates.length > 0).length);
+    this.#coverage.add(
+      'transactions',
+      this.#scene.truth.transactions.filter(({ changes, truncates }) => changes.length + truncates.length > 0).length,
+    );
     this.#coverage.add('processes', this.#lives);
     return {
       plan: this.#plan,
@@ -246,7 +252,10 @@ class World {
           this.#checkers.acknowledged(position);
         },
       }),
-      log: lineLog(line, this.#logStore, { released: (sink, keys) => this.#checkers.released(sink, keys), committed: (...of) => this.#checkers.committed(...of) }),
+      log: lineLog(line, this.#logStore, {
+        released: (sink, keys) => this.#checkers.released(sink, keys),
+        committed: (...of) => this.#checkers.committed(...of),
+      }),
       sinks: new Map(sinks),
       onDefect: (error, where) => fail('defect', `${where}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
       onQueue: (bytes, bytesMax) => this.#checkers.queue(bytes, bytesMax),
@@ -265,7 +274,8 @@ class World {
     this.#say(`stands: ${code}`, life);
     this.#coverage.add(`state ${code}`);
     if (this.#terminal !== null) this.#codes.add(code);
-    if (!(this.#allowed as ReadonlySet<string>).has(code)) this.#scene.fail('stop', `a loop stands with ${code}, which nothing here is a reason for`);
+    if (!(this.#allowed as ReadonlySet<string>).has(code))
+      this.#scene.fail('stop', `a loop stands with ${code}, which nothing here is a reason for`);
   }
 
   #restartIn(life: Life, ms: number): void {
@@ -287,7 +297,8 @@ class World {
     if (this.#begun && nowMs >= this.#quietAtMs) {
       if (this.#isSettled()) this.#end = 'settled';
       else if (this.#isStopped()) this.#end = 'stopped';
-      else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX) this.#scene.fail('end', `nothing is settled after a long time: ${this.#standing()}`);
+      else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX)
+        this.#scene.fail('end', `nothing is settled after a long time: ${this.#standing()}`);
     }
     this.#loop.in(LOOK_MS, () => this.#look());
   }
@@ -300,7 +311,7 @@ class World {
       !this.#operator.waiting &&
       this.#plan.sinks.every((sink) =>
         [...this.#processes.values()].some(({ life, statuses }) => {
-          if (life.dead || life.held) return false;
+          if (life.dead || life.held || !this.#checkers.isAware(sink, life)) return false;
           const status = statuses.get(sink)?.();
           return status !== undefined && status.blocked.length === 0 && (status.watermark?.sequence ?? '') >= last;
         }),
@@ -422,7 +433,8 @@ class World {
         this.#logStore.wakeAll();
         return;
       case 'log_start_lost':
-        for (const partition of this.#logStore.partitions) partition.start += partition.records.splice(0, Math.max(0, partition.records.length - 1)).length;
+        for (const partition of this.#logStore.partitions)
+          partition.start += partition.records.splice(0, Math.max(0, partition.records.length - 1)).length;
         this.#logStore.wakeAll();
         return;
       case 'sink_progress_lost':
@@ -434,7 +446,6 @@ class World {
     this.#happened(fault);
     this.#terminal = fault.tag;
     for (const code of STOPS[fault.tag]) this.#allowed.add(code);
-    this.#allowed.add('sink_went_back');
   }
 
   #sinkBack(sink: string, restore: (() => void) | null): void {
@@ -444,9 +455,17 @@ class World {
     this.#say(`!! ${sink} goes back`);
     // Its tables may have lost columns, which is noticed at the next start.
     this.#allowed.add('sink_misconfigured');
+    const store = this.#sinks.get(sink) as MemorySinkStore;
+    const standing = (partition: number): readonly unknown[] => [
+      store.fences.get(partition),
+      store.progress.get(partition),
+      store.writes.get(partition),
+    ];
+    const before = this.#logStore.partitions.map((_, partition) => standing(partition));
     restore();
+    const lost = [...before.keys()].filter((partition) => standing(partition).some((value, index) => value !== before[partition]?.[index]));
     const lives = [...this.#processes.values()].map(({ life }) => life).filter(({ dead }) => !dead);
-    this.#checkers.sinkWentBack(sink, lives);
+    this.#checkers.sinkWentBack(sink, lives, lost);
   }
 }
 

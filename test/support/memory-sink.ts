@@ -24,6 +24,8 @@ export type SinkCall =
 export class MemorySinkStore {
   readonly tables = new Map<TableId, StoredTable>();
   readonly fences = new Map<number, number>();
+  /** Batches with rows that each partition has seen, ever. */
+  readonly writes = new Map<number, number>();
   readonly progress = new Map<number, SinkProgress>();
   readonly swept = new Map<TableId, Sequence>();
   /** Why a row's values are refused for ever; null for rows that are taken. */
@@ -61,11 +63,13 @@ export class MemorySinkStore {
   keep(what: 'all' | 'progress' = 'all'): () => void {
     const fences = new Map(this.fences);
     const progress = new Map(this.progress);
+    const writes = new Map(this.writes);
     const swept = new Map(this.swept);
     const tables = new Map([...this.tables].map(([id, { columns, rows }]) => [id, { columns: new Map(columns), rows: new Map(rows) }]));
     return () => {
       refill(this.fences, fences);
       refill(this.progress, progress);
+      refill(this.writes, writes);
       if (what === 'progress') return;
       refill(this.swept, swept);
       refill(this.tables, tables);
@@ -227,6 +231,7 @@ class MemoryPartition implements SinkPartition {
   readonly #call: Call;
   /** Newest progress that this holder knows to be stored. */
   #seen: SinkProgress | null;
+  #writes: number;
   #busy = false;
 
   constructor(input: { readonly store: MemorySinkStore; readonly partition: number; readonly token: FencingToken; readonly call: Call }) {
@@ -236,6 +241,7 @@ class MemoryPartition implements SinkPartition {
     this.#call = input.call;
     this.start = input.store.progress.get(input.partition) ?? null;
     this.#seen = this.start;
+    this.#writes = input.store.writes.get(input.partition) ?? 0;
   }
 
   async apply(
@@ -244,13 +250,16 @@ class MemoryPartition implements SinkPartition {
   ): Promise<readonly RowOutcome[]> {
     const { partition } = this;
     if (new Set(batch.rows.map(({ key }) => key)).size !== batch.rows.length) throw new Error('a batch holds a key once');
-    const { seen, outcomes } = await this.#alone({ name: 'apply', partition, ...batch }, signal, () => {
+    const { seen, writes, outcomes } = await this.#alone({ name: 'apply', partition, ...batch }, signal, () => {
       // Looked for first, so that nothing of the batch is written where a table is missing.
       for (const change of batch.rows) this.#checkColumns(change);
       const progress = batch.progress === null ? null : this.#keep(batch.progress);
-      return { seen: progress, outcomes: batch.rows.map((change) => this.#write(change)) };
+      const count = (this.#store.writes.get(partition) ?? 0) + (batch.rows.length > 0 ? 1 : 0);
+      this.#store.writes.set(partition, count);
+      return { seen: progress, writes: count, outcomes: batch.rows.map((change) => this.#write(change)) };
     });
     if (seen !== null) this.#seen = seen;
+    this.#writes = writes;
     return outcomes;
   }
 
@@ -282,7 +291,8 @@ class MemoryPartition implements SinkPartition {
     if (fence > this.token) throw new CausewayError('partition_fenced', `partition ${this.partition} is held under a newer token`);
     const stored = this.#store.progress.get(this.partition);
     const isLower = this.#seen !== null && (stored === undefined || compareProgress(stored, this.#seen) < 0);
-    if (fence < this.token || isLower) throw new CausewayError('sink_went_back', `partition ${this.partition} lost progress`);
+    const isFewer = (this.#store.writes.get(this.partition) ?? 0) < this.#writes;
+    if (fence < this.token || isLower || isFewer) throw new CausewayError('sink_went_back', `partition ${this.partition} lost progress`);
   }
 
   #keep(progress: SinkProgress): SinkProgress {

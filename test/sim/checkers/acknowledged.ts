@@ -47,7 +47,8 @@ export class AcknowledgedChecker {
     if (at > this.#checkpoint) fail('C1', `${at} was acknowledged, and the checkpoint never was beyond ${this.#checkpoint}`);
     while (this.#prefix < truth.transactions.length && this.#isDurable(this.#prefix)) this.#prefix += 1;
     const first = truth.transactions[this.#prefix];
-    if (first !== undefined && at >= first.end) fail('C1', `${at} was acknowledged, and the transaction that ends at ${first.end} is not durable`);
+    if (first !== undefined && at >= first.end)
+      fail('C1', `${at} was acknowledged, and the transaction that ends at ${first.end} is not durable`);
     const isEnd = truth.transactions.some(({ end }) => end === at);
     if (!isEnd && !this.#told.has(at)) fail('C2', `${at} was acknowledged, which is no end of a transaction`);
   }

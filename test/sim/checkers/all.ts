@@ -100,15 +100,20 @@ export class Checkers {
     this.#watermark.assigned(sink, life, partition);
   }
 
+  /** False while the process may not have noticed that the sink went back. */
+  isAware(sink: string, life: Life): boolean {
+    return this.#watermark.isAware(sink, life);
+  }
+
   queue(bytes: number, bytesMax: number): void {
     this.#bounds.queue(bytes, bytesMax);
   }
 
-  sinkWentBack(sink: string, lives: readonly Life[]): void {
+  sinkWentBack(sink: string, lives: readonly Life[], partitions: readonly number[]): void {
     this.#registers.wentBack(sink);
     this.#progress.wentBack(sink);
     this.#parked.wentBack(sink);
-    this.#watermark.wentBack(sink, lives);
+    this.#watermark.wentBack(sink, lives, partitions);
   }
 
   controlGoesBack(): void {

@@ -29,7 +29,8 @@ export class FinalChecker {
       }
       for (const key of truth.keys.keys()) if (!isParked(this.#scene, sink, key)) this.#compare(sink, key);
       for (const { rows } of store.tables.values()) {
-        for (const [key, row] of rows) if (row.values !== null && truth.newest(key) === undefined) fail('F3', `${sink}: a row that the source never had`, key);
+        for (const [key, row] of rows)
+          if (row.values !== null && truth.newest(key) === undefined) fail('F3', `${sink}: a row that the source never had`, key);
       }
     }
     return parkedKeys;

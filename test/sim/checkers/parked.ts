@@ -54,7 +54,7 @@ export class ParkedChecker {
     const moments = this.#scene.truth.moments(key);
     for (let at = moments.length - 1; at >= 0; at -= 1) {
       const moment = moments[at];
-      if (moment === undefined || moment.refused) return moment !== undefined;
+      if (moment === undefined || moment.refused || moment.withheld) return moment !== undefined;
       // A partial image says nothing of what stands before it; a key that was given by an update has no base of its own.
       if (moment.partial) {
         const before = moments[at - 1];

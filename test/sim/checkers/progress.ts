@@ -1,6 +1,6 @@
 import type { LogProgress } from '#core/log.ts';
 import { floorAbove, type LogReaderModel } from './log-reader.ts';
-import { isParked, type Scene } from './scene.ts';
+import { isExcused, type Scene } from './scene.ts';
 
 /**
  * A4: progress stands only behind what took effect, was proved stale, or is parked. With it C6 and C7 as a sink sees them: the
@@ -32,7 +32,7 @@ export class ProgressChecker {
       if (read?.counts !== true || read.record.tag !== 'change') continue;
       const { key, sequence, table } = read.record;
       const row = sinks.get(sink)?.stored(table, key);
-      if ((row?.sequence ?? '') >= sequence || isParked(this.#scene, sink, key)) continue;
+      if ((row?.sequence ?? '') >= sequence || isExcused(this.#scene, sink, key)) continue;
       if (floorAbove(records, { table, sequence }, progress.offset) !== null) continue;
       fail('A4', `${place}: progress ${progress.offset} stands behind offset ${offset}, whose change ${sequence} took no effect`, key);
     }
@@ -55,9 +55,15 @@ export class ProgressChecker {
 
   #samePair(place: string, progress: LogProgress, expected: LogProgress['pair']): void {
     const { pair } = progress;
-    const same = pair === null ? expected === null || progress.offset === 0 : pair.generation === expected?.generation && pair.counter === expected.counter;
+    const same =
+      pair === null
+        ? expected === null || progress.offset === 0
+        : pair.generation === expected?.generation && pair.counter === expected.counter;
     if (same) return;
     const words = (of: LogProgress['pair']): string => (of === null ? 'none' : `(${of.generation}, ${of.counter})`);
-    this.#scene.fail('C6', `${place}: at offset ${progress.offset} the pair is ${words(pair)}, and the log's rules give ${words(expected)}`);
+    this.#scene.fail(
+      'C6',
+      `${place}: at offset ${progress.offset} the pair is ${words(pair)}, and the log's rules give ${words(expected)}`,
+    );
   }
 }

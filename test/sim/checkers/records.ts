@@ -40,7 +40,10 @@ export class RecordsChecker {
     const { generation: _generation, holder: _holder, counter: _counter, ...content } = record;
     const name = `${record.key} ${record.sequence}`;
     // A column that is left out has no place in JSON but in an array, where it looks like a null.
-    const text = JSON.stringify({ ...content, row: content.row?.map((value) => (value === undefined ? { unchanged: true } : value)) ?? null });
+    const text = JSON.stringify({
+      ...content,
+      row: content.row?.map((value) => (value === undefined ? { unchanged: true } : value)) ?? null,
+    });
     const first = this.#first.get(name);
     if (first === undefined) this.#first.set(name, text);
     else if (first !== text) this.#scene.fail('C3', `decoded again, ${record.sequence} is another record`, record.key);
@@ -54,7 +57,7 @@ export class RecordsChecker {
       return;
     }
     const withheld = record.withheld !== null;
-    if (withheld !== (moment.what === 'unreadable')) fail('C4', `the record at ${record.sequence} is withheld, or should be`, record.key);
+    if (withheld !== moment.withheld) fail('C4', `the record at ${record.sequence} is withheld, or should be`, record.key);
     if (!withheld && JSON.stringify(record.row) !== JSON.stringify(moment.row)) {
       fail('C4', `the record at ${record.sequence} has other values than the source`, record.key);
     }
@@ -67,7 +70,11 @@ export class RecordsChecker {
     const moments = this.#scene.truth.moments(record.key).filter(({ what }) => what !== 'truncated');
     const next = reached === undefined ? moments[0] : moments[moments.findIndex(({ sequence }) => sequence === reached) + 1];
     if (next?.sequence !== record.sequence) {
-      this.#scene.fail('C5', `offset ${offset}: ${record.sequence} follows ${reached ?? 'nothing'}, and ${next?.sequence ?? 'nothing'} was due`, record.key);
+      this.#scene.fail(
+        'C5',
+        `offset ${offset}: ${record.sequence} follows ${reached ?? 'nothing'}, and ${next?.sequence ?? 'nothing'} was due`,
+        record.key,
+      );
     }
     this.#reached.set(record.key, record.sequence);
   }

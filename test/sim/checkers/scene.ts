@@ -27,13 +27,18 @@ export type Scene = {
   readonly fail: (invariant: string, text: string, key?: RowKey | null) => void;
 };
 
-export function isParked(scene: Scene, sink: string, key: RowKey): boolean {
+/** Parked, or owed something up to `upTo`. */
+export function isExcused(scene: Scene, sink: string, key: RowKey, upTo: Sequence | null = null): boolean {
   const owed = scene.owed.get(sink)?.get(key);
   if (owed !== undefined) {
     const stored = scene.sinks.get(sink)?.stored(parseRowKey(key).table, key);
-    if (stored !== undefined && (stored.sequence ?? '') < owed) return true;
-    scene.owed.get(sink)?.delete(key);
+    if (stored === undefined ? upTo === null || upTo < owed : (stored.sequence ?? '') < owed) return true;
+    if (stored !== undefined) scene.owed.get(sink)?.delete(key);
   }
+  return isParked(scene, sink, key);
+}
+
+export function isParked(scene: Scene, sink: string, key: RowKey): boolean {
   for (const letters of scene.logStore.letters.get(sink)?.values() ?? []) if (letters.has(key)) return true;
   return false;
 }

@@ -2,7 +2,7 @@ import { parseRowKey } from '#core/key.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { ApplyStatus } from '../../../src/apply/observer.ts';
 import type { Life } from '../life.ts';
-import { isParked, type Scene } from './scene.ts';
+import { isExcused, type Scene } from './scene.ts';
 
 /**
  * A3: whenever a sink reports a watermark, every key has its newest change at or below it, except those that are parked; and the
@@ -33,13 +33,18 @@ export class WatermarkChecker {
     this.#complete.set(sink, watermark);
   }
 
-  wentBack(sink: string, lives: readonly Life[]): void {
+  /** `partitions`: those that can tell from what is stored. */
+  wentBack(sink: string, lives: readonly Life[], partitions: readonly number[]): void {
     this.#complete.delete(sink);
     for (const life of lives) {
       const place = `${sink}/${life.id}`;
       this.#reported.delete(place);
-      this.#unaware.set(place, new Set(Array.from({ length: this.#scene.plan.partitions }, (_, partition) => partition)));
+      if (partitions.length > 0) this.#unaware.set(place, new Set(partitions));
     }
+  }
+
+  isAware(sink: string, life: Life): boolean {
+    return !this.#unaware.has(`${sink}/${life.id}`);
   }
 
   /** The process took the partition, and with that read its progress anew. */
@@ -61,7 +66,7 @@ export class WatermarkChecker {
       const row = sinks.get(sink)?.stored(table, key);
       if ((row?.sequence ?? '') >= newest.sequence) continue;
       if (newest.what === 'truncated' && row === undefined) continue;
-      if (isParked(this.#scene, sink, key)) continue;
+      if (isExcused(this.#scene, sink, key, watermark)) continue;
       fail('A3', `${sink}: ${watermark} is reported, and the key's newest change at or below it, ${newest.sequence}, is not there`, key);
     }
   }

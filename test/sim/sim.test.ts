@@ -1,0 +1,33 @@
+import { describe, expect, test } from 'vitest';
+import { runChunk } from './chunk.ts';
+import { drawPlan } from './plan.ts';
+import { describeFailure } from './report.ts';
+import { runPlan } from './world.ts';
+
+/** `npm run sim` runs many more. */
+const SEEDS = 150;
+const GROUPS = 3;
+
+describe('seeds', () => {
+  for (let group = 0; group < GROUPS; group += 1) {
+    const from = 1 + (group * SEEDS) / GROUPS;
+    test(`from ${from} on keep every invariant`, async () => {
+      const { failures } = await runChunk(from, SEEDS / GROUPS);
+      expect(failures).toEqual([]);
+    });
+  }
+
+  test('replay exactly', async () => {
+    for (const seed of [3, 8, 21]) {
+      const first = await runPlan(drawPlan(seed));
+      const second = await runPlan(drawPlan(seed), { trace: true });
+      expect(second.hash, describeFailure(second)).toBe(first.hash);
+      expect(second.events).toBe(first.events);
+    }
+  });
+
+  test('differ from each other', async () => {
+    const hashes = await Promise.all([3, 4, 5, 6].map(async (seed) => (await runPlan(drawPlan(seed))).hash));
+    expect(new Set(hashes).size).toBe(4);
+  });
+});
