@@ -65,7 +65,7 @@ async function run(wanted: readonly Mutant[]): Promise<boolean> {
     const { tag, seconds, output } = await checkout.try(mutant);
     if (tag === 'caught') caught += 1;
     say(`${tag.padEnd(8)} ${mutant.name} (${mutant.breaks}; ${seconds} s)`);
-    if (tag !== 'caught') say(output.split('\n').slice(-12).join('\n'));
+    if (tag !== 'caught') say(output.trim().slice(-1_500));
     remember({ commit, mutant: mutant.name, outcome: tag, seconds });
   }
   say(`commit ${commit}: caught ${caught}/${wanted.length}`);
