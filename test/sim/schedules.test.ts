@@ -1,0 +1,184 @@
+// Schedules that break a careless version of the design, each written out as a plan. Numbers are those of the list of
+// counterexamples that docs/testing.md maps to tests.
+import { describe, expect, test } from 'vitest';
+import type { CallFault, Fault, Plan, PlannedOp, PlannedTransaction } from './plan.ts';
+import { describeFailure } from './report.ts';
+import { runPlan, type Outcome } from './world.ts';
+
+const EVERY_MS = 60;
+
+/** One transaction after another. */
+function transactions(...of: readonly (readonly PlannedOp[])[]): readonly PlannedTransaction[] {
+  return of.map((ops, index) => ({ atMs: index * EVERY_MS, shared: false, ops }));
+}
+
+function put(key: number, options: { readonly table?: number; readonly refused?: boolean } = {}): PlannedOp {
+  return { op: 'put', table: options.table ?? 0, key, refused: options.refused ?? false };
+}
+
+function partial(key: number): PlannedOp {
+  return { op: 'partial', table: 0, key, refused: false };
+}
+
+function remove(key: number): PlannedOp {
+  return { op: 'delete', table: 0, key };
+}
+
+/** Writes to nine keys for as long as it takes, so that something is always on its way. */
+function steadily(seconds: number): readonly PlannedTransaction[] {
+  return transactions(
+    ...Array.from({ length: (seconds * 1_000) / EVERY_MS }, (_, index) => [put(index % 9), put((index + 4) % 9, { table: 1 })]),
+  );
+}
+
+function call(kind: CallFault['kind'], site: CallFault['site'], more: Partial<CallFault> = {}): CallFault {
+  return { tag: 'call', kind, site, daemon: 0, afterMs: 2_000, skip: 0, ms: 300, ...more };
+}
+
+async function play(plan: Partial<Plan>): Promise<Outcome> {
+  const daemons = plan.daemons ?? 1;
+  return runPlan({
+    seed: 1,
+    daemons,
+    sinks: ['warm'],
+    partitions: 3,
+    applyEverywhere: false,
+    clocks: Array.from({ length: daemons }, () => ({ rate: 1, wallSkewMs: 0 })),
+    limits: { batchRowsMax: 20, pendingBytesMax: 1_000_000, readAheadBytesMax: 1_000_000 },
+    transactions: [],
+    faults: [],
+    ...plan,
+  });
+}
+
+async function settles(plan: Partial<Plan>): Promise<Outcome> {
+  const outcome = await play(plan);
+  expect(outcome.end, describeFailure(outcome)).toBe('settled');
+  return outcome;
+}
+
+/** Every fault of it is one that nothing gets over: how it ended, and with which codes. */
+async function stops(plan: Partial<Plan>): Promise<readonly string[]> {
+  const outcome = await play(plan);
+  expect(outcome.end, describeFailure(outcome)).toBe('stopped');
+  return [...outcome.coverage.figures.keys()].filter((name) => name.startsWith('state ')).map((name) => name.slice('state '.length));
+}
+
+const figure = (outcome: Outcome, name: string): number => outcome.coverage.figures.get(name) ?? 0;
+
+describe('capture', () => {
+  for (const clock of ['runs', 'stands'] as const) {
+    test(`1: a holder wakes after another took over, its clock ${clock}, and what it adds and acknowledges harms nothing`, async () => {
+      const faults: readonly Fault[] = [{ tag: 'pause', daemon: 0, atMs: 3_000, forMs: 6_000, clock }];
+      const outcome = await settles({ daemons: 2, transactions: steadily(12), faults });
+      // One whose clock ran finds that its time is over, and stands by. The other takes its lease for fresh until it is told, and ends.
+      expect(outcome.coverage.faults.get('exit 6')).toBe(clock === 'stands' ? 1 : undefined);
+    });
+  }
+
+  test('5: sends that come twice, late, or not, at any time of a generation', async () => {
+    for (const kind of ['duplicate', 'late', 'lost_reply', 'error', 'crash_before', 'crash_after'] as const) {
+      for (const skip of [0, 1, 2, 9]) {
+        await settles({ transactions: steadily(4), faults: [call(kind, 'log.append', { afterMs: 0, skip, ms: 1_500 })] });
+      }
+    }
+  });
+
+  test('11: a control store that is lost stops everything before anything is published as old', async () => {
+    const codes = await stops({ transactions: steadily(8), faults: [{ tag: 'control_lost', atMs: 4_000 }] });
+    expect(codes).toContain('sink_unknown_progress');
+    expect(codes.some((code) => code === 'generation_behind' || code === 'checkpoint_lost')).toBe(true);
+  });
+
+  test('13: a row that cannot be published stops nothing but its key', async () => {
+    const outcome = await settles({
+      transactions: transactions([put(1), put(2)], [{ op: 'unreadable', table: 0, key: 1 }], [put(2), put(3)]),
+    });
+    expect(figure(outcome, 'parked keys at the end')).toBe(1);
+  });
+
+  test('32: a control store that went back gives a generation out twice, which is noticed', async () => {
+    const faults: readonly Fault[] = [
+      call('crash_before', 'control.swap', { afterMs: 3_000, ms: 200 }),
+      { tag: 'control_back', keptMs: 2_500, atMs: 8_000 },
+    ];
+    const codes = await stops({ transactions: steadily(12), faults });
+    expect(codes.length).toBeGreaterThan(0);
+  });
+
+  test('40: a log that was cut off is noticed by whoever reads or opens it', async () => {
+    const codes = await stops({ daemons: 2, transactions: steadily(8), faults: [{ tag: 'log_tail_lost', atMs: 4_000 }] });
+    expect(codes.some((code) => ['log_truncated', 'log_gap', 'log_offset_gone'].includes(code))).toBe(true);
+  });
+});
+
+describe('apply', () => {
+  for (const batchRowsMax of [1, 2, 500]) {
+    test(`2: partial images fold over what stands before them, in batches of ${batchRowsMax}`, async () => {
+      const limits = { batchRowsMax, pendingBytesMax: 1_000_000, readAheadBytesMax: 1_000_000 };
+      const again = transactions([put(1)], [put(1)], [partial(1)], [partial(1), put(1), partial(1)], [remove(1)], [put(1)], [partial(1)]);
+      const slow: Fault = { tag: 'slow_sink', sink: 'warm', atMs: 0, forMs: 3_000, ms: 400 };
+      const outcome = await settles({ limits, transactions: again, faults: [slow, call('lost_reply', 'sink.apply', { afterMs: 0 })] });
+      expect(figure(outcome, 'parked keys at the end')).toBe(0);
+    });
+  }
+
+  test('2d: a row under another key without all its columns is parked there, over a row that a truncate left behind too', async () => {
+    const moved: PlannedOp = { op: 'rekey', table: 0, key: 1, to: 2, partial: true };
+    const slow: Fault = { tag: 'slow_sink', sink: 'warm', atMs: 0, forMs: 5_000, ms: 300 };
+    const outcome = await settles({
+      transactions: transactions([put(2)], [{ op: 'truncate', tables: [0] }, put(1)], [moved]),
+      faults: [slow],
+    });
+    expect(figure(outcome, 'parked keys at the end')).toBe(1);
+  });
+
+  test('3: truncates with partitions far apart', async () => {
+    const rows = Array.from({ length: 30 }, (_, key) => put(key));
+    const truncate: PlannedOp = { op: 'truncate', tables: [0] };
+    for (const ms of [100, 700]) {
+      await settles({
+        limits: { batchRowsMax: 1, pendingBytesMax: 1_000_000, readAheadBytesMax: 500 },
+        transactions: transactions(rows, [truncate], rows, [put(99)], [truncate], [put(1)]),
+        faults: [
+          { tag: 'slow_sink', sink: 'warm', atMs: 100, forMs: 4_000, ms },
+          call('crash_before', 'sink.sweep', { afterMs: 0 }),
+          call('delay', 'sink.apply', { afterMs: 100, ms: 3_000 }),
+        ],
+      });
+    }
+  });
+
+  test('4, 20: a sink goes back under its worker, by one batch and by many', async () => {
+    for (const backMs of [1, 40, 300, 2_500]) {
+      const faults: readonly Fault[] = [{ tag: 'sink_back', sink: 'warm', keptMs: 3_000, atMs: 3_000 + backMs }];
+      await settles({ transactions: steadily(6), faults, limits: { batchRowsMax: 1, pendingBytesMax: 1_000_000, readAheadBytesMax: 500 } });
+    }
+  });
+
+  test('14, 29: parked keys over hand-overs between two that apply at once', async () => {
+    const ops = Array.from({ length: 120 }, (_, index): readonly PlannedOp[] => {
+      const key = index % 5;
+      return [index % 4 === 0 ? put(key, { refused: true }) : index % 4 === 3 && index > 60 ? put(key) : partial(key)];
+    });
+    for (const site of ['letters.park', 'letters.release', 'letters.read', 'sink.save', 'sink.assign'] as const) {
+      for (const kind of ['crash_before', 'crash_after', 'lost_reply'] as const) {
+        if (site === 'letters.read' && kind === 'lost_reply') continue;
+        const faults: readonly Fault[] = [
+          call(kind, site, { afterMs: 500, skip: 2 }),
+          call(kind, site, { daemon: 1, afterMs: 2_500 }),
+          { tag: 'pause', daemon: 1, atMs: 1_500, forMs: 2_500, clock: 'runs' },
+        ];
+        await settles({ daemons: 2, applyEverywhere: true, transactions: transactions(...ops), faults });
+      }
+    }
+  });
+
+  test('27: a new sink whose worker dies before its first progress, at every step', async () => {
+    for (const site of ['sink.progress', 'sink.assign', 'sink.save', 'control.swap'] as const) {
+      for (const skip of [0, 1, 2, 3, 4]) {
+        await settles({ transactions: steadily(2), faults: [call('crash_after', site, { afterMs: 0, skip })] });
+      }
+    }
+  });
+});
