@@ -51,7 +51,7 @@ export class EventLoop {
           this.#fired += 1;
           next.fire();
         } catch (error) {
-          reject(error as Error);
+          reject(error);
           return;
         }
         if (this.#fired % EVENTS_PER_TURN === 0) setImmediate(step);

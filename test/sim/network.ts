@@ -2,7 +2,7 @@ import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import { hashed } from './chance.ts';
 import type { Coverage } from './coverage.ts';
 import type { EventLoop } from './event-loop.ts';
-import { Life, nothing } from './life.ts';
+import { nothing, type Life } from './life.ts';
 import type { CallFault } from './plan.ts';
 import { siteIndex, sites, type Port, type Site } from './sites.ts';
 import type { Trace } from './trace.ts';
@@ -186,7 +186,7 @@ export class Line {
         };
         perform().then(
           (value) => settled(() => resolve(value)),
-          (error: unknown) => settled(() => reject(error as Error)),
+          (error: unknown) => settled(() => reject(error)),
         );
         if (fault?.kind === 'duplicate') network.loop.in(fault.ms, () => void perform().catch(() => undefined));
       });

@@ -125,10 +125,10 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
       return line.call('source.open', signal, async () => {
         const stream = await server.open(never);
         opened = stream;
-        line.life.stream = () => (stream as FakeStream).fail(new CausewayError('source_unavailable', 'the connection broke'));
+        line.life.stream = () => stream.fail(new CausewayError('source_unavailable', 'the connection broke'));
         // Nobody is left to read it.
         if (line.life.dead) await stream[Symbol.asyncDispose]();
-        return lineStream(line, stream as FakeStream, watcher);
+        return lineStream(line, stream, watcher);
       });
     },
     comparePositions: (a, b) => server.comparePositions(a, b),

@@ -30,7 +30,8 @@ function historyOf({ scene, plan }: Outcome, key: RowKey): readonly string[] {
   }
   for (const sink of plan.sinks) {
     const stored = scene.sinks.get(sink)?.stored(parseRowKey(key).table, key);
-    const values = stored?.values == null ? (stored === undefined ? 'no row' : 'tombstone') : JSON.stringify([...stored.values.values()]);
+    const live = stored?.values ?? null;
+    const values = live === null ? (stored === undefined ? 'no row' : 'tombstone') : JSON.stringify([...live.values()]);
     lines.push(`  in ${sink}: ${stored?.sequence ?? ''} ${values}${isParked(scene, sink, key) ? ' (parked)' : ''}`);
   }
   return lines;

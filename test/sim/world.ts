@@ -1,8 +1,9 @@
 import { controlKeys } from '#core/control-rows.ts';
 import type { ErrorCode } from '#core/errors.ts';
+import type { RowKey } from '#core/key.ts';
 import { EPOCH_FIRST, positionOf, type WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
-import { watermarkSequence } from '#core/sequence.ts';
+import { watermarkSequence, type Sequence } from '#core/sequence.ts';
 import { FakeDatabase } from '../support/fake-source.ts';
 import { memoryControlRows } from '../support/memory-control-store.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
@@ -126,7 +127,7 @@ class World {
       logStore: this.#logStore,
       controlRows: this.#controlRows,
       sinks: this.#sinks,
-      owed: new Map(plan.sinks.map((name) => [name, new Map()])),
+      owed: new Map(plan.sinks.map((name) => [name, new Map<RowKey, Sequence>()])),
       fail: (invariant, text, key = null) => {
         this.#violation ??= { invariant, text, key, atMs: this.#loop.nowMs };
       },

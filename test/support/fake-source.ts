@@ -287,7 +287,7 @@ export class FakeSource implements Source {
     return ['slot'];
   }
 
-  async open(signal: AbortSignal): Promise<SourceStream> {
+  async open(signal: AbortSignal): Promise<FakeStream> {
     const database = this.#database;
     await database.enter('open', signal);
     const { slot } = database;

@@ -58,7 +58,7 @@ export class ParkedChecker {
       // A partial image says nothing of what stands before it; a key that was given by an update has no base of its own.
       if (moment.partial) {
         const before = moments[at - 1];
-        if (before?.values == null) return true;
+        if (before === undefined || before.values === null) return true;
         continue;
       }
       return false;
