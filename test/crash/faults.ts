@@ -74,8 +74,9 @@ async function killAimed(
   try {
     const deadlineMs = performance.now() + aimWithinMs;
     while (true) {
+      const frozenAtMs = performance.now();
       daemon.freeze();
-      const cut = await operationsOf({ daemon, folder, source, sink });
+      const cut = await operationsOf({ daemon, folder, source, sink, frozenAtMs });
       if (aim === null || cut.includes(aim) || performance.now() > deadlineMs) {
         await ground.killDaemon();
         return cut;

@@ -28,9 +28,10 @@ export const operations = [
 export type Operation = (typeof operations)[number];
 
 /** A session of the daemon: a statement that runs, or whose answer it has not read while its transaction is open. */
-type Session = { readonly application: string; readonly state: string; readonly query: string };
+type Session = { readonly application: string; readonly state: string; readonly query: string; readonly since_ms: number };
 
-const SESSIONS = `SELECT application_name AS application, state, query FROM pg_stat_activity
+const SESSIONS = `SELECT application_name AS application, state, query,
+    (extract(epoch FROM clock_timestamp() - state_change) * 1000)::float8 AS since_ms FROM pg_stat_activity
   WHERE application_name LIKE 'causeway%' AND pid <> pg_backend_pid() AND state IS NOT NULL`;
 
 /** By the text of the statement, in this order. */
@@ -46,16 +47,24 @@ const ofSink: readonly (readonly [RegExp, Operation])[] = [
   [/^(CREATE|ALTER|COMMENT)/, 'making tables'],
 ];
 
-export type Vantage = { readonly daemon: Daemon; readonly folder: string; readonly source: pg.Client; readonly sink: pg.Client };
+export type Vantage = {
+  readonly daemon: Daemon;
+  readonly folder: string;
+  readonly source: pg.Client;
+  readonly sink: pg.Client;
+  /** On the clock of `performance`. */
+  readonly frozenAtMs: number;
+};
 
 /** The daemon is frozen. More than one operation can be under way; 'between operations' where none is. */
-export async function operationsOf({ daemon, folder, source, sink }: Vantage): Promise<readonly Operation[]> {
+export async function operationsOf({ daemon, folder, source, sink, frozenAtMs }: Vantage): Promise<readonly Operation[]> {
   const found = new Set<Operation>();
   const locked = writeLocked(daemon.pid);
   if (isLocked(locked, join(folder, 'log.db-shm'))) found.add('writing the log file');
   if (isLocked(locked, join(folder, 'control.db-shm'))) found.add('writing the control store');
   for (const session of (await sink.query<Session>(SESSIONS)).rows) {
-    if (session.state === 'idle') continue;
+    // A statement that ended since the daemon stands still has an answer that nobody will read.
+    if (session.state === 'idle' && session.since_ms > performance.now() - frozenAtMs) continue;
     found.add(ofSink.find(([pattern]) => pattern.test(session.query))?.[1] ?? 'another statement at the sink');
   }
   for (const { application, state } of (await source.query<Session>(SESSIONS)).rows) {
