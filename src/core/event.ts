@@ -44,11 +44,3 @@ export type SourceChange = {
   /** A row that cannot be shown as values (for example text that is not valid in the encoding); the key still can. */
   | { readonly op: 'unreadable'; readonly key: RowKey; readonly reason: string }
 );
-
-/** Rough size of a message in memory, for the bounds on what is held at once. */
-export function sizeOfMessage(message: SourceMessage): number {
-  if (message.tag !== 'change' || !('row' in message)) return 100;
-  let bytes = 150 + message.key.length;
-  for (const value of message.row) bytes += 8 + (value?.length ?? 0);
-  return bytes;
-}

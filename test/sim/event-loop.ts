@@ -51,7 +51,7 @@ export class EventLoop {
           this.#fired += 1;
           next.fire();
         } catch (error) {
-          reject(error);
+          reject(error instanceof Error ? error : new Error(String(error)));
           return;
         }
         if (this.#fired % EVENTS_PER_TURN === 0) setImmediate(step);

@@ -186,7 +186,7 @@ export class Line {
         };
         perform().then(
           (value) => settled(() => resolve(value)),
-          (error: unknown) => settled(() => reject(error)),
+          (error: unknown) => settled(() => reject(error instanceof Error ? error : new Error(String(error)))),
         );
         if (fault?.kind === 'duplicate') network.loop.in(fault.ms, () => void perform().catch(() => undefined));
       });
