@@ -204,7 +204,8 @@ function drawFaults(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): re
   // A replay leaves no trace in the log or in the sink's progress: a sink that goes back loses it, which nothing can show.
   if (!goesBack && dice.chance(0.35)) faults.push({ tag: 'refusal_ends', sink: dice.pick(plan.sinks), atMs: dice.whole(4_000, BUSY_MS) });
   if (dice.chance(TERMINAL_SHARE)) faults.push(drawTerminal(dice, plan));
-  return faults;
+  // A sink that comes back with the progress that it had lost is no sink without progress.
+  return faults.some(({ tag }) => tag === 'sink_progress_lost') ? faults.filter(({ tag }) => tag !== 'sink_back') : faults;
 }
 
 function drawFault(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): Fault {

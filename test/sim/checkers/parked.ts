@@ -35,6 +35,7 @@ export class ParkedChecker {
         const floor = floorAbove(records, { table, sequence: record.sequence });
         if (floor !== null) {
           owe(this.#scene.owed, { sink, key, sequence: floor });
+          owe(this.#released, { sink, key, sequence: floor });
           continue;
         }
         fail('A6', `${sink}: the key is released, and its change ${record.sequence} before the progress took no effect`, key);
