@@ -1,5 +1,6 @@
-// Runs the integration tests against every supported Postgres version, 14 to 18. Versions that do not come with the
-// checkout are installed once, by exact version, beside it. Arguments go on to vitest: `npm run test:postgres-all -- test/integration/x`.
+// Runs the integration tests against every supported Postgres version, 14 to 18, or those that CAUSEWAY_TEST_POSTGRES_MAJORS names
+// (`15` alone, say). Versions that do not come with the checkout are installed once, by exact version, beside it. Arguments go on to
+// vitest: `npm run test:postgres-all -- test/integration/x`.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,10 +11,13 @@ import {
   postgresPackages,
   type PostgresMajor,
 } from '../test/support/postgres-binaries.ts';
+import { wantedMajors } from '../test/support/postgres-servers.ts';
 
 const root = join(import.meta.dirname, '..');
 
-const majors = (Object.keys(postgresPackages).map(Number) as PostgresMajor[]).sort();
+const everyMajor = Object.keys(postgresPackages).sort().join(',');
+process.env['CAUSEWAY_TEST_POSTGRES_MAJORS'] ??= everyMajor;
+const majors = wantedMajors();
 
 function isInstalled(major: PostgresMajor): boolean {
   try {
@@ -51,7 +55,7 @@ const run = spawnSync(
   {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, CAUSEWAY_TEST_POSTGRES_MAJORS: majors.join(','), CAUSEWAY_TEST_SERVICES: 'required' },
+    env: { ...process.env, CAUSEWAY_TEST_SERVICES: 'required' },
   },
 );
 process.exitCode = run.status ?? 1;
