@@ -31,20 +31,15 @@ export type StreamLimits = {
   readonly queueBytesResume: number;
 };
 
-const MIB = 1024 * 1024;
-const LIMITS_DEFAULT: StreamLimits = { batchBytesMax: MIB, queueBytesMax: 4 * MIB, queueBytesResume: MIB };
+/**
+ * A batch is put together, encoded and handed on in one go, so that what it consists of is garbage before the collector of the
+ * young generation comes by: 2.4 µs of processor time a row in batches of 300, 4.5 in batches of 3,000.
+ */
+const KIB = 1024;
+const LIMITS_DEFAULT: StreamLimits = { batchBytesMax: 64 * KIB, queueBytesMax: 1024 * KIB, queueBytesResume: 256 * KIB };
 
 /** What a decoded message takes besides its bytes. Also bounds the number of small ones. */
 const MESSAGE_OVERHEAD_BYTES = 64;
-
-/**
- * While much is coming, more is gathered before it is given out: the socket gives 64 KiB at a time, and each batch costs an append
- * to the log with its sync. The log alone takes 50,000 records a second
- * in appends of 250 and 240,000 in appends of 4,000. A batch that
- * is no larger than this is not followed by a wait, so a stream that keeps up loses no time.
- */
-const FLOW_BYTES = 32 * 1024;
-const GATHER_MS = 10;
 
 const NO_CONTENT = Buffer.alloc(0);
 
@@ -74,11 +69,6 @@ export async function openPostgresStream(options: PostgresStreamOptions, signal:
 class PostgresStream implements SourceStream {
   readonly #assembler: Assembler;
   readonly #limits: StreamLimits;
-  readonly #runtime: Runtime;
-  /** Ends a wait for more. */
-  #gathering: AbortController | null = null;
-  /** The last batch was a large one: more is to be expected. */
-  #flows = false;
   #connection: ReplicationConnection | null = null;
   #queue: Queued[] = [];
   #queueHead = 0;
@@ -95,7 +85,6 @@ class PostgresStream implements SourceStream {
   constructor(options: PostgresStreamOptions) {
     this.#assembler = new Assembler(options.resolver);
     this.#limits = options.limits ?? LIMITS_DEFAULT;
-    this.#runtime = options.runtime;
   }
 
   async connect(options: PostgresStreamOptions, signal: AbortSignal): Promise<void> {
@@ -127,7 +116,6 @@ class PostgresStream implements SourceStream {
       while (true) {
         signal.throwIfAborted();
         if (this.#isClosed) return;
-        if (this.#flows) await this.#gather();
         const batch = await this.#nextBatch(signal);
         if (batch.length > 0) yield batch;
         if (this.#queueHead === this.#queue.length) await this.#arrived();
@@ -161,17 +149,7 @@ class PostgresStream implements SourceStream {
     this.#arrival = Promise.withResolvers();
   }
 
-  /** Waits until a batch is full, for a short while at most. */
-  async #gather(): Promise<void> {
-    if (this.#failure !== null || this.#isClosed || this.#queuedBytes >= this.#limits.batchBytesMax) return;
-    const enough = new AbortController();
-    this.#gathering = enough;
-    await this.#runtime.sleep(GATHER_MS, enough.signal).catch(() => undefined);
-    this.#gathering = null;
-  }
-
   #wake(): void {
-    this.#gathering?.abort();
     this.#arrival.resolve(undefined);
   }
 
@@ -187,7 +165,6 @@ class PostgresStream implements SourceStream {
       else if (next.message.tag === 'keepalive') out.push({ tag: 'keepalive', position: positionOfLsn(next.lsn) });
       else this.#assembler.add(next.message, next.lsn, out);
     }
-    this.#flows = bytes >= FLOW_BYTES;
     this.#release(bytes);
     return out;
   }
@@ -212,7 +189,6 @@ class PostgresStream implements SourceStream {
     this.#queue.push({ message, lsn, bytes });
     this.#queuedBytes += bytes;
     this.#holdBack();
-    if (this.#queuedBytes >= this.#limits.batchBytesMax) this.#gathering?.abort();
     this.#arrival.resolve(undefined);
   }
 

@@ -13,6 +13,15 @@ export type Durable = {
 };
 
 /**
+ * An append that is no larger than this is not followed by a wait: a stream that keeps up loses no time. Behind a larger one
+ * more is to be expected, and is gathered for a short while, because the log takes large appends much more cheaply: the
+ * embedded one 50,000 records a second in appends of 250, 240,000 in appends of 4,000.
+ */
+const FLOW_BYTES = 32 * 1024;
+const GATHER_BYTES = 1024 * 1024;
+const GATHER_MS = 10;
+
+/**
  * Hands records to the log in order, with one append on its way at a time: what comes meanwhile is gathered and goes with
  * the next one. After an error nothing more is taken: what the log holds is then not known.
  */
@@ -31,6 +40,12 @@ export class Publisher {
   #sinceMs: number | null = null;
   #failure: { readonly error: unknown } | null = null;
   #waiters: (() => void)[] = [];
+  /** Of the last append. */
+  #last = { bytes: 0, endedMs: 0 };
+  /** Ends a wait for more. */
+  #gathering: AbortController | null = null;
+  /** How many wait until everything is durable: then nothing waits for more. */
+  #draining = 0;
 
   constructor(input: {
     readonly writer: LogWriter;
@@ -69,6 +84,7 @@ export class Publisher {
     if (this.#pending.length === 0) this.#pending = records;
     else for (const record of records) this.#pending.push(record);
     this.#pendingBytes += bytes;
+    if (this.#pendingBytes >= this.#gatherBytes) this.#gathering?.abort();
     if (!this.#busy) this.#start();
   }
 
@@ -83,7 +99,13 @@ export class Publisher {
 
   /** Resolves once everything that was pushed is durable. */
   async drained(): Promise<void> {
-    await this.#until(() => !this.#busy);
+    this.#draining += 1;
+    this.#gathering?.abort();
+    try {
+      await this.#until(() => !this.#busy);
+    } finally {
+      this.#draining -= 1;
+    }
   }
 
   /** Resolves once no append is on its way, however the last one ended. */
@@ -113,6 +135,7 @@ export class Publisher {
 
   async #run(): Promise<void> {
     while (this.#pending.length > 0) {
+      if (this.#isMoreWorth()) await this.#gather();
       const records = this.#pending;
       const bytes = this.#pendingBytes;
       // Records are pushed in the turn in which they are counted, so these are the counters at the end of this append.
@@ -125,11 +148,30 @@ export class Publisher {
       const offsets = await this.#writer.append(records, this.#signal);
       this.#sinceMs = null;
       this.#durableRecords += records.length;
-      const durationMs = this.#runtime.monotonicMs() - startedMs;
+      this.#last = { bytes, endedMs: this.#runtime.monotonicMs() };
+      const durationMs = this.#last.endedMs - startedMs;
       this.#onDurable({ records: this.#durableRecords, offsets, counters, batch: { records: records.length, bytes, durationMs } });
     }
     this.#busy = false;
     this.#wake();
+  }
+
+  /** Never so much that `room` would wait for it. */
+  get #gatherBytes(): number {
+    return Math.min(GATHER_BYTES, this.#bytesMax / 2);
+  }
+
+  #isMoreWorth(): boolean {
+    const { bytes, endedMs } = this.#last;
+    if (bytes < FLOW_BYTES || this.#runtime.monotonicMs() - endedMs >= GATHER_MS) return false;
+    return this.#draining === 0 && this.#pendingBytes < this.#gatherBytes;
+  }
+
+  async #gather(): Promise<void> {
+    const enough = new AbortController();
+    this.#gathering = enough;
+    await this.#runtime.sleep(GATHER_MS, AbortSignal.any([enough.signal, this.#signal])).catch(() => undefined);
+    this.#gathering = null;
   }
 
   #wake(): void {

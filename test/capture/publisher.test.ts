@@ -100,3 +100,75 @@ test('nothing is taken behind an append that failed: what the log holds is not k
   await expect(publisher.room()).rejects.toBe(lost);
   expect(appends).toBe(1);
 });
+
+/** What each append took, with the time at which it began: each takes 3 ms. */
+function publisherWithAppends(clock: VirtualClock): { publisher: Publisher; appends: { atMs: number; bytes: number }[] } {
+  const appends: { atMs: number; bytes: number }[] = [];
+  const publisher = new Publisher({
+    writer: {
+      append: async (records, signal) => {
+        appends.push({ atMs: clock.nowMs, bytes: records.reduce((sum, { value }) => sum + value.length, 0) });
+        await clock.runtime.sleep(3, signal);
+        return new Map([[0, 0 as Offset]]);
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    },
+    runtime: clock.runtime,
+    bytesMax: 8 * 1024 * 1024,
+    counters: () => [0],
+    onDurable: () => undefined,
+    onFailure: (error) => {
+      throw error as Error;
+    },
+    signal: new AbortController().signal,
+  });
+  return { publisher, appends };
+}
+
+function pushed(publisher: Publisher, bytes: number): void {
+  publisher.push([{ partition: 0, key: null, value: new Uint8Array(bytes) }], bytes);
+}
+
+test('small appends follow each other without a wait', async () => {
+  const clock = new VirtualClock();
+  const { publisher, appends } = publisherWithAppends(clock);
+  pushed(publisher, 5_000);
+  await clock.advance(1);
+  pushed(publisher, 5_000);
+  await clock.advance(3);
+  pushed(publisher, 5_000);
+  await clock.advance(10);
+  expect(appends.map(({ atMs }) => atMs)).toEqual([0, 3, 6]);
+});
+
+test('behind a large append more is gathered: until it is worth an append, or a short while', async () => {
+  const clock = new VirtualClock();
+  const { publisher, appends } = publisherWithAppends(clock);
+  pushed(publisher, 100_000);
+  await clock.advance(1);
+  pushed(publisher, 100_000);
+  await clock.advance(4);
+  expect(appends.length).toBe(1);
+  pushed(publisher, 2_000_000);
+  await clock.advance(1);
+  expect(appends.slice(1)).toEqual([{ atMs: 5, bytes: 2_100_000 }]);
+  await clock.advance(3);
+  pushed(publisher, 1_000);
+  await clock.advance(20);
+  expect(appends.slice(2)).toEqual([{ atMs: 19, bytes: 1_000 }]);
+});
+
+test('whoever waits until everything is durable does not wait for more', async () => {
+  const clock = new VirtualClock();
+  const { publisher, appends } = publisherWithAppends(clock);
+  pushed(publisher, 100_000);
+  await clock.advance(3);
+  pushed(publisher, 1_000);
+  await clock.advance(1);
+  expect(appends.length).toBe(1);
+  const drained = publisher.drained();
+  await clock.advance(0);
+  expect(appends.slice(1)).toEqual([{ atMs: 4, bytes: 1_000 }]);
+  await clock.runUntil(drained);
+  expect(clock.nowMs).toBe(7);
+});
