@@ -316,7 +316,7 @@ function convertColumns(table: Followed, values: Value[], conversions: readonly 
 }
 
 function unreadableColumn(table: Followed, column: number): string {
-  return `column ${table.schema.columns[column]?.name ?? ''}: the bytes are not valid UTF-8, or more than 256 MiB`;
+  return `column ${table.schema.columns[column]?.name ?? ''}: the bytes are no text in the encoding of the database, or more than 256 MiB`;
 }
 
 function oldKeyOf(table: Followed, old: OldTuple): RowKey | null {

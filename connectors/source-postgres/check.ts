@@ -6,22 +6,14 @@ import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
 import { readCatalogue, type Catalogue, type CatalogueTable } from './catalogue.ts';
 import { failover, keptLog, slotFinding, slotsFree, workMemory } from './check-server.ts';
 import type { PostgresSource } from './config.ts';
+import { NO_ENCODING, readEncoding, UTF8 } from './encoding.ts';
 import { finding, ok } from './finding.ts';
 import { sortTables, type Sorted } from './inspect.ts';
 import { Births } from './partitions.ts';
 import { assertSomeTable, publicationStatements, publishedTables } from './provision.ts';
 import { refusedWrites } from './refusals.ts';
 import type { Selection } from './selection.ts';
-import {
-  hasEncoding,
-  inSnapshot,
-  NO_ENCODING,
-  readServer,
-  sessionOptions,
-  streamOptions,
-  VERSION_MIN,
-  type ServerFacts,
-} from './session.ts';
+import { inSnapshot, readServer, sessionOptions, streamOptions, VERSION_MIN, type ServerFacts } from './session.ts';
 import { readSlot } from './slot.ts';
 
 /** Looks at everything that can be known by SQL, and changes nothing. Throws where the server cannot be asked at all. */
@@ -33,7 +25,7 @@ export async function checkSource(source: PostgresSource, selection: Selection, 
     const slot = await readSlot(client, server.version, source.slot);
     findings.push(
       encryption(source.connection),
-      encoding(server),
+      await encodingFinding(client),
       await walLevel(client),
       await replicationRole(client),
       await replicationLogin(source, signal),
@@ -82,23 +74,21 @@ function isLocal({ host }: Connection): boolean {
   return host.startsWith('/') || host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 
-function encoding(server: ServerFacts): Finding {
-  const title = 'the texts of the database can be read as UTF-8';
+async function encodingFinding(client: pg.ClientBase): Promise<Finding> {
+  const title = 'the texts of the database can be read';
+  const { name, form, withoutForm } = await readEncoding(client);
   const move = "CREATE DATABASE app_utf8 TEMPLATE template0 ENCODING 'UTF8';   -- and move the tables there with pg_dump --encoding=UTF8";
-  // Every byte of LATIN1 has a UTF-8 form.
-  if (server.encoding === 'UTF8' || server.encoding === 'LATIN1') return ok('PG-018', title);
-  if (hasEncoding(server)) {
-    return finding('PG-018', title, {
-      level: 'warning',
-      details: [
-        `the server converts them from ${server.encoding}; a text with bytes that have no UTF-8 form would stop capture until it is gone from the log`,
-      ],
-      mend: [move],
-    });
+  if (form === null) {
+    return finding('PG-018', title, { level: 'error', details: [`a character of ${name} takes several bytes`], mend: [move] });
   }
+  if (name !== NO_ENCODING && withoutForm === 0) return ok('PG-018', title, name === UTF8.name ? [] : [`they are in ${name}`]);
+  const what =
+    name === NO_ENCODING
+      ? `${name} allows any bytes, and what is not UTF-8`
+      : `${withoutForm} bytes of ${name} have no character: a value with one`;
   return finding('PG-018', title, {
-    level: 'error',
-    details: [NO_ENCODING],
+    level: 'warning',
+    details: [`${what} is published without its row, and parks its key; in a key it stops the table`],
     mend: [move],
   });
 }

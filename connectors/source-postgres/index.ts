@@ -13,6 +13,7 @@ import { KeptClient } from '../lib/postgres/kept-client.ts';
 import { readCatalogue, type Catalogue } from './catalogue.ts';
 import { checkSource } from './check.ts';
 import { configSchema, sourceOf, type PostgresSource, type SourceConfig } from './config.ts';
+import { formOf, readEncoding } from './encoding.ts';
 import { compareFingerprints } from './fingerprint.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { inspect, sortTables, type InspectInput, type Sorted } from './inspect.ts';
@@ -29,7 +30,7 @@ import {
 } from './provision.ts';
 import { CatalogueResolver, followedTable, type FollowedTable } from './relation-resolver.ts';
 import { Selection } from './selection.ts';
-import { assertUsable, hasEncoding, inSnapshot, NO_ENCODING, readServer, sessionOptions, streamOptions, withServer } from './session.ts';
+import { assertUsable, inSnapshot, readServer, sessionOptions, streamOptions, withServer } from './session.ts';
 import { createSlot, dropSlot, readSlot } from './slot.ts';
 import { openPostgresStream } from './stream.ts';
 import { takeSlot } from './take-slot.ts';
@@ -79,10 +80,9 @@ class PostgresConnector implements Source {
 
   async provision(slot: 'keep' | 'create' | 'recreate', signal: AbortSignal): Promise<Position | null> {
     const { logger, runtime } = this.#context;
-    return await withServer(this.#source, 'provision', signal, async (client, server) => {
-      const { version } = server;
+    return await withServer(this.#source, 'provision', signal, async (client, { version }) => {
       const first = slot !== 'keep';
-      if (first && !hasEncoding(server)) throw new CausewayError('source_misconfigured', NO_ENCODING);
+      if (first) formOf(await readEncoding(client));
       // From here on tables may be carried that the last stream did not know.
       this.#followed = null;
       if (first) this.#stopped.clear();
@@ -117,15 +117,16 @@ class PostgresConnector implements Source {
   async open(signal: AbortSignal): Promise<SourceStream> {
     const { runtime } = this.#context;
     const { slot, publication, connection } = this.#source;
-    const serverVersion = await withServer(this.#source, 'open', signal, async (client, { version }) => {
+    const { version: serverVersion, encoding } = await withServer(this.#source, 'open', signal, async (client, { version }) => {
       const found = await readSlot(client, version, slot);
       if (found === null) throw new CausewayError('source_slot_lost', `the replication slot ${slot} does not exist`);
       if (found.facts.unusable !== null) {
         throw new CausewayError('source_slot_lost', `the replication slot ${slot} cannot be used any more: ${found.facts.unusable}`);
       }
       this.#followed ??= followedTables(await this.#readTables(client, version));
+      const read = await readEncoding(client);
       await takeSlot({ client, slot, runtime }, signal);
-      return version;
+      return { version, encoding: read };
     });
     const resolver = new CatalogueResolver({
       client: this.#resolverClient,
@@ -136,7 +137,7 @@ class PostgresConnector implements Source {
       onStopped: (table, reason) => this.#stopped.set(table, reason),
     });
     const config = await clientConfig(connection, streamOptions(this.#source), signal);
-    return await openPostgresStream({ clientConfig: config, slot, publication, resolver, runtime }, signal);
+    return await openPostgresStream({ clientConfig: config, slot, publication, resolver, runtime, encoding }, signal);
   }
 
   comparePositions(a: Position, b: Position): number {

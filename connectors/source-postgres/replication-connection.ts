@@ -5,6 +5,7 @@ import { LogicalReplicationService } from 'pg-logical-replication';
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { postgresError, sqlstateOf, valueSettings } from '../lib/postgres/connection.ts';
+import { UTF8 } from './encoding.ts';
 import { formatLsn, LSN_ZERO, parseLsn, type Lsn } from './lsn.ts';
 
 /**
@@ -18,6 +19,8 @@ export type ReplicationOptions = {
   readonly clientConfig: ClientConfig;
   readonly slot: string;
   readonly publication: string;
+  /** The database's own, as the server calls it. Frames carry texts in it. */
+  readonly encoding: string;
   readonly runtime: Runtime;
 };
 
@@ -204,6 +207,7 @@ export class ReplicationConnection implements AsyncDisposable {
     this.#client = client;
     await this.#checkSettings(client);
     await this.#readSlot(client);
+    await this.#convertNothing(client);
     const publication = `"${this.#options.publication.replaceAll('"', '""')}"`;
     return client.query(
       `START_REPLICATION SLOT "${this.#options.slot.replaceAll('"', '""')}" LOGICAL 0/0 ` +
@@ -228,6 +232,24 @@ export class ReplicationConnection implements AsyncDisposable {
       this.#silenceMsMax = Math.max(SILENCE_MS_MIN, 2 * timeoutMs);
       this.#statusIntervalMs = Math.max(STATUS_INTERVAL_MS_MIN, Math.min(STATUS_INTERVAL_MS_MAX, timeoutMs / STATUS_PER_TIMEOUT));
     }
+  }
+
+  /** Asks for texts in the database's own encoding: the server then converts none, and so meets none that it cannot convert (O4). */
+  async #convertNothing(client: Client): Promise<void> {
+    const { encoding, publication } = this.#options;
+    if (encoding === UTF8.name) return;
+    // From here on the server reads in that encoding too, and the driver writes UTF-8.
+    if (!ASCII.test(publication)) {
+      throw new CausewayError(
+        'source_misconfigured',
+        `the name of the publication ${publication} is not plain ASCII, which it has to be in a database in ${encoding}`,
+      );
+    }
+    const { rows } = await client.query<{ taken: string; own: string }>(
+      `SELECT pg_catalog.set_config('client_encoding', ${literal(encoding)}, false) AS taken, pg_catalog.getdatabaseencoding()::text AS own`,
+    );
+    if (rows[0]?.taken !== encoding || rows[0].own !== encoding)
+      throw new CausewayError('source_misconfigured', `the replication connection does not read a database in ${encoding}`);
   }
 
   /** Until somebody acknowledges, the status repeats what the slot stands at: nothing else is known to be durable. */
@@ -336,6 +358,8 @@ function wireOf(client: Client): Wire {
 function literal(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
+
+const ASCII = /^[\x20-\x7e]*$/;
 
 /** The server shows an empty search_path as `""`. */
 function unquoted(setting: string): string {

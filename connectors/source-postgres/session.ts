@@ -27,15 +27,13 @@ export function streamOptions(source: PostgresSource): SessionOptions {
   return { applicationName: `causeway/${source.pipeline}/stream`, settings: { ...valueSettings, statement_timeout: '0' }, role: 'source' };
 }
 
-/** `encoding`: of the database, which the server converts to UTF-8 for us. */
-export type ServerFacts = { readonly version: number; readonly isStandby: boolean; readonly encoding: string };
+export type ServerFacts = { readonly version: number; readonly isStandby: boolean };
 
 export async function readServer(client: pg.ClientBase): Promise<ServerFacts> {
-  const { rows } = await client.query<{ version: string; standby: boolean; encoding: string }>(
-    `SELECT pg_catalog.current_setting('server_version_num') AS version, pg_catalog.pg_is_in_recovery() AS standby,
-       pg_catalog.current_setting('server_encoding') AS encoding`,
+  const { rows } = await client.query<{ version: string; standby: boolean }>(
+    `SELECT pg_catalog.current_setting('server_version_num') AS version, pg_catalog.pg_is_in_recovery() AS standby`,
   );
-  return { version: Number(rows[0]?.version ?? 0), isStandby: rows[0]?.standby === true, encoding: rows[0]?.encoding ?? '' };
+  return { version: Number(rows[0]?.version ?? 0), isStandby: rows[0]?.standby === true };
 }
 
 /** Errors: `source_version`, and `source_misconfigured` for a standby, whose slots and snapshots are not what they are on a primary. */
@@ -49,13 +47,6 @@ export function assertUsable(server: ServerFacts): void {
   if (server.isStandby)
     throw new CausewayError('source_misconfigured', 'the server is a standby: changes are captured from a primary only');
 }
-
-/** A database whose bytes have no meaning: the server passes them on as they are, and keys that are no UTF-8 cannot be told apart. */
-export function hasEncoding({ encoding }: ServerFacts): boolean {
-  return encoding !== 'SQL_ASCII';
-}
-
-export const NO_ENCODING = 'the encoding of the database is SQL_ASCII, so what its texts mean is not known';
 
 /** Runs `work` on a connection to a server that is known to be usable. */
 export async function withServer<T>(

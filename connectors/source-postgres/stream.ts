@@ -6,8 +6,10 @@ import type { Position } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { MESSAGE_PREFIX, type SourceStream } from '#core/source.ts';
 import { Assembler } from './assemble.ts';
+import { UTF8, formOf, type Encoding } from './encoding.ts';
 import { LSN_ZERO, lsnOfPosition, positionOfLsn, type Lsn } from './lsn.ts';
 import { decodePgoutput, type PgoutputMessage } from './pgoutput/decode.ts';
+import type { TextForm } from './pgoutput/text.ts';
 import type { RelationResolver } from './relation.ts';
 import { ReplicationConnection } from './replication-connection.ts';
 
@@ -19,6 +21,8 @@ export type PostgresStreamOptions = {
   /** A new one for each connection, or one that answers from what is so now: every table is described again. */
   readonly resolver: RelationResolver;
   readonly runtime: Runtime;
+  /** Of the database, read from this server just now; UTF8 where it is left out. */
+  readonly encoding?: Encoding;
   readonly limits?: StreamLimits;
 };
 
@@ -69,6 +73,7 @@ export async function openPostgresStream(options: PostgresStreamOptions, signal:
 class PostgresStream implements SourceStream {
   readonly #assembler: Assembler;
   readonly #limits: StreamLimits;
+  readonly #text: TextForm;
   #connection: ReplicationConnection | null = null;
   #queue: Queued[] = [];
   #queueHead = 0;
@@ -85,11 +90,12 @@ class PostgresStream implements SourceStream {
   constructor(options: PostgresStreamOptions) {
     this.#assembler = new Assembler(options.resolver);
     this.#limits = options.limits ?? LIMITS_DEFAULT;
+    this.#text = formOf(options.encoding ?? UTF8);
   }
 
   async connect(options: PostgresStreamOptions, signal: AbortSignal): Promise<void> {
     this.#connection = await ReplicationConnection.open(
-      options,
+      { ...options, encoding: (options.encoding ?? UTF8).name },
       {
         data: (lsn, frame) => this.#onData(lsn, frame),
         keepalive: (lsn) => this.#onKeepalive(lsn),
@@ -196,7 +202,7 @@ class PostgresStream implements SourceStream {
     // After a frame that could not be decoded nothing that follows is trusted.
     if (this.#failure !== null || this.#isClosed) return;
     try {
-      const message = owned(decodePgoutput(frame));
+      const message = owned(decodePgoutput(frame, this.#text));
       if (message.tag === 'begin') this.#insideTransaction = true;
       if (message.tag === 'commit') {
         this.#insideTransaction = false;

@@ -1,4 +1,4 @@
-// What capture must not do to the source's own writers, and which databases it cannot read.
+// What capture must not do to the source's own writers.
 import { expect, test } from 'vitest';
 import type { Finding } from '#core/finding.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
@@ -60,23 +60,5 @@ describePostgres('hazards of a source', (major) => {
     await database.query(`ALTER PUBLICATION causeway_${database.name} SET (publish_generated_columns = stored)`);
     expect(withId(await source.check(signal), 'PG-008')[0]?.level).toBe('ok');
     await database.query('INSERT INTO whole VALUES (1, 1); UPDATE whole SET a = 2');
-  });
-
-  test('a database without an encoding is refused before anything is made in it; one with another encoding is converted', async () => {
-    await using database = await TestDatabase.create(major);
-    for (const encoding of ['SQL_ASCII', 'LATIN1']) {
-      const name = `${database.name}_${encoding.toLowerCase()}`;
-      await database.query(`CREATE DATABASE ${name} ENCODING '${encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`);
-      const url = new URL(database.url);
-      url.pathname = `/${name}`;
-      try {
-        await using source = postgresSource({ url: url.href, pipeline: name, tables: ['public.*'] });
-        expect(withId(await source.check(signal), 'PG-018')[0]?.level).toBe(encoding === 'LATIN1' ? 'ok' : 'error');
-        const code = encoding === 'LATIN1' ? 'source_table_refused' : 'source_misconfigured';
-        await expect(source.provision('create', signal)).rejects.toMatchObject({ code });
-      } finally {
-        await database.query(`DROP DATABASE ${name} WITH (FORCE)`);
-      }
-    }
   });
 });

@@ -39,11 +39,13 @@ export class TestDatabase {
     this.url = url.href;
   }
 
-  static async create(major: PostgresMajor): Promise<TestDatabase> {
+  /** In `encoding`, if one is named, with byte order. */
+  static async create(major: PostgresMajor, encoding?: string): Promise<TestDatabase> {
     const server = inject('postgres')[major];
     if (server === undefined) throw new Error(`no PostgreSQL ${major} under test`);
     const database = new TestDatabase(major, server.url);
-    await database.#onServer(`CREATE DATABASE ${database.name}`);
+    const options = encoding === undefined ? '' : ` ENCODING '${encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`;
+    await database.#onServer(`CREATE DATABASE ${database.name}${options}`);
     return database;
   }
 

@@ -50,6 +50,13 @@ const kindsByClass: ReadonlyMap<string, Kind> = new Map([
 /** Classes whose messages quote values: data exceptions, violated constraints, cardinality, views with a check. */
 const classesThatQuoteValues: ReadonlySet<string> = new Set(['21', '22', '23', '44', 'P0']);
 
+const NOT_CONVERTED = ['a text, which can be a name or a default too, cannot be converted between UTF-8 and the encoding of the database'];
+
+const wordsInPlace: ReadonlyMap<string, readonly string[]> = new Map([
+  ['22021', NOT_CONVERTED],
+  ['22P05', NOT_CONVERTED],
+]);
+
 /** What the driver's DatabaseError has of it; recognised by its fields, because two copies of the driver have two classes. */
 export type ServerError = Error & {
   readonly code: string;
@@ -86,7 +93,7 @@ function kindOfServerError(error: ServerError): Kind {
 function describe(error: ServerError): string {
   const place = [error.schema, error.table, error.column].filter((part) => part !== undefined).join('.');
   const where = [place === '' ? null : `at ${place}`, error.constraint === undefined ? null : `constraint ${error.constraint}`];
-  const said = classesThatQuoteValues.has(error.code.slice(0, 2)) ? [] : [error.message];
+  const said = classesThatQuoteValues.has(error.code.slice(0, 2)) ? (wordsInPlace.get(error.code) ?? []) : [error.message];
   return [`SQLSTATE ${error.code}`, ...where.filter((part) => part !== null), ...said].join(': ');
 }
 

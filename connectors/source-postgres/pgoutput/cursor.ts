@@ -1,4 +1,5 @@
 import { CausewayError } from '#core/errors.ts';
+import type { TextForm } from './text.ts';
 
 /**
  * Reads one frame of the stream from front to back. All numbers are big-endian. Each read is checked against the frame's end;
@@ -9,6 +10,7 @@ export type Cursor = {
   at: number;
   /** The message's name, for errors. */
   message: string;
+  readonly text: TextForm;
 };
 
 export function invalid(cursor: Cursor, what: string): CausewayError {
@@ -51,11 +53,11 @@ export function readBytes(cursor: Cursor, length: number): Buffer {
   return cursor.frame.subarray(start, start + length);
 }
 
-/** A text that ends with a zero byte. Names only: their bytes are not checked to be UTF-8. */
+/** A text that ends with a zero byte. Names only: their bytes are not checked. */
 export function readCString(cursor: Cursor): string {
   const end = cursor.frame.indexOf(0, cursor.at);
   if (end === -1) throw invalid(cursor, 'ends within a name');
-  const text = cursor.frame.toString('utf8', cursor.at, end);
+  const text = cursor.text.name(cursor.frame, cursor.at, end);
   cursor.at = end + 1;
   return text;
 }

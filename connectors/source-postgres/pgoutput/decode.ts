@@ -25,6 +25,7 @@ import {
   type Commit,
   type Origin,
 } from './transaction.ts';
+import { utf8Form, type TextForm } from './text.ts';
 import { decodeTruncate, encodeTruncate, type Truncate } from './truncate.ts';
 
 /** Everything that protocol version 1 of the output plugin pgoutput sends, with `messages` on. Later versions add only what is asked for. */
@@ -54,14 +55,14 @@ const decoders: readonly (Decoder | undefined)[] = (() => {
  * Decodes one frame: the payload of an XLogData message. Throws `source_stream_invalid` for anything that is not exactly one
  * known message. Texts are copied out of the frame, so it may be overwritten afterwards; a Message's content is not.
  */
-export function decodePgoutput(frame: Buffer): PgoutputMessage {
+export function decodePgoutput(frame: Buffer, text: TextForm = utf8Form): PgoutputMessage {
   const letter = frame[0];
   const decoder = letter === undefined ? undefined : decoders[letter];
   if (decoder === undefined) {
     const what = letter === undefined ? 'an empty message' : `a message of the unknown type 0x${letter.toString(16).padStart(2, '0')}`;
     throw new CausewayError('source_stream_invalid', `the source sent ${what}`);
   }
-  return decoder.decode({ frame, at: 1, message: decoder.name });
+  return decoder.decode({ frame, at: 1, message: decoder.name, text });
 }
 
 export function encodePgoutput(message: PgoutputMessage): Buffer {

@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import type { Value } from '#core/value.ts';
 import { invalid, readUint16, type Cursor } from './cursor.ts';
 import { frameOf, int32, tag, uint16, type FramePart } from './frame.ts';
@@ -6,7 +5,7 @@ import { frameOf, int32, tag, uint16, type FramePart } from './frame.ts';
 /** A row as the server printed it: a text, null, or undefined for a large column that an update left as it was. */
 export type Tuple = {
   readonly values: Value[];
-  /** Columns whose bytes are not valid UTF-8, or too many. They are null in `values`; showing them would make up other text. */
+  /** Columns whose bytes are no text, or too many. They are null in `values`; showing them would make up other text. */
   readonly unreadable: readonly number[];
 };
 
@@ -17,9 +16,6 @@ const TEXT = 0x74; // t
 const LENGTH_BYTES = 4;
 const ASCII_BITS = 0x7f;
 
-/** No record of a log may be larger, and from twice as much on there is no string in this language that could hold the value. */
-const VALUE_BYTES_MAX = 256 * 1024 * 1024;
-
 /**
  * A frame up to this size is turned into one string, of which plain ASCII columns are parts: one call into the runtime
  * instead of one for each column, measured at 140 instead of 480 ns for a row of six. Larger ones would only be copied twice.
@@ -29,7 +25,7 @@ const WHOLE_FRAME_BYTES_MAX = 4096;
 /** Number of columns u16; for each `n`, `u`, or `t` with length i32 and that many bytes of text. */
 export function readTuple(cursor: Cursor): Tuple {
   const count = readUint16(cursor);
-  const { frame } = cursor;
+  const { frame, text: form } = cursor;
   const end = frame.length;
   // Each column takes a byte at least, which bounds the array by the frame's size.
   if (count > end - cursor.at) throw invalid(cursor, 'ends too early');
@@ -48,7 +44,7 @@ export function readTuple(cursor: Cursor): Tuple {
       const start = at + LENGTH_BYTES;
       if (length < 0 || length > end - start) throw invalid(cursor, 'holds a value longer than itself');
       at = start + length;
-      const text = whole !== null && isAsciiBetween(frame, start, at) ? whole.substring(start, at) : utf8Between(frame, start, at);
+      const text = whole !== null && isAsciiBetween(frame, start, at) ? whole.substring(start, at) : form.value(frame, start, at);
       if (text === null) unreadable = [...unreadable, column];
       values[column] = text;
     } else if (kind === UNCHANGED) {
@@ -65,13 +61,6 @@ function isAsciiBetween(frame: Buffer, start: number, end: number): boolean {
   let bits = 0;
   for (let at = start; at < end; at += 1) bits |= frame[at] ?? 0;
   return bits <= ASCII_BITS;
-}
-
-/** Null where they are too many, or not UTF-8: the decoder puts U+FFFD in their place, which can also stand there rightly. */
-function utf8Between(frame: Buffer, start: number, end: number): string | null {
-  if (end - start > VALUE_BYTES_MAX) return null;
-  const text = frame.toString('utf8', start, end);
-  return text.includes('\ufffd') && !isUtf8(frame.subarray(start, end)) ? null : text;
 }
 
 export function tupleParts(values: readonly Value[]): FramePart {

@@ -75,7 +75,11 @@ const old = (values: readonly Value[], unreadable: readonly number[] = []) => ({
 describe('a row that cannot be read', () => {
   test('keeps its key and names the column', async () => {
     expect(await changesOf({ tag: 'insert', relation: 1, row: tuple(['1', null, null], [1]) })).toEqual([
-      { op: 'unreadable', key: '["public.t","1"]', reason: 'column v: the bytes are not valid UTF-8, or more than 256 MiB' },
+      {
+        op: 'unreadable',
+        key: '["public.t","1"]',
+        reason: 'column v: the bytes are no text in the encoding of the database, or more than 256 MiB',
+      },
     ]);
     const [change] = await changesOf({ tag: 'insert', relation: 1, row: tuple(['1', 'x', '02/01/2026 secret']) });
     expect(change).toMatchObject({ op: 'unreadable', reason: expect.stringMatching(/^column at: (?!.*secret)/) as string });
@@ -84,13 +88,21 @@ describe('a row that cannot be read', () => {
   test('whose key changed also deletes the old key', async () => {
     expect(await changesOf({ tag: 'update', relation: 1, old: old(['1', 'x', null]), row: tuple(['2', null, null], [1]) })).toEqual([
       { op: 'delete', key: '["public.t","1"]' },
-      { op: 'unreadable', key: '["public.t","2"]', reason: 'column v: the bytes are not valid UTF-8, or more than 256 MiB' },
+      {
+        op: 'unreadable',
+        key: '["public.t","2"]',
+        reason: 'column v: the bytes are no text in the encoding of the database, or more than 256 MiB',
+      },
     ]);
   });
 
   test('is one whose absent column would be filled from bytes that cannot be read', async () => {
     expect(await changesOf({ tag: 'update', relation: 1, old: old(['1', null, null], [1]), row: tuple(['1', undefined, null]) })).toEqual([
-      { op: 'unreadable', key: '["public.t","1"]', reason: 'column v: the bytes are not valid UTF-8, or more than 256 MiB' },
+      {
+        op: 'unreadable',
+        key: '["public.t","1"]',
+        reason: 'column v: the bytes are no text in the encoding of the database, or more than 256 MiB',
+      },
     ]);
   });
 

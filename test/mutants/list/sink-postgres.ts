@@ -229,7 +229,7 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   {
     name: 'an error repeats the value that the server quotes',
     file: 'connectors/lib/postgres/sqlstate.ts',
-    find: 'const said = classesThatQuoteValues.has(error.code.slice(0, 2)) ? [] : [error.message];',
+    find: 'const said = classesThatQuoteValues.has(error.code.slice(0, 2)) ? (wordsInPlace.get(error.code) ?? []) : [error.message];',
     put: 'const said = [error.message];',
     breaks: 'O3',
     suite: unit('connectors/lib/postgres/sqlstate'),

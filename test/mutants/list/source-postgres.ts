@@ -4,6 +4,7 @@ const assemble = 'connectors/source-postgres/assemble.ts';
 const fingerprint = 'connectors/source-postgres/fingerprint.ts';
 const replication = 'connectors/source-postgres/replication-connection.ts';
 const stream = (only: string): Mutant['suite'] => integration('postgres-stream', only);
+const encodings = (only: string): Mutant['suite'] => integration('postgres-source-encoding', only);
 const prints = (only: string): Mutant['suite'] => integration('postgres-source-fingerprint', only);
 
 export const sourcePostgresMutants: readonly Mutant[] = [
@@ -89,7 +90,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
   },
   {
     name: 'bytes that are no text are shown as other text',
-    file: 'connectors/source-postgres/pgoutput/tuple.ts',
+    file: 'connectors/source-postgres/pgoutput/text.ts',
     find: "return text.includes('\\ufffd') && !isUtf8(frame.subarray(start, end)) ? null : text;",
     put: 'return text;',
     breaks: 'A1 O4',
@@ -223,5 +224,29 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     put: "for (const partition of [] as PartitionFacts[])\n    differences.push(grave('reconcile',",
     breaks: 'C9',
     suite: prints('partitions'),
+  },
+  {
+    name: 'the stream asks the server to convert its texts',
+    file: replication,
+    find: "pg_catalog.set_config('client_encoding', ${literal(encoding)}, false)",
+    put: '${literal(encoding)}::text',
+    breaks: 'O4',
+    suite: encodings('withholds its row|withhold their row'),
+  },
+  {
+    name: 'a byte without a character is shown as U+FFFD',
+    file: 'connectors/source-postgres/pgoutput/text.ts',
+    find: 'mapped(forms, frame, start, end)),',
+    put: 'mapped(lenient, frame, start, end)),',
+    breaks: 'A1, O4',
+    suite: encodings('withholds its row'),
+  },
+  {
+    name: 'the texts of every database are read as UTF-8',
+    file: 'connectors/source-postgres/encoding.ts',
+    find: 'form: singleByteForm(forms)',
+    put: 'form: utf8Form',
+    breaks: 'A1',
+    suite: encodings('withholds its row|names of schemas'),
   },
 ];

@@ -37,6 +37,12 @@ describe('errors of the server, by SQLSTATE', () => {
   });
 });
 
+test('a text that cannot be converted is named as such, without the text', () => {
+  const { message } = postgresError(serverError('22P05', 'character 0x81 has no equivalent'), 'source');
+  expect(message).toContain('cannot be converted');
+  expect(message).not.toContain('0x81');
+});
+
 describe('errors of the connection, by the code of Node.js', () => {
   test.each(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'EPIPE', 'EHOSTUNREACH', 'ENOENT'])('%s', (code) => {
     expect(postgresError(nodeError(code), 'source').code).toBe('source_unavailable');
