@@ -36,6 +36,8 @@ export type OwnTables = {
   readonly progress: string;
   /** Which replicated tables belong to which pipeline and sink, and their sweeps. */
   readonly tables: string;
+  /** Which deployment has claimed the progress of which pipeline and sink. */
+  readonly owners: string;
   readonly version: (target: TableId) => string;
 };
 
@@ -45,6 +47,7 @@ export function ownTables(schema: string): OwnTables {
     schema,
     progress: `${quoted}.sink_progress`,
     tables: `${quoted}.sink_table`,
+    owners: `${quoted}.sink_owner`,
     version: (target) => `${quoted}.${quoteIdentifier(versionTableName(target))}`,
   };
 }

@@ -15,6 +15,7 @@ export class PostgresPartition implements SinkPartition {
   readonly token: FencingToken;
   readonly start: SinkProgress | null;
   readonly #owner: ProgressOwner;
+  readonly #claimant: string;
   readonly #sessions: Sessions;
   readonly #shapes: Shapes;
   /** The furthest progress that this holder has seen committed. */
@@ -29,6 +30,7 @@ export class PostgresPartition implements SinkPartition {
     readonly start: SinkProgress | null;
     readonly writes: number;
     readonly owner: ProgressOwner;
+    readonly claimant: string;
     readonly sessions: Sessions;
     readonly shapes: Shapes;
   }) {
@@ -38,6 +40,7 @@ export class PostgresPartition implements SinkPartition {
     this.#seen = options.start;
     this.#writes = options.writes;
     this.#owner = options.owner;
+    this.#claimant = options.claimant;
     this.#sessions = options.sessions;
     this.#shapes = options.shapes;
   }
@@ -94,7 +97,7 @@ export class PostgresPartition implements SinkPartition {
     session: Session,
     { progress, rows }: { readonly progress: SinkProgress | null; readonly rows: readonly RowChange[] },
   ): Promise<RowOutcome[]> {
-    const { result, stored } = await session.transaction(lockStatement(this.#owner, this.partition), async ([row]) => {
+    const { result, stored } = await session.transaction(lockStatement(this.#owner, this.#claimant, this.partition), async ([row]) => {
       const before = checkHeld(row, { token: this.token, seen: this.#seen, writes: this.#writes });
       const after = advanced(before.progress, progress);
       const done = await this.#write(session, rows);

@@ -59,16 +59,23 @@ export function storedSequence(hex: string): Sequence {
   return sequence;
 }
 
-/** Opens the transaction and locks the partition's row, so that a new holder waits until this batch has ended. */
-export function lockStatement(owner: ProgressOwner, partition: number): string {
-  return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${HELD_COLUMNS} FROM ${owner.own.progress} WHERE ${ownerCondition(owner)} AND partition = ${partition} FOR UPDATE`;
+/**
+ * Opens the transaction and locks the partition's row, so that a new holder waits until this batch has ended. No row for one whose
+ * claim was removed: the tokens of another deployment begin anew, and could be the same.
+ */
+export function lockStatement(owner: ProgressOwner, claimant: string, partition: number): string {
+  return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${HELD_COLUMNS} FROM ${owner.own.progress}
+  WHERE ${ownerCondition(owner)} AND partition = ${partition} AND EXISTS (SELECT ${claimOf(owner, claimant)}) FOR UPDATE`;
 }
 
-/** Raises the fence by one and answers the row. */
-export function raiseStatement(owner: ProgressOwner, partition: number): string {
-  return `INSERT INTO ${owner.own.progress} AS p (pipeline, sink, partition, token)
-  VALUES (${quoteLiteral(owner.pipeline)}, ${quoteLiteral(owner.sink)}, ${partition}, 1)
+/** Raises the fence by one and answers the row; none where the claimant has not the claim. */
+export function raiseStatement(owner: ProgressOwner, claimant: string, partition: number): string {
+  return `INSERT INTO ${owner.own.progress} AS p (pipeline, sink, partition, token) SELECT pipeline, sink, ${partition}, 1 ${claimOf(owner, claimant)}
   ON CONFLICT (pipeline, sink, partition) DO UPDATE SET token = p.token + 1 RETURNING ${HELD_COLUMNS}`;
+}
+
+function claimOf(owner: ProgressOwner, claimant: string): string {
+  return `FROM ${owner.own.owners} WHERE ${ownerCondition(owner)} AND owner = ${quoteLiteral(claimant)}`;
 }
 
 /** Ends the transaction, with `progress` stored where there is some, and its rows counted where it has some. */

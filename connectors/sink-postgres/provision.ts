@@ -20,7 +20,7 @@ export type ProvisionInput = {
 };
 
 /** Two daemons that start together provision one after the other. Any number that is always the same will do. */
-const ADVISORY_LOCK = 'SELECT pg_catalog.pg_advisory_xact_lock(4919131752989213764)';
+export const ADVISORY_LOCK = 'SELECT pg_catalog.pg_advisory_xact_lock(4919131752989213764)';
 
 /**
  * The statements that make what is missing, in an order that works. Empty when nothing is. A domain that is not there stands among
@@ -43,7 +43,7 @@ export async function missingStatements(
   return statements;
 }
 
-async function missingOwnTables(session: Session, own: OwnTables): Promise<string[]> {
+export async function missingOwnTables(session: Session, own: OwnTables): Promise<string[]> {
   const statements: string[] = [];
   if (!(await schemaExists(session, own.schema))) statements.push(`CREATE SCHEMA ${quoteIdentifier(own.schema)}`);
   if ((await readTable(session, own.schema, 'sink_progress')) === null) {
@@ -56,6 +56,9 @@ async function missingOwnTables(session: Session, own: OwnTables): Promise<strin
   if ((await readTable(session, own.schema, 'sink_table')) === null) {
     statements.push(`CREATE TABLE ${own.tables} (pipeline text, sink text, source_table text, target text NOT NULL, register text NOT NULL,
   swept bytea, sweeping bytea, sweep_phase text, sweep_after jsonb, PRIMARY KEY (pipeline, sink, source_table))`);
+  }
+  if ((await readTable(session, own.schema, 'sink_owner')) === null) {
+    statements.push(`CREATE TABLE ${own.owners} (pipeline text, sink text, owner text NOT NULL, PRIMARY KEY (pipeline, sink))`);
   }
   return statements;
 }
@@ -137,7 +140,8 @@ export async function provision(
   await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
     if (input.mode === 'create') await create(session, tables, input);
     else await assertComplete(session, tables, input);
-    for (const table of tables) await claimTable(session, table, input);
+    const registers = tables.length === 0 ? [] : [input.own.tables, ...(await registersElsewhere(session, input.own))];
+    for (const table of tables) await claimTable(session, table, { ...input, registers });
     return { result: undefined, commit: 'COMMIT' };
   });
 }
@@ -190,13 +194,31 @@ async function tryStatement(session: Session, statement: string): Promise<void> 
   await session.script('RELEASE SAVEPOINT companion');
 }
 
+/** The tables of sinks whose configuration names another schema for them, as far as the role may read them. */
+async function registersElsewhere(session: Session, own: OwnTables): Promise<string[]> {
+  const rows = await session.texts(
+    `SELECT n.nspname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE c.relname = 'sink_table' AND c.relkind = 'r' AND n.nspname <> $1
+  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+  AND 4 = (SELECT count(*) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname IN ('pipeline', 'sink', 'target', 'register'))`,
+    [own.schema],
+  );
+  return rows.map(([name]) => `${quoteIdentifier(name ?? '')}.sink_table`);
+}
+
 /** One replicated table has one writer, and one kind of register: another one would begin without its sequences. */
-async function claimTable(session: Session, schema: TableSchema, input: ProvisionInput): Promise<void> {
+async function claimTable(
+  session: Session,
+  schema: TableSchema,
+  input: ProvisionInput & { readonly registers: readonly string[] },
+): Promise<void> {
   const { own, pipeline, sink, register } = input;
   const target = input.target(schema.table);
-  const rows = await session.texts(`SELECT pipeline, sink, source_table, register FROM ${own.tables} WHERE target = $1`, [target]);
-  for (const [otherPipeline, otherSink, source, otherRegister] of rows) {
-    const mine = otherPipeline === pipeline && otherSink === sink && source === schema.table;
+  const each = input.registers.map(
+    (table) => `SELECT pipeline, sink, source_table, register, ${table === own.tables} FROM ${table} WHERE target = $1`,
+  );
+  for (const [otherPipeline, otherSink, source, otherRegister, here] of await session.texts(each.join(' UNION ALL '), [target])) {
+    const mine = here === 't' && otherPipeline === pipeline && otherSink === sink && source === schema.table;
     if (!mine) {
       throw new CausewayError(
         'sink_misconfigured',
@@ -241,29 +263,4 @@ export async function addColumnStatements(
     );
   }
   return statements;
-}
-
-/** Drops version tables, progress and fences of the sink. Returns what went, for people. */
-export async function removeOwn(session: Session, input: ProvisionInput): Promise<string[]> {
-  const { own, pipeline, sink } = input;
-  if ((await readTable(session, own.schema, 'sink_table')) === null) return [];
-  return await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
-    const removed: string[] = [];
-    const tables = await session.texts(`DELETE FROM ${own.tables} WHERE pipeline = $1 AND sink = $2 RETURNING target, register`, [
-      pipeline,
-      sink,
-    ]);
-    for (const [target, register] of tables) {
-      if (register !== 'sidecar') continue;
-      const table = own.version((target ?? '') as TableId);
-      await session.script(`DROP TABLE IF EXISTS ${table}`);
-      removed.push(`version table ${table}`);
-    }
-    const partitions = await session.texts(`DELETE FROM ${own.progress} WHERE pipeline = $1 AND sink = $2 RETURNING partition`, [
-      pipeline,
-      sink,
-    ]);
-    if (partitions.length > 0) removed.push(`progress of ${partitions.length} partitions`);
-    return { result: removed, commit: 'COMMIT' };
-  });
 }

@@ -4,18 +4,20 @@ import { CausewayError, codeOf } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
-import type { Floor, KeyRange, Sink, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+import type { Floor, KeyRange, Sink, SinkLimits, SinkClaim, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
 
 import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { checkSink } from './check.ts';
+import { claimed, claimProgress, ownerOf } from './claim.ts';
 import { sinkError } from './errors.ts';
 import { connectionOf, type SinkConfig } from './config.ts';
 import { findDifferences } from './differences.ts';
 import { DELETED_COLUMN, ownTables } from './names.ts';
 import { PostgresPartition } from './partition.ts';
 import { HELD_COLUMNS, ownerCondition, parseHeld, raiseStatement, storedSequence, type ProgressOwner } from './progress.ts';
-import { addColumnStatements, provision, removeOwn, type ProvisionInput } from './provision.ts';
+import { addColumnStatements, provision, type ProvisionInput } from './provision.ts';
 import { readPage } from './read.ts';
+import { removeOwn } from './remove.ts';
 import { Sessions, type Session } from './session.ts';
 import { checkComplete, type Shape } from './shape.ts';
 import { Shapes } from './shapes.ts';
@@ -32,6 +34,8 @@ export class PostgresSink implements Sink {
   readonly #sessions: Sessions;
   readonly #shapes: Shapes;
   readonly #partitions: number;
+  /** Under which the progress was claimed; null before. */
+  #claimant: string | null = null;
 
   constructor(options: {
     readonly config: SinkConfig;
@@ -110,16 +114,31 @@ export class PostgresSink implements Sink {
     });
   }
 
+  async claim(by: SinkClaim, signal: AbortSignal): Promise<void> {
+    await this.#sessions.use(signal, (session) => claimProgress(session, { ...this.#owner, mode: this.#config.provision }, by));
+    this.#claimant = by.owner;
+  }
+
   async assign(partition: number, signal: AbortSignal): Promise<SinkPartition> {
     assert(partition >= 0 && partition < this.#partitions, 'a partition of the topic');
-    const [row] = await this.#sessions.use(signal, (session) => session.texts(raiseStatement(this.#owner, partition)));
-    const { token, progress, writes } = parseHeld(present(row, 'a raised fence'));
+    const claimant = present(this.#claimant, 'a claim before a partition is taken');
+    const { token, progress, writes } = await this.#sessions.use(signal, async (session) => {
+      const [row] = await session.texts(raiseStatement(this.#owner, claimant, partition));
+      if (row !== undefined) return parseHeld(row);
+      const owner = await ownerOf(session, this.#owner);
+      if (owner !== null) throw claimed(this.#owner, owner);
+      throw new CausewayError(
+        'sink_unknown_progress',
+        `the sink ${this.#owner.sink} has lost the claim on its progress; the next start looks what is left`,
+      );
+    });
     return new PostgresPartition({
       partition,
       token,
       start: progress,
       writes,
       owner: this.#owner,
+      claimant,
       sessions: this.#sessions,
       shapes: this.#shapes,
     });
@@ -166,8 +185,8 @@ export class PostgresSink implements Sink {
     } while (after !== null);
   }
 
-  async remove(signal: AbortSignal): Promise<readonly string[]> {
-    const removed = await this.#sessions.use(signal, (session) => removeOwn(session, this.#input));
+  async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
+    const removed = await this.#sessions.use(signal, (session) => removeOwn(session, this.#owner, owners));
     this.#shapes.forget();
     return removed;
   }

@@ -80,6 +80,9 @@ class SinkApply {
     if (registered.state === 'resync_required') throw resyncRequired(deps, registered);
     this.#phase = 'starting';
     const gate = new SchemaGate(deps, schemas);
+    const claim = { owner: registered.owner, known: registered.state === 'known' };
+    // Before anything of the sink is made or read: another deployment with the same names would be taken for an earlier run.
+    await rideOut(deps, () => deps.sink.claim(claim, leave), { signal: leave });
     const load = async (): Promise<void> => {
       await schemas.load(deps.control, deps.pipeline, leave);
       await gate.provision(registered, leave);

@@ -3,6 +3,7 @@ import { controlKeys } from '#core/control-rows.ts';
 import type { CheckpointRow, SchemaBlock, SinkRow } from '#core/control-rows.ts';
 import type { RowVersion } from '#core/control.ts';
 import type { Offset } from '#core/position.ts';
+import { randomName } from '#core/random-name.ts';
 import type { SinkProgress } from '#core/sink.ts';
 import type { KnownSchemas } from './catalogue.ts';
 import type { ApplyDeps } from './deps.ts';
@@ -67,6 +68,7 @@ async function registerLater(deps: ApplyDeps, schemas: KnownSchemas, signal: Abo
   const row: SinkRow = {
     state: 'new',
     reason: null,
+    owner: randomName(deps.runtime),
     startOffsets: ends.map((end) => end.end),
     startGeneration: before.generation,
     blocked: newestApproved(schemas),

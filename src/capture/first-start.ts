@@ -1,6 +1,7 @@
 import { controlKeys, type EpochRow, type SinkRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { EPOCH_FIRST } from '#core/position.ts';
+import { randomName } from '#core/random-name.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Source, SourceFacts } from '#core/source.ts';
 import type { Checkpoint, CheckpointOwner } from './checkpoint.ts';
@@ -50,7 +51,14 @@ export async function startFirst(
   await tables.startFresh(facts, signal);
   const startOffsets = (await log.ends(signal)).map(({ end }) => end);
   for (const sink of deps.sinks) {
-    const row: SinkRow = { state: 'new', reason: null, startOffsets, startGeneration: owner.generation, blocked: [] };
+    const row: SinkRow = {
+      state: 'new',
+      reason: null,
+      owner: randomName(deps.runtime),
+      startOffsets,
+      startGeneration: owner.generation,
+      blocked: [],
+    };
     await changeRow<SinkRow>(
       access,
       { key: controlKeys.sink(pipeline, sink), change: (current) => (current === null ? row : null) },

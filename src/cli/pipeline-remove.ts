@@ -1,4 +1,4 @@
-import { controlKeys, type LeaseRow } from '#core/control-rows.ts';
+import { controlKeys, type LeaseRow, type SinkRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
 import type { PipelineConfig } from '../config/config.ts';
@@ -12,6 +12,8 @@ import { daemonLives, livingHolder, valueOf } from './rows.ts';
 export type RemoveOptions = {
   readonly sink?: string;
   readonly confirm?: string;
+  /** More owners whose claims on a sink are given up, beside the one that the control store knows: for one that was lost. */
+  readonly owners?: readonly string[];
   /** Drops what answers, although something does not. */
   readonly leaveUnreachable?: boolean;
 };
@@ -24,7 +26,7 @@ export async function remove(context: CommandContext, options: RemoveOptions): P
   const config = await loadedConfig(context);
   const pipeline = onePipeline(config, context.options.pipeline);
   return await withControl(context, config, async (control) => {
-    const { steps, rows } = plan(context, { control, pipeline, sink: options.sink });
+    const { steps, rows } = plan(context, { control, pipeline, options });
     if (options.confirm === undefined) {
       io.stderr(`would be dropped:\n`);
       for (const { what } of steps) io.stdout(`${what}\n`);
@@ -53,16 +55,27 @@ export async function remove(context: CommandContext, options: RemoveOptions): P
 
 function plan(
   context: CommandContext,
-  input: { readonly control: ControlStore; readonly pipeline: PipelineConfig; readonly sink: string | undefined },
+  input: { readonly control: ControlStore; readonly pipeline: PipelineConfig; readonly options: RemoveOptions },
 ): { readonly steps: readonly Step[]; readonly rows: () => Promise<readonly ControlKey[]> } {
-  const { control, pipeline, sink } = input;
+  const { control, pipeline } = input;
+  const { sink, owners = [] } = input.options;
   const { signal } = context.io;
   const configured = pipeline.sinks.filter(({ name }) => sink === undefined || name === sink);
   const sinkSteps = configured.map((one): Step => ({
     what: `sink ${one.name} (${one.kind}): progress, fences and sequences kept beside the replicated tables`,
     drop: async () => {
       const partitions = await withLog(context, pipeline, (log) => Promise.resolve(log.partitions));
-      return await withSink(context, { pipeline, sink: one, partitions }, (built) => built.remove(signal));
+      const row = await valueOf<SinkRow>(control, controlKeys.sink(pipeline.name, one.name), signal);
+      const claimants = row === null ? owners : [row.owner, ...owners];
+      try {
+        return await withSink(context, { pipeline, sink: one, partitions }, (built) => built.remove(claimants, signal));
+      } catch (error) {
+        // What this deployment's control store does not call its own is another's. A store that was lost cannot tell.
+        const isLost = row === null && (await control.get(controlKeys.checkpoint(pipeline.name), signal)) === null;
+        if (isLost || codeOf(error) !== 'sink_claimed') throw error;
+        context.io.stderr(`sink ${one.name}: left as it is: ${(error as CausewayError).message}\n`);
+        return [];
+      }
     },
   }));
   const logStep: Step = {

@@ -141,9 +141,16 @@ function pipelineCommands(program: Command, run: Run): void {
     .description('lists what would be dropped, and with --confirm drops it; never a replicated table')
     .option('--sink <name>', 'this sink only')
     .option('--confirm <pipeline>', 'the name of the pipeline')
+    .option('--owner <name...>', 'who else has claimed a sink, as the error names it: a deployment that is gone for good')
     .option('--leave-unreachable', 'drops the rest where something does not answer')
-    .action(async (options: { readonly sink?: string; readonly confirm?: string; readonly leaveUnreachable?: boolean }, command: Command) =>
-      run(command, async (context) => (await import('./pipeline-remove.ts')).remove(context, options)),
+    .action(
+      async (
+        {
+          owner,
+          ...options
+        }: { readonly sink?: string; readonly confirm?: string; readonly owner?: readonly string[]; readonly leaveUnreachable?: boolean },
+        command: Command,
+      ) => run(command, async (context) => (await import('./pipeline-remove.ts')).remove(context, { ...options, owners: owner ?? [] })),
     );
 }
 

@@ -94,6 +94,8 @@ export type SinkRow = {
   /** `new` until the start offsets are written as progress in every partition. */
   readonly state: 'new' | 'known' | 'resync_required';
   readonly reason: { readonly code: string; readonly text: string } | null;
+  /** Random name under which this deployment claims what the sink keeps, so that another one with the same names is told apart. */
+  readonly owner: string;
   readonly startOffsets: readonly Offset[];
   /** Generation of the checkpoint when the start offsets were taken; its counter is not known. */
   readonly startGeneration: FencingToken;

@@ -183,6 +183,15 @@ export const errorTable = {
       'The sink lacks a table, a column, a right or space, or has a constraint or trigger that rows arriving in another order violate.',
     mend: '`causeway check --only sink` prints the DDL that mends it.',
   },
+  sink_claimed: {
+    retry: 'manual',
+    meaning:
+      'What the sink keeps for this pipeline and sink name belongs to another deployment: one with another control store, or this one before ' +
+      'its control store was lost. Nothing was written.',
+    mend:
+      'Give the pipeline or the sink a name of its own. Where the other deployment is gone for good, ' +
+      '`causeway pipeline remove --sink --owner` with the owner that the message names frees the sink; then load again: docs/resync.md.',
+  },
   sink_went_back: {
     retry: 'timed',
     meaning: 'The sink lost commits that it had confirmed (it failed over or was restored).',

@@ -61,7 +61,7 @@ export type SinkLimits = {
  * replays and several appliers at once cannot harm a row. Every implementation passes test/contract/sink.ts.
  *
  * Errors that stop the sink, as CausewayError: `sink_unavailable` and `sink_throttled` (retried), `sink_misconfigured` (no
- * table, no right, no space, a violated constraint), `fenced` (a greater token holds the partition), `sink_went_back`.
+ * table, no right, no space, a violated constraint), `sink_claimed`, `partition_fenced` (a greater token holds it), `sink_went_back`.
  */
 export interface Sink extends AsyncDisposable {
   readonly kind: string;
@@ -81,7 +81,13 @@ export interface Sink extends AsyncDisposable {
   differences(table: DescribedTable, signal: AbortSignal): Promise<readonly string[]>;
   /** True where the replicated table holds any row. */
   holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean>;
-  /** Takes the partition: raises its fence by one. From then on older holders' batches end as `fenced`. */
+  /**
+   * Called at each start, before any progress is read or a partition taken: by compare-and-swap, one owner alone holds what is kept
+   * for this pipeline and sink name. Idempotent, and makes or asks for the tables that it needs as `provision` does. Errors:
+   * `sink_claimed`; `sink_misconfigured` where a sink that is not `known` finds progress that nobody claims.
+   */
+  claim(by: SinkClaim, signal: AbortSignal): Promise<void>;
+  /** Takes the partition under the claim: raises its fence by one. From then on older holders' batches end as `fenced`. */
   assign(partition: number, signal: AbortSignal): Promise<SinkPartition>;
   /** Progress of every partition that ever had some. Strongly consistent. */
   progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>>;
@@ -94,9 +100,18 @@ export interface Sink extends AsyncDisposable {
   sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>>;
   /** Rows in key order with stored sequence, tombstones included. For reconciliation and tests. */
   scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]>;
-  /** Drops what it keeps beside the replicated tables for this pipeline and sink; never a replicated table. Returns what, for people. */
-  remove(signal: AbortSignal): Promise<readonly string[]>;
+  /**
+   * Drops what it keeps beside the replicated tables for this pipeline and sink; never a replicated table. Returns what, for people.
+   * Errors: `sink_claimed` where somebody else than one of `owners` has claimed it.
+   */
+  remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]>;
 }
+
+/**
+ * Who wants the sink. A known sink takes progress that nobody claims for its own: the sink went back to a state from before the
+ * claim. To a new one it cannot belong, because a claim stands before the first progress.
+ */
+export type SinkClaim = { readonly owner: string; readonly known: boolean };
 
 export type KeyRange = { readonly from: readonly string[] | null; readonly to: readonly string[] | null };
 

@@ -1,4 +1,4 @@
-import type { Runtime } from '#core/runtime.ts';
+import { randomName } from '#core/random-name.ts';
 import { keep } from './keeper.ts';
 import type { Lease, LeaseDeps } from './lease.ts';
 import { standBy } from './standby.ts';
@@ -11,13 +11,4 @@ export async function acquireLease(deps: LeaseDeps, signal: AbortSignal): Promis
   const holder = randomName(deps.runtime);
   const claim = await standBy(deps, holder, signal);
   return keep(deps, claim);
-}
-
-/** Sixteen hex digits. */
-function randomName(runtime: Runtime): string {
-  const half = (): string =>
-    Math.floor(runtime.random() * 0x1_0000_0000)
-      .toString(16)
-      .padStart(8, '0');
-  return half() + half();
 }

@@ -198,6 +198,7 @@ export class Stage {
     await this.write(controlKeys.sink('p', sink), {
       state: 'new',
       reason: null,
+      owner: 'o',
       startOffsets: Array.from({ length: this.partitions }, () => 0 as Offset),
       startGeneration: fencingTokenOf(1),
       blocked: [],

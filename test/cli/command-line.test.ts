@@ -223,6 +223,7 @@ test('schema approve releases what waits, and refuses where nothing does', async
   const row: SinkRow = {
     state: 'known',
     reason: null,
+    owner: 'o',
     startOffsets: [0 as Offset],
     startGeneration: fencingTokenOf(1),
     blocked: [block, { ...block, table: 'public.b' as TableId }],

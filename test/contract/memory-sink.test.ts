@@ -22,6 +22,10 @@ sinkContract('memory', () => {
         return Promise.resolve();
       });
     },
+    dropClaim: () => {
+      store.owner = null;
+      return Promise.resolve();
+    },
     typeCases,
     poison: { sourceType: 'text', type: { tag: 'text' }, good: 'taken', bad: 'poisonous' },
     hasTables: true,

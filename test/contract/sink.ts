@@ -24,6 +24,8 @@ export type SinkContext = AsyncDisposable & {
   plant(schema: TableSchema, row: Row): Promise<void>;
   /** Takes a copy of the stored progress and fences; what it returns puts them back, as a failover to an older replica does. */
   keepProgress(): Promise<() => Promise<void>>;
+  /** Loses the claim and nothing else: what a restore of a state from before it does. */
+  dropClaim(): Promise<void>;
   /** Types whose every value the store holds without loss. */
   readonly typeCases: readonly TypeCase[];
   /** A type, with a text that looks like one of its values and that the store refuses for ever. */
@@ -117,6 +119,7 @@ const byText = (a: unknown, b: unknown): number => (JSON.stringify(a) < JSON.str
 export function sinkContract(name: string, makeContext: () => Promise<SinkContext>): void {
   describe(`${name}: sink contract`, () => {
     const never = new AbortController().signal;
+    const owner = { owner: 'o', known: false };
     let context: SinkContext;
     let sink: Sink;
     let schema: TableSchema;
@@ -129,6 +132,7 @@ export function sinkContract(name: string, makeContext: () => Promise<SinkContex
       return another;
     };
     const assign = async (of: Sink, number: number): Promise<SinkPartition> => {
+      await of.claim(owner, never);
       const given = await of.assign(number, never);
       opened.push(given);
       return given;
@@ -844,11 +848,53 @@ export function sinkContract(name: string, makeContext: () => Promise<SinkContex
       });
     });
 
+    describe('claim', () => {
+      const other = { owner: 'other', known: false };
+
+      it('lets one of two deployments in that start at once, and the same one again', async () => {
+        await sink.remove(['o'], never);
+        const sinks = [open(), open()];
+        const codes = await Promise.all(sinks.map((one, at) => codeThrown(one.claim({ owner: `o${at}`, known: false }, never))));
+        expect(codes.toSorted()).toEqual(['nothing', 'sink_claimed']);
+        const winner = codes.indexOf('nothing');
+        await open().claim({ owner: `o${winner}`, known: false }, never);
+        expect(await codeThrown(open().claim({ owner: `o${1 - winner}`, known: true }, never))).toBe('sink_claimed');
+      });
+
+      it('keeps partitions, batches and progress from whoever has lost it', async () => {
+        await partition.save(progressAt(4), never);
+        expect(await codeThrown(open().remove(['other'], never))).toBe('sink_claimed');
+        expect((await sink.progress(never)).size).toBe(1);
+        await open().remove(['other', 'o'], never);
+        const next = open();
+        await next.provision([schema], never);
+        await next.claim(other, never);
+        await next.assign(0, never);
+        const rows = [upsertAt(schema, sequenceAt(1), ['1', 'x', null])];
+        // Its own token is the same as the new holder's, and it has seen nothing that would be missing.
+        expect(await codeThrown(partition.apply({ rows, progress: null }, never))).toBe('sink_went_back');
+        expect(await codeThrown(sink.assign(0, never))).toBe('sink_claimed');
+        expect(await codeThrown(sink.assign(1, never))).toBe('sink_claimed');
+        expect((await next.progress(never)).size).toBe(0);
+        expect(await context.liveRows(schema)).toEqual([]);
+      });
+
+      it('that is missing is made by a sink that is known, and by a new one only where there is no progress', async () => {
+        await partition.save(progressAt(4), never);
+        await context.dropClaim();
+        expect(await codeThrown(sink.assign(0, never))).toBe('sink_unknown_progress');
+        expect(await codeThrown(open().claim(other, never))).toBe('sink_misconfigured');
+        await sink.claim({ ...owner, known: true }, never);
+        expect(await codeThrown(open().claim({ ...other, known: true }, never))).toBe('sink_claimed');
+        expect((await sink.assign(0, never)).start).toEqual(progressAt(4));
+      });
+    });
+
     describe('remove', () => {
       it('forgets progress and fences and leaves the replicated rows', async () => {
         await apply([upsertAt(schema, sequenceAt(1), ['1', 'x', null])]);
         await partition.save(progressAt(4), never);
-        const removed = await sink.remove(never);
+        const removed = await sink.remove(['o'], never);
         expect(removed.length).toBeGreaterThan(0);
         expect(await context.liveRows(schema)).toEqual([['1', 'x', null]]);
         expect((await sink.progress(never)).size).toBe(0);

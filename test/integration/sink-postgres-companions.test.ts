@@ -16,6 +16,7 @@ import { runCommandLine } from '../../src/cli/program.ts';
 import { sequenceAt, upsertAt } from '../contract/sink.ts';
 import { postgresSource } from '../support/postgres-source.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
+import { takePartition } from '../support/postgres-sink-context.ts';
 import { silentLogger } from '../support/silent-logger.ts';
 import { realRuntime } from '../support/test-runtime.ts';
 
@@ -161,7 +162,7 @@ describePostgres('companions', (major) => {
     const row = (id: string, owes: string): ReturnType<typeof upsertAt> =>
       upsertAt(customers, sequenceAt(1), [id, 'a@b', owes, '["1","2.5"]', 'glad', 'same', null, 'x']);
     expect(customers.columns.map(({ name }) => name)).toEqual(['id', 'mail', 'owes', 'parts', 'mood', 'code', 'note', 'name']);
-    const partition = await sink.assign(0, signal);
+    const partition = await takePartition(sink, 0, signal);
     const outcomes = await partition.apply(
       { rows: [row('1', '1'), row('2', '999'), row('3', '1000'), row('4', '-1')], progress: null },
       signal,
@@ -260,7 +261,7 @@ describePostgres('companions', (major) => {
       'column os of public.t has the type integer[] in place of the domain public.odd[]',
       'column l of public.t has the type public.label in place of the domain public.odd_label',
     ]);
-    const partition = await sink.assign(0, signal);
+    const partition = await takePartition(sink, 0, signal);
     expect(await partition.apply({ rows: [upsertAt(table, sequenceAt(1), ['1', '3', '["5"]', 'abc'])], progress: null }, signal)).toEqual([
       { tag: 'applied' },
     ]);
@@ -284,7 +285,7 @@ describePostgres('companions', (major) => {
     await to.query('CREATE DOMAIN public.amount AS int NOT NULL CHECK (VALUE > 0)');
     const sink = open({ register: 'inline' });
     await sink.provision(tables, signal);
-    const partition = await sink.assign(0, signal);
+    const partition = await takePartition(sink, 0, signal);
     const remove = {
       tag: 'delete',
       schema: table,

@@ -6,7 +6,7 @@ import type { Sink, SinkPartition } from '#core/sink.ts';
 
 import { contractColumn, contractSchema, deleteAt, partialAt, progressAt, scanned, sequenceAt, upsertAt } from '../contract/sink.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
-import { postgresSink } from '../support/postgres-sink-context.ts';
+import { postgresSink, takePartition } from '../support/postgres-sink-context.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 
 const never = new AbortController().signal;
@@ -48,7 +48,7 @@ describePostgres('sink-postgres under faults', (major) => {
   const ready = async (config = {}): Promise<{ sink: Sink; partition: SinkPartition }> => {
     const sink = open(database.url, config);
     await sink.provision([schema], never);
-    return { sink, partition: await sink.assign(0, never) };
+    return { sink, partition: await takePartition(sink, 0, never) };
   };
 
   /** Sessions of this database that wait for a lock. */
@@ -68,7 +68,7 @@ describePostgres('sink-postgres under faults', (major) => {
       url.port = String(proxy.port);
       const sink = open(url.href, config);
       await sink.provision([schema], never);
-      return { proxy, sink, partition: await sink.assign(0, never) };
+      return { proxy, sink, partition: await takePartition(sink, 0, never) };
     };
     // The transaction's end travels with the progress; its beginning says READ COMMITTED.
     const isCommit = (piece: Buffer): boolean => piece.includes('; COMMIT');
@@ -120,7 +120,7 @@ describePostgres('sink-postgres under faults', (major) => {
       };
       await expect(partition.apply({ rows, progress: null }, controller.signal)).rejects.toThrow('enough');
       proxy.onReply = () => 'pass';
-      const next = await sink.assign(0, never);
+      const next = await takePartition(sink, 0, never);
       expect(next.token).toBe(partition.token + 1);
       expect(await next.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }, { tag: 'applied' }]);
     });
@@ -167,7 +167,7 @@ describePostgres('sink-postgres under faults', (major) => {
         await partition.apply({ rows: [upsertAt(schema, sequenceAt(7), ['3', 'x', '1'])], progress: null }, never);
         await database.query('ALTER TABLE public.orders DROP COLUMN n');
         const other = open(database.url, { register });
-        const next = await other.assign(0, never);
+        const next = await takePartition(other, 0, never);
         const stale = [...rows, upsertAt(schema, sequenceAt(6), ['3', 'x', '1'])];
         expect(await next.apply({ rows: stale, progress: null }, never)).toEqual(stale.map(() => ({ tag: 'stale' })));
         const partial = [partialAt(schema, sequenceAt(5), ['1', 'y', undefined])];
@@ -202,7 +202,7 @@ describePostgres('sink-postgres under faults', (major) => {
       await admin.sink[Symbol.asyncDispose]();
       const sink = open(database.urlAs(database.name, 'pw'), { provision: 'check' });
       await sink.provision([schema], never);
-      const partition = await sink.assign(0, never);
+      const partition = await takePartition(sink, 0, never);
       await misconfigured(partition);
       const finding = (await sink.check([schema], never)).find(({ id }) => id === 'TP-003');
       expect(finding?.level).toBe('error');
@@ -276,7 +276,7 @@ describePostgres('sink-postgres under faults', (major) => {
   describe('two appliers of one key', () => {
     it('a delete that waited for a newer insert leaves the row, and one that is newer removes it', async () => {
       const first = await ready();
-      const second = await open().assign(1, never);
+      const second = await takePartition(open(), 1, never);
       for (let round = 1; round <= 30; round += 1) {
         const older = sequenceAt(round * 10);
         const newer = sequenceAt(round * 10 + 1);
@@ -300,7 +300,7 @@ describePostgres('sink-postgres under faults', (major) => {
       await blocker.query('SELECT 1 FROM causeway."public.orders" FOR UPDATE');
       const older = partition.apply({ rows: [upsertAt(schema, sequenceAt(7), ['1', 'y', '1'])], progress: progressAt(4) }, never);
       await until(async () => (await lockWaits()) === 1);
-      const newer = sink.assign(0, never);
+      const newer = takePartition(sink, 0, never);
       await until(async () => (await lockWaits()) === 2);
       await blocker.query('COMMIT');
       await blocker.end();

@@ -8,7 +8,7 @@ import type { Sink } from '#core/sink.ts';
 import { contractColumn, contractSchema, sequenceAt, upsertAt } from '../contract/sink.ts';
 import { moodLabels } from '../support/canonical-values.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
-import { postgresSink } from '../support/postgres-sink-context.ts';
+import { postgresSink, takePartition } from '../support/postgres-sink-context.ts';
 
 const never = new AbortController().signal;
 const id = contractColumn('id', 'bigint', { tag: 'int', bits: 64, unsigned: false }, false);
@@ -52,7 +52,7 @@ describePostgres('sink-postgres provision and check', (major) => {
     await database.query(error.message.slice(error.message.indexOf('\n')));
     await sink.provision([plain], never);
     expect(await sink.differences(plain, never)).toEqual([]);
-    const partition = await sink.assign(0, never);
+    const partition = await takePartition(sink, 0, never);
     const rows = [upsertAt(plain, sequenceAt(1), ['1', 'x'])];
     expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }]);
     expect((await sink.check([plain], never)).filter(({ level }) => level === 'error')).toEqual([]);
@@ -81,7 +81,7 @@ describePostgres('sink-postgres provision and check', (major) => {
     const sink = open();
     await sink.provision([schema], never);
     expect(await sink.differences(schema, never)).toEqual([]);
-    const partition = await sink.assign(0, never);
+    const partition = await takePartition(sink, 0, never);
     const rows = [
       ...moodLabels.map((label, at) => upsertAt(schema, sequenceAt(1), [String(at), label, JSON.stringify([label, null]), '1', 'x'])),
       upsertAt(schema, sequenceAt(1), ['98', 'unheard of', null, '1', 'x']),
@@ -112,6 +112,7 @@ describePostgres('sink-postgres provision and check', (major) => {
     await open().provision([plain], never);
     const other = contractSchema('app.other' as TableId, plain.columns);
     expect((await refusal(open({ register: 'inline' }).provision([plain], never))).message).toContain('sidecar');
+    expect((await refusal(open({ schema: 'elsewhere' }).provision([plain], never))).message).toContain('belongs to the pipeline p, sink s');
     await database.query(`INSERT INTO causeway.sink_table VALUES ('q', 'z', 'app.other', 'app.other', 'sidecar')`);
     expect((await refusal(open().provision([other], never))).message).toContain('pipeline q');
   });
@@ -125,7 +126,7 @@ describePostgres('sink-postgres provision and check', (major) => {
     ]);
     const sink = open();
     await sink.provision([odd], never);
-    const partition = await sink.assign(0, never);
+    const partition = await takePartition(sink, 0, never);
     const rows = [upsertAt(odd, sequenceAt(1), ["it's", 'true', 'x', 'y'])];
     expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }]);
     expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'stale' }]);
@@ -140,7 +141,7 @@ describePostgres('sink-postgres provision and check', (major) => {
     await database.query('CREATE SCHEMA app; CREATE TABLE app.words (w text COLLATE "POSIX" PRIMARY KEY, v text)');
     const sink = open();
     await sink.provision([schema], never);
-    const partition = await sink.assign(0, never);
+    const partition = await takePartition(sink, 0, never);
     const rows = ['b', 'B', 'a'].map((word) => upsertAt(schema, sequenceAt(1), [word, 'x']));
     expect(await partition.apply({ rows, progress: null }, never)).toEqual(rows.map(() => ({ tag: 'applied' })));
     const words: unknown[] = [];
@@ -177,7 +178,7 @@ describePostgres('sink-postgres provision and check', (major) => {
   it('a sweep that was broken off goes on where it stopped', async () => {
     const sink = open({ batchRows: 20_000 });
     await sink.provision([plain], never);
-    const partition = await sink.assign(0, never);
+    const partition = await takePartition(sink, 0, never);
     const rows = Array.from({ length: 12_000 }, (_, at) => upsertAt(plain, sequenceAt(1), [String(at), 'x']));
     await partition.apply({ rows, progress: null }, never);
     const controller = new AbortController();

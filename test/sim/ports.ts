@@ -329,6 +329,7 @@ export function lineSink(
     evolve: (after, change, signal) => line.call('sink.evolve', signal, () => server.evolve(after, change, never), slow()),
     differences: (schema, signal) => line.call('sink.differences', signal, () => server.differences(schema, never)),
     holdsRows: (schema, signal) => server.holdsRows(schema, signal),
+    claim: (by, signal) => line.call('sink.claim', signal, () => server.claim(by, never), slow()),
     assign: async (partition, signal) => {
       const held = await line.call('sink.assign', signal, () => server.assign(partition, never), slow());
       onAssign(partition);
@@ -338,7 +339,7 @@ export function lineSink(
     sweep: (schema, floor, signal) => line.call('sink.sweep', signal, () => server.sweep(schema, floor, never), slow()),
     sweeps: (signal) => line.call('sink.sweeps', signal, () => server.sweeps(never)),
     scan: (schema, range, signal) => server.scan(schema, range, signal),
-    remove: (signal) => server.remove(signal),
+    remove: (owners, signal) => server.remove(owners, signal),
     [Symbol.asyncDispose]: done,
   };
 }

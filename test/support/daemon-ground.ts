@@ -59,9 +59,10 @@ export class DaemonGround implements AsyncDisposable {
   }
 
   /** Writes the file anew. The names of slots are the server's, which the tests share. */
-  configure(tables: string): void {
+  configure(tables: string, sinkNames: readonly string[] = [...this.sinks.keys()]): void {
     const { sinkUrl, log = '' } = this.#options;
-    const sinks = [...this.sinks].map(([name, { url }]) => {
+    const sinks = [...this.sinks.values()].map(({ url }, at) => {
+      const name = sinkNames[at] ?? '';
       const address = sinkUrl === undefined ? url : sinkUrl(this.source.url);
       return `      ${name}: { kind: postgres, url: '${address}', provision: create }`;
     });

@@ -6,7 +6,18 @@ import { compareProgress } from '#core/log.ts';
 import { fencingTokenOf, type FencingToken } from '#core/position.ts';
 import type { Column, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
-import type { Floor, KeyRange, RowChange, RowOutcome, Sink, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+import type {
+  Floor,
+  KeyRange,
+  RowChange,
+  RowOutcome,
+  Sink,
+  SinkClaim,
+  SinkLimits,
+  SinkPartition,
+  SinkProgress,
+  SinkRow,
+} from '#core/sink.ts';
 import type { Row } from '#core/value.ts';
 
 /** A row's values by column name, so that a table can get more columns. */
@@ -18,7 +29,7 @@ export type SinkCall =
   | { readonly name: 'apply'; readonly partition: number; readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null }
   | { readonly name: 'save'; readonly partition: number; readonly progress: SinkProgress }
   | { readonly name: 'assign'; readonly partition: number }
-  | { readonly name: 'provision' | 'evolve' | 'differences' | 'progress' | 'sweep' | 'sweeps' };
+  | { readonly name: 'claim' | 'provision' | 'evolve' | 'differences' | 'progress' | 'sweep' | 'sweeps' };
 
 /** What survives when a sink is closed and opened again, and what two processes share. */
 export class MemorySinkStore {
@@ -28,6 +39,8 @@ export class MemorySinkStore {
   readonly writes = new Map<number, number>();
   readonly progress = new Map<number, SinkProgress>();
   readonly swept = new Map<TableId, Sequence>();
+  /** Who has claimed the progress. */
+  owner: string | null = null;
   /** Why a row's values are refused for ever; null for rows that are taken. */
   poison: (schema: TableSchema, row: Row) => string | null = () => null;
   /**
@@ -42,6 +55,10 @@ export class MemorySinkStore {
     const table = this.tables.get(id);
     if (table === undefined) throw new CausewayError('sink_misconfigured', `the table ${id} is missing`);
     return table;
+  }
+
+  checkOwner(owner: string): void {
+    if (this.owner !== owner) throw new CausewayError('sink_claimed', `another deployment, owner ${this.owner ?? ''}, has the sink`);
   }
 
   /** Live rows in the schema's columns, in no order. */
@@ -65,6 +82,7 @@ export class MemorySinkStore {
     const progress = new Map(this.progress);
     const writes = new Map(this.writes);
     const swept = new Map(this.swept);
+    const { owner } = this;
     const tables = new Map([...this.tables].map(([id, { columns, rows }]) => [id, { columns: new Map(columns), rows: new Map(rows) }]));
     return () => {
       refill(this.fences, fences);
@@ -72,6 +90,7 @@ export class MemorySinkStore {
       refill(this.writes, writes);
       if (what === 'progress') return;
       refill(this.swept, swept);
+      this.owner = owner;
       refill(this.tables, tables);
     };
   }
@@ -90,6 +109,7 @@ export class MemorySink implements Sink {
   readonly kind = 'memory';
   readonly limits: SinkLimits;
   readonly #store: MemorySinkStore;
+  #claimant: string | null = null;
 
   constructor(store: MemorySinkStore = new MemorySinkStore(), limits: Partial<SinkLimits> = {}) {
     this.#store = store;
@@ -142,11 +162,24 @@ export class MemorySink implements Sink {
     return this.#store.liveRows(schema).length > 0;
   }
 
+  async claim(by: SinkClaim, signal: AbortSignal): Promise<void> {
+    await this.#call({ name: 'claim' }, signal, () => {
+      if (this.#store.owner === null && !by.known && this.#store.progress.size > 0)
+        throw new CausewayError('sink_misconfigured', 'the sink is new, but holds progress');
+      this.#store.owner ??= by.owner;
+      this.#store.checkOwner(by.owner);
+    });
+    this.#claimant = by.owner;
+  }
+
   async assign(partition: number, signal: AbortSignal): Promise<SinkPartition> {
+    const claimant = present(this.#claimant, 'a claim before a partition is taken');
     return this.#call({ name: 'assign', partition }, signal, () => {
+      if (this.#store.owner === null) throw new CausewayError('sink_unknown_progress', 'the sink has lost the claim on its progress');
+      this.#store.checkOwner(claimant);
       const token = fencingTokenOf((this.#store.fences.get(partition) ?? 0) + 1);
       this.#store.fences.set(partition, token);
-      return new MemoryPartition({ store: this.#store, partition, token, call: (...given) => this.#call(...given) });
+      return new MemoryPartition({ store: this.#store, partition, token, claimant, call: (...given) => this.#call(...given) });
     });
   }
 
@@ -197,8 +230,10 @@ export class MemorySink implements Sink {
     }
   }
 
-  async remove(signal: AbortSignal): Promise<readonly string[]> {
+  async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     await turn(signal);
+    if (this.#store.owner !== null && !owners.includes(this.#store.owner)) this.#store.checkOwner('');
+    this.#store.owner = null;
     this.#store.progress.clear();
     this.#store.fences.clear();
     this.#store.swept.clear();
@@ -229,16 +264,24 @@ class MemoryPartition implements SinkPartition {
   readonly start: SinkProgress | null;
   readonly #store: MemorySinkStore;
   readonly #call: Call;
+  readonly #claimant: string;
   /** Newest progress that this holder knows to be stored. */
   #seen: SinkProgress | null;
   #writes: number;
   #busy = false;
 
-  constructor(input: { readonly store: MemorySinkStore; readonly partition: number; readonly token: FencingToken; readonly call: Call }) {
+  constructor(input: {
+    readonly store: MemorySinkStore;
+    readonly partition: number;
+    readonly token: FencingToken;
+    readonly claimant: string;
+    readonly call: Call;
+  }) {
     this.#store = input.store;
     this.partition = input.partition;
     this.token = input.token;
     this.#call = input.call;
+    this.#claimant = input.claimant;
     this.start = input.store.progress.get(input.partition) ?? null;
     this.#seen = this.start;
     this.#writes = input.store.writes.get(input.partition) ?? 0;
@@ -288,6 +331,7 @@ class MemoryPartition implements SinkPartition {
 
   #checkHold(): void {
     const fence = this.#store.fences.get(this.partition) ?? 0;
+    if (this.#store.owner !== this.#claimant) throw new CausewayError('sink_went_back', 'the claim is gone');
     if (fence > this.token) throw new CausewayError('partition_fenced', `partition ${this.partition} is held under a newer token`);
     const stored = this.#store.progress.get(this.partition);
     const isLower = this.#seen !== null && (stored === undefined || compareProgress(stored, this.#seen) < 0);

@@ -1,5 +1,5 @@
 import type { TableId, TableSchema } from '#core/schema.ts';
-import type { Sink } from '#core/sink.ts';
+import type { Sink, SinkPartition } from '#core/sink.ts';
 import type { Row } from '#core/value.ts';
 
 import { configSchema, type Register } from '../../connectors/sink-postgres/config.ts';
@@ -24,6 +24,12 @@ export function postgresSink(url: string, config: Readonly<Record<string, unknow
     target: (table) => table,
     context: { runtime: realRuntime(), logger: silentLogger },
   });
+}
+
+/** Takes a partition as the only deployment does. */
+export async function takePartition(sink: Sink, partition: number, signal: AbortSignal): Promise<SinkPartition> {
+  await sink.claim({ owner: 'o', known: false }, signal);
+  return await sink.assign(partition, signal);
 }
 
 /** A session that reads values as a source or a sink does, without being either. */
@@ -83,6 +89,9 @@ export class PostgresSinkHost implements AsyncDisposable {
           for (const [row] of rows) await client.query(`INSERT INTO ${table} SELECT ($1::${table}).*`, [row]);
           await client.query('COMMIT');
         };
+      },
+      dropClaim: async () => {
+        await client.query(`DELETE FROM ${quoteIdentifier(own)}.sink_owner`);
       },
       typeCases,
       poison: { sourceType: 'integer', type: { tag: 'int', bits: 32, unsigned: false }, good: '17', bad: '77777777777' },

@@ -1,5 +1,6 @@
 import { integration, unit, type Mutant } from '../mutant.ts';
 
+const claim = 'connectors/sink-postgres/claim.ts';
 const partition = 'connectors/sink-postgres/partition.ts';
 const progress = 'connectors/sink-postgres/progress.ts';
 const statements = 'connectors/sink-postgres/statements.ts';
@@ -10,6 +11,38 @@ const sink = (only: string): Mutant['suite'] => integration('sink-postgres', onl
 const faults = (only: string): Mutant['suite'] => integration('sink-postgres-faults', only);
 
 export const sinkPostgresMutants: readonly Mutant[] = [
+  {
+    name: 'a second deployment takes the first one’s progress for its own',
+    file: claim,
+    find: 'if (owner !== by.owner) throw claimed(of, owner);',
+    put: '',
+    breaks: 'A4 C7',
+    suite: sink('lets one of two deployments in'),
+  },
+  {
+    name: 'a new sink claims progress that is there',
+    file: claim,
+    find: "const unclaimed = by.known ? 'true' : ",
+    put: "const unclaimed = by.known ? 'true' : 'true' || ",
+    breaks: 'A4 C7',
+    suite: sink('that is missing is made'),
+  },
+  {
+    name: 'a batch goes on after its claim was lost',
+    file: progress,
+    find: ' AND EXISTS (SELECT ${claimOf(owner, claimant)}) FOR UPDATE`',
+    put: ' AND length(${quoteLiteral(claimant)}) > 0 FOR UPDATE`',
+    breaks: 'A4 C7',
+    suite: sink('keeps partitions, batches and progress'),
+  },
+  {
+    name: 'a sink is removed under another deployment',
+    file: 'connectors/sink-postgres/remove.ts',
+    find: 'if (owner !== null && !owners.includes(owner)) throw claimed(of, owner);',
+    put: '',
+    breaks: 'A4',
+    suite: sink('keeps partitions, batches and progress'),
+  },
   {
     name: 'the sidecar takes an equal sequence again',
     file: statements,

@@ -1,0 +1,34 @@
+import type { TableId } from '#core/schema.ts';
+
+import { readTable } from './catalogue.ts';
+import { claimed, ownerOf } from './claim.ts';
+import type { ProgressOwner } from './progress.ts';
+import { ADVISORY_LOCK } from './provision.ts';
+import type { Session } from './session.ts';
+
+/**
+ * Drops version tables, progress, fences and claim of the sink. Returns what went, for people. Errors: `sink_claimed`, with nothing
+ * dropped, where somebody else than one of `owners` has the claim.
+ */
+export async function removeOwn(session: Session, of: ProgressOwner, owners: readonly string[]): Promise<string[]> {
+  const { own, pipeline, sink } = of;
+  if ((await readTable(session, own.schema, 'sink_table')) === null) return [];
+  const hasOwners = (await readTable(session, own.schema, 'sink_owner')) !== null;
+  return await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
+    const owner = hasOwners ? await ownerOf(session, of) : null;
+    if (owner !== null && !owners.includes(owner)) throw claimed(of, owner);
+    const removed: string[] = [];
+    const deleteFrom = (table: string, returning: string) =>
+      session.texts(`DELETE FROM ${table} WHERE pipeline = $1 AND sink = $2 RETURNING ${returning}`, [pipeline, sink]);
+    for (const [target, register] of await deleteFrom(own.tables, 'target, register')) {
+      if (register !== 'sidecar') continue;
+      const table = own.version((target ?? '') as TableId);
+      await session.script(`DROP TABLE IF EXISTS ${table}`);
+      removed.push(`version table ${table}`);
+    }
+    const partitions = await deleteFrom(own.progress, 'partition');
+    if (partitions.length > 0) removed.push(`progress of ${partitions.length} partitions`);
+    if (hasOwners) await deleteFrom(own.owners, 'owner');
+    return { result: removed, commit: 'COMMIT' };
+  });
+}
