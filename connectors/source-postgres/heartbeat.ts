@@ -1,5 +1,5 @@
-import { epochMicrosOf, type EpochMicros } from '#core/position.ts';
-import { MESSAGE_PREFIX } from '#core/source.ts';
+import { epochMicrosOf } from '#core/position.ts';
+import { MESSAGE_PREFIX, type Heartbeat as Beat } from '#core/source.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { KeptClient } from '../lib/postgres/kept-client.ts';
 import { hasSqlstate, SQLSTATE } from './errors.ts';
@@ -11,13 +11,13 @@ WITH beat AS (
   ON CONFLICT (pipeline) DO UPDATE SET counter = h.counter + 1, at = EXCLUDED.at
   RETURNING counter, (EXTRACT(epoch FROM at) * 1000000)::int8 AS micros
 )
-SELECT micros::text AS micros, pg_catalog.pg_logical_emit_message(true, $2,
+SELECT micros::text AS micros, counter::text AS counter, pg_catalog.pg_logical_emit_message(true, $2,
   pg_catalog.json_build_object('kind', 'heartbeat', 'pipeline', $1::text, 'counter', counter, 'at', micros)::text)::text AS position
 FROM beat`;
 
 const MESSAGE_ONLY = `
 WITH beat AS (SELECT (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8 AS micros)
-SELECT micros::text AS micros, pg_catalog.pg_logical_emit_message(true, $2,
+SELECT micros::text AS micros, NULL AS counter, pg_catalog.pg_logical_emit_message(true, $2,
   pg_catalog.json_build_object('kind', 'heartbeat', 'pipeline', $1::text, 'at', micros)::text)::text AS position
 FROM beat`;
 
@@ -34,15 +34,14 @@ export class Heartbeat {
     this.#pipeline = pipeline;
   }
 
-  /** Returns the source's clock at the heartbeat. */
-  async beat(signal: AbortSignal): Promise<EpochMicros> {
+  async beat(signal: AbortSignal): Promise<Beat> {
     return await this.#client.use(signal, async (client) => {
       const values = [this.#pipeline, MESSAGE_PREFIX];
-      const send = async (text: string): Promise<EpochMicros> => {
-        const { rows } = await client.query<{ micros: string }>(text, values);
-        const micros = rows[0]?.micros;
-        if (micros === undefined) throw new CausewayError('source_misconfigured', 'a heartbeat wrote nothing');
-        return epochMicrosOf(Number(micros));
+      const send = async (text: string): Promise<Beat> => {
+        const { rows } = await client.query<{ micros: string; counter: string | null }>(text, values);
+        const [row] = rows;
+        if (row === undefined) throw new CausewayError('source_misconfigured', 'a heartbeat wrote nothing');
+        return { at: epochMicrosOf(Number(row.micros)), counter: row.counter === null ? null : Number(row.counter) };
       };
       if (this.#messagesOnly > 0) {
         this.#messagesOnly -= 1;

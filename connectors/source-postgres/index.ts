@@ -1,12 +1,12 @@
 import type pg from 'pg';
 import { present } from '#core/assert.ts';
 import type { ConnectorContext, SourceConnector, TableSelection } from '#core/connector.ts';
-import type { TableFingerprint } from '#core/control-rows.ts';
+import type { LineageMark, TableFingerprint } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
-import type { EpochMicros, Position } from '#core/position.ts';
+import type { Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
-import type { FingerprintVerdict, Source, SourceFacts, SourceStream } from '#core/source.ts';
+import type { FingerprintVerdict, Heartbeat as Beat, Source, SourceFacts, SourceStream } from '#core/source.ts';
 import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { clientConfig } from '../lib/postgres/connection.ts';
 import { KeptClient } from '../lib/postgres/kept-client.ts';
@@ -17,10 +17,10 @@ import { formOf, readEncoding } from './encoding.ts';
 import { compareFingerprints } from './fingerprint.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { inspect, sortTables, type InspectInput, type Sorted } from './inspect.ts';
+import { addMark, dropMarks } from './lineage.ts';
 import { compareLsn, lsnOfPosition } from './lsn.ts';
 import { Births } from './partitions.ts';
 import {
-  addLineage,
   assertSomeTable,
   deprovision,
   provisionOwnTables,
@@ -148,8 +148,16 @@ class PostgresConnector implements Source {
     return compareFingerprints(stored, current);
   }
 
-  async heartbeat(signal: AbortSignal): Promise<EpochMicros> {
+  async heartbeat(signal: AbortSignal): Promise<Beat> {
     return await this.#heartbeat.beat(signal);
+  }
+
+  async addMark(signal: AbortSignal): Promise<LineageMark | null> {
+    return await withServer(this.#source, 'lineage', signal, (client) => addMark(client, this.#source.pipeline));
+  }
+
+  async dropMarks(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    await withServer(this.#source, 'lineage', signal, (client) => dropMarks(client, { pipeline: this.#source.pipeline, ids }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -158,9 +166,10 @@ class PostgresConnector implements Source {
   }
 
   #inspectInput(version: number): InspectInput {
-    const { slot, publication } = this.#source;
+    const { slot, publication, pipeline } = this.#source;
     return {
       version,
+      pipeline,
       slot,
       publication,
       selection: this.#selection,
@@ -177,11 +186,10 @@ class PostgresConnector implements Source {
   }
 
   async #makeSlot(client: pg.Client, version: number): Promise<Position | null> {
-    const { slot, pipeline } = this.#source;
+    const { slot } = this.#source;
     if ((await readSlot(client, version, slot)) !== null) return null;
     const begins = await createSlot(client, version, slot);
     this.#context.logger.log('info', 'made the replication slot', { slot, begins });
-    await addLineage(client, pipeline);
     return begins;
   }
 }

@@ -8,6 +8,7 @@ import type { RefusedTable, SourceFacts } from '#core/source.ts';
 import { readCatalogue, schemaOf, type Catalogue, type CatalogueTable } from './catalogue.ts';
 import { readCompanions } from './companions.ts';
 import { fingerprintOf } from './fingerprint.ts';
+import { readLineage } from './lineage.ts';
 import { parseLsn, positionOfLsn } from './lsn.ts';
 import { tablesWithRows, type Births } from './partitions.ts';
 import { collidingTargets, missingTables, refusalOf, refusedWrites, type Refusal } from './refusals.ts';
@@ -18,6 +19,7 @@ import { readSlot } from './slot.ts';
 
 export type InspectInput = {
   readonly version: number;
+  readonly pipeline: string;
   readonly slot: string;
   readonly publication: string;
   readonly selection: Selection;
@@ -33,6 +35,7 @@ export type Sorted = { readonly capturable: readonly CatalogueTable[]; readonly 
 export async function inspect(client: pg.ClientBase, input: InspectInput): Promise<SourceFacts> {
   return await inSnapshot(client, async () => {
     const server = await readServerFacts(client);
+    const lineage = await readLineage(client, input.pipeline);
     const slot = await readSlot(client, input.version, input.slot);
     const catalogue = await readCatalogue(client, input);
     const { capturable, refused } = sortTables(catalogue, input);
@@ -46,6 +49,7 @@ export async function inspect(client: pg.ClientBase, input: InspectInput): Promi
     );
     return {
       ...server,
+      lineage,
       slot: slot?.facts ?? null,
       tables: capturable.map((table) => ({
         schema: present(schemaOf(table), 'the key of a table that can be captured'),

@@ -45,18 +45,6 @@ export async function provisionOwnTables(client: pg.ClientBase, logger: Logger):
   }
 }
 
-/** A random row that a restored or replaced server lacks. Passed over where the role may not write. */
-export async function addLineage(client: pg.ClientBase, pipeline: string): Promise<void> {
-  try {
-    await client.query(
-      'INSERT INTO causeway.lineage (id, pipeline, at) VALUES (pg_catalog.gen_random_uuid(), $1, pg_catalog.clock_timestamp())',
-      [pipeline],
-    );
-  } catch (error) {
-    if (!hasSqlstate(error, SQLSTATE.insufficientPrivilege, SQLSTATE.undefinedTable, SQLSTATE.undefinedSchema)) throw error;
-  }
-}
-
 /**
  * Statements that make the publication carry exactly `tables`. Members that are there already stay as they are, with their
  * column lists and filters. One FOR ALL TABLES or FOR TABLES IN SCHEMA is kept as long as it carries all of them.

@@ -12,6 +12,7 @@ export type CheckpointStep = {
   readonly position: Position;
   readonly sequence: Sequence | null;
   readonly partitions: readonly (PartitionCheckpoint | null)[];
+  readonly heartbeats?: number | undefined;
 };
 
 /**
@@ -78,8 +79,10 @@ export class Checkpoint {
       current.sequence === null || step.sequence === null
         ? (step.sequence ?? current.sequence)
         : maxSequence(step.sequence, current.sequence);
+    const heartbeats = step.heartbeats ?? current.heartbeats;
     return {
       ...current,
+      ...(heartbeats === undefined ? {} : { heartbeats }),
       position: forward ? step.position : current.position,
       sequence,
       partitions: step.partitions.map((partition, index) => later(partition, current.partitions[index] ?? null)),

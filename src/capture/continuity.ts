@@ -2,6 +2,7 @@ import type { CheckpointRow, EpochRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Position } from '#core/position.ts';
 import type { SourceFacts } from '#core/source.ts';
+import { lineageBreak } from './lineage.ts';
 
 export type Continuity =
   /** The slot serves from where the checkpoint, or something before it, stands. */
@@ -38,6 +39,8 @@ export function decideContinuity(input: {
   if (input.comparePositions(checkpoint.position, facts.head) > 0) {
     return stop('source_identity_changed', 'the log of the source ends before what was captured: it was restored or lost its last commits');
   }
+  const broken = lineageBreak({ facts, checkpoint, epoch });
+  if (broken !== null) return stop('source_identity_changed', broken);
   const { slot } = facts;
   if (slot === null) return stop('source_slot_lost', 'the replication slot is missing');
   if (slot.unusable !== null)

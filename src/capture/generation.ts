@@ -12,6 +12,7 @@ import type { CaptureDeps } from './deps.ts';
 import type { EncodedBatch, Encoder } from './encode.ts';
 import type { FirstStart } from './first-start.ts';
 import type { CaptureState } from './observer.ts';
+import { heartbeatsFell, leaveMark } from './lineage.ts';
 import { connect, openingRecords, readTail, type Connected } from './open.ts';
 import { Publisher, type Durable } from './publisher.ts';
 import { Tables } from './tables.ts';
@@ -42,6 +43,7 @@ export async function runGeneration(deps: CaptureDeps, lease: Lease, signals: Si
   const holder = new StreamHolder(connected.stream);
   try {
     await readTail(start, { checkpoint: connected.checkpoint, epoch: connected.epoch }, soft);
+    await leaveMark(start, soft);
     await using writer = await deps.log.writer(soft);
     const { encoder, batches } = openingRecords(start, connected);
     const session = new Session({ start, connected, holder, encoder, stop: signals.stop });
@@ -150,6 +152,7 @@ class Session {
   #publisher: Publisher | null = null;
   #state: CaptureState | null = null;
   #unsaved = false;
+  #counted: number | undefined;
   #broken = false;
   #failures = 0;
   #connectedAt: MonoMs;
@@ -178,6 +181,7 @@ class Session {
       idleIntervalMs: options.idleWatermarkIntervalMs,
     });
     this.#partitions = [...checkpoint.partitions];
+    this.#counted = checkpoint.heartbeats;
     this.#connectedAt = input.start.deps.runtime.monotonicMs();
   }
 
@@ -337,7 +341,8 @@ class Session {
     const { commit } = this.#acknowledger;
     const sequence = commit === null ? null : watermarkSequence(this.#connected.epoch.epoch, commit);
     this.#unsaved = false;
-    const row = await checkpoint.advance({ position, sequence, partitions: [...this.#partitions] }, signal);
+    const step = { position, sequence, partitions: [...this.#partitions], heartbeats: this.#counted };
+    const row = await checkpoint.advance(step, signal);
     this.#deps.observer.checkpoint(row);
     this.#holder.stream?.acknowledge(row.position);
   }
@@ -365,12 +370,20 @@ class Session {
       const startedMs = runtime.monotonicMs();
       const startedWallMs = runtime.wallMs();
       await this.#rideOut('heartbeat', signal, async () => {
-        const sourceTime = await source.heartbeat(signal);
+        const { at, counter } = await source.heartbeat(signal);
         const roundTripMs = runtime.monotonicMs() - startedMs;
-        observer.sourceClock({ offsetMicros: Math.round(sourceTime - (startedWallMs + roundTripMs / 2) * 1000), roundTripMs });
+        observer.sourceClock({ offsetMicros: Math.round(at - (startedWallMs + roundTripMs / 2) * 1000), roundTripMs });
+        if (counter !== null) this.#countHeartbeats(counter);
       });
       await runtime.sleep(options.heartbeatIntervalMs, signal);
     }
+  }
+
+  /** A server that was exchanged for an older copy of itself while it was away would count on from there. */
+  #countHeartbeats(now: number): void {
+    const known = this.#counted;
+    if (known !== undefined && now <= known) throw new CausewayError('source_identity_changed', heartbeatsFell({ known, now }));
+    this.#counted = now;
   }
 
   /** Looks at what the stream does not show. */
@@ -389,13 +402,13 @@ class Session {
     });
   }
 
-  /** What the source refuses beside the stream ends nothing: the stream itself shows when it is grave. */
+  /** What the source refuses beside the stream ends nothing: the stream itself shows when it is grave. Another source it would not show. */
   async #rideOut(during: string, signal: AbortSignal, act: () => Promise<void>): Promise<void> {
     try {
       await act();
     } catch (error) {
       signal.throwIfAborted();
-      if (!codeOf(error).startsWith('source_')) throw error;
+      if (!codeOf(error).startsWith('source_') || codeOf(error) === 'source_identity_changed') throw error;
       this.#deps.observer.trouble(error, during);
     }
   }

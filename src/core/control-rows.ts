@@ -59,6 +59,8 @@ export type CheckpointRow = {
   readonly sequence: Sequence | null;
   /** Last record acknowledged in each partition; null where nothing was published yet. */
   readonly partitions: readonly (PartitionCheckpoint | null)[];
+  /** The source's count of our heartbeats, as it was told last; absent before the first, and where the role may not count. */
+  readonly heartbeats?: number | undefined;
 };
 
 export type EpochRow = {
@@ -66,7 +68,12 @@ export type EpochRow = {
   /** What the source called itself: system identifier and timeline. Another one is another history. */
   readonly identity: SourceIdentity;
   readonly fork: string;
+  /** The newest marks that captures left in the source, the newest last. Absent in rows of older releases. */
+  readonly lineage?: readonly LineageMark[] | undefined;
 };
+
+/** A random row in the source, and a position at or behind its commit. */
+export type LineageMark = { readonly id: string; readonly position: Position };
 
 export type SourceIdentity = { readonly system: string; readonly timeline: number };
 

@@ -1,4 +1,4 @@
-import type { SourceIdentity, TableFingerprint } from './control-rows.ts';
+import type { LineageMark, SourceIdentity, TableFingerprint } from './control-rows.ts';
 import type { SourceMessage } from './event.ts';
 import type { Finding } from './finding.ts';
 import type { EpochMicros, Position } from './position.ts';
@@ -32,6 +32,12 @@ export type CapturedTable = {
 /** A configured table that cannot be captured, with the mend; or one that appeared later and is not captured yet. */
 export type RefusedTable = { readonly table: TableId; readonly code: string; readonly reason: string; readonly mend: string };
 
+/** `heartbeats`: how many were ever counted, 0 where the counter is gone. */
+export type LineageFacts = { readonly marks: readonly string[]; readonly heartbeats: number };
+
+/** `counter` is null where the role may not write. */
+export type Heartbeat = { readonly at: EpochMicros; readonly counter: number | null };
+
 /** All read on one connection; tables and fingerprints in one snapshot. */
 export type SourceFacts = {
   readonly identity: SourceIdentity;
@@ -40,6 +46,8 @@ export type SourceFacts = {
   readonly refused: readonly RefusedTable[];
   /** Position of the source's log end. */
   readonly head: Position;
+  /** Our marks that are there; null where the role may not look. */
+  readonly lineage: LineageFacts | null;
   readonly now: EpochMicros;
 };
 
@@ -79,9 +87,16 @@ export interface Source extends AsyncDisposable {
   compareFingerprints(stored: TableFingerprint, current: TableFingerprint): FingerprintVerdict;
   /**
    * Writes a heartbeat through the source's log: it comes back in the stream as a transaction with a `message` of the prefix
-   * `causeway`. Returns the source's clock. A role without the right to write still gets the message, without the stored counter.
+   * `causeway`. A role without the right to write still gets the message, without the stored counter.
    */
-  heartbeat(signal: AbortSignal): Promise<EpochMicros>;
+  heartbeat(signal: AbortSignal): Promise<Heartbeat>;
+  /**
+   * Adds a random mark, which a server that is restored to an earlier state will lack. Returned with a position at or behind its
+   * commit; null where the role may not write.
+   */
+  addMark(signal: AbortSignal): Promise<LineageMark | null>;
+  /** Drops marks that nobody compares any more. */
+  dropMarks(ids: readonly string[], signal: AbortSignal): Promise<void>;
 }
 
 export interface SourceStream extends AsyncDisposable {

@@ -81,6 +81,8 @@ function guardTargets(source: Source, pipeline: PipelineConfig): Source {
     comparePositions: (a, b) => source.comparePositions(a, b),
     compareFingerprints: (stored, current) => source.compareFingerprints(stored, current),
     heartbeat: (signal) => source.heartbeat(signal),
+    addMark: (signal) => source.addMark(signal),
+    dropMarks: (ids, signal) => source.dropMarks(ids, signal),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }

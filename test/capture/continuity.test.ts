@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { CheckpointRow, EpochRow } from '#core/control-rows.ts';
+import type { CheckpointRow, EpochRow, LineageMark } from '#core/control-rows.ts';
 import { positionOf, type Epoch, type EpochMicros, type FencingToken } from '#core/position.ts';
 import type { SourceFacts } from '#core/source.ts';
 import { decideContinuity } from '../../src/capture/continuity.ts';
@@ -23,7 +23,21 @@ const slot = {
   walStatus: null,
   name: 'slot',
 };
-const facts: SourceFacts = { identity: epoch.identity, slot, tables: [], refused: [], head: positionOf('200'), now: 0 as EpochMicros };
+const lineage = { marks: ['m1', 'm2'], heartbeats: 7 };
+const facts: SourceFacts = {
+  identity: epoch.identity,
+  slot,
+  tables: [],
+  refused: [],
+  head: positionOf('200'),
+  lineage,
+  now: 0 as EpochMicros,
+};
+
+const marked = (...ids: readonly string[]): EpochRow => ({
+  ...epoch,
+  lineage: ids.map((id): LineageMark => ({ id, position: positionOf('50') })),
+});
 
 type Input = Partial<Omit<Parameters<typeof decideContinuity>[0], 'facts'>> & { readonly facts?: Partial<SourceFacts> };
 
@@ -36,6 +50,14 @@ test.each<[string, Input, string]>([
   ['another system', { facts: { identity: { system: 't', timeline: 1 } } }, 'source_identity_changed'],
   ['another timeline', { facts: { identity: { system: 's', timeline: 2 } } }, 'source_identity_changed'],
   ['a log that ends before what was captured', { facts: { head: positionOf('99') } }, 'source_identity_changed'],
+  ['marks that are all there', { epoch: marked('m1', 'm2') }, 'go_on'],
+  ['a mark that is missing', { epoch: marked('m1', 'm3') }, 'source_identity_changed'],
+  ['an older mark that is missing', { epoch: marked('m0', 'm1', 'm2') }, 'source_identity_changed'],
+  ['a mark that nobody compares any more', { epoch: marked('gone', ...Array<string>(8).fill('m1')) }, 'go_on'],
+  ['marks that the role may not look at', { epoch: marked('m3'), facts: { lineage: null } }, 'go_on'],
+  ['as many heartbeats as were captured', { checkpoint: { ...checkpoint, heartbeats: 7 } }, 'go_on'],
+  ['fewer heartbeats than were captured', { checkpoint: { ...checkpoint, heartbeats: 8 } }, 'source_identity_changed'],
+  ['heartbeats that the role may not look at', { checkpoint: { ...checkpoint, heartbeats: 8 }, facts: { lineage: null } }, 'go_on'],
   ['an epoch that was raised', { epoch: { ...epoch, epoch: 2 as Epoch } }, 'source_identity_changed'],
   ['a checkpoint without an epoch', { epoch: null }, 'checkpoint_lost'],
   ['nothing at all', { checkpoint: null, epoch: null, logEmpty: true, facts: { slot: null } }, 'create'],

@@ -1,5 +1,6 @@
 // What every source has to keep: order, sequences, what comes again after a reconnect, and what an acknowledgement moves.
 import { expect, test } from 'vitest';
+import { present } from '#core/assert.ts';
 import type { SourceChange, SourceMessage } from '#core/event.ts';
 import type { Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
@@ -151,13 +152,32 @@ export function sourceContract(name: string, makeContext: () => Promise<SourceCo
   test(`${name}: a heartbeat comes back in the stream, as a message of ours`, async () => {
     await withSource(async (source, _context, signal) => {
       await using stream = await source.open(signal);
-      const at = await source.heartbeat(signal);
+      const { at, counter } = await source.heartbeat(signal);
       const later = await source.heartbeat(signal);
-      expect(later).toBeGreaterThanOrEqual(at);
+      expect(later.at).toBeGreaterThanOrEqual(at);
+      expect(later.counter).toBe((counter ?? 0) + 1);
+      expect((await source.inspect(signal)).lineage?.heartbeats).toBe(later.counter);
       const [first] = await read(stream, { transactions: 1 }, signal);
       expect(first?.filter(({ tag }) => tag === 'message')).toMatchObject([{ prefix: MESSAGE_PREFIX, transactional: true }]);
       const begin = first?.[0];
       expect(begin?.tag === 'begin' ? Math.abs(begin.committedAt - at) : null).toBeLessThan(60_000_000);
+    });
+  });
+
+  test(`${name}: marks stand there until they are dropped, and come back in no stream of ours`, async () => {
+    await withSource(async (source, context, signal) => {
+      expect((await source.inspect(signal)).lineage).toEqual({ marks: [], heartbeats: 0 });
+      const one = present(await source.addMark(signal), 'a mark');
+      const two = present(await source.addMark(signal), 'a mark');
+      const facts = await source.inspect(signal);
+      expect(facts.lineage?.marks.toSorted()).toEqual([one.id, two.id].sort());
+      expect(source.comparePositions(one.position, two.position)).toBeLessThan(0);
+      expect(source.comparePositions(two.position, facts.head)).toBeLessThanOrEqual(0);
+      await source.dropMarks([one.id], signal);
+      await using other = context.source();
+      expect((await other.inspect(signal)).lineage?.marks).toEqual([two.id]);
+      await context.commit([{ op: 'insert', id: '1', value: 'a' }]);
+      expect((await readAll(source, 1, signal)).flatMap(changesOf)).toHaveLength(1);
     });
   });
 

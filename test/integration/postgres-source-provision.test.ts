@@ -56,7 +56,7 @@ describePostgres('provisioning', (major) => {
             `SELECT plugin, ${failover} AS failover FROM pg_replication_slots WHERE slot_name = 'causeway_${database.name}'`,
           ),
         ).toEqual([{ plugin: 'pgoutput', failover: major >= 17 ? true : null }]);
-        expect((await database.query<{ n: number }>('SELECT count(*)::int AS n FROM causeway.lineage'))[0]).toEqual({ n: 1 });
+        expect((await one.inspect(signal)).lineage).toEqual({ marks: [], heartbeats: 0 });
       },
     );
   });
@@ -250,6 +250,8 @@ describePostgres('provisioning', (major) => {
           await one.provision('create', signal);
           await using stream = await one.open(signal);
           await one.heartbeat(signal);
+          const mark = await one.addMark(signal);
+          expect((await one.inspect(signal)).lineage).toEqual({ marks: [mark?.id], heartbeats: 1 });
           await database.query('INSERT INTO orders VALUES (1)');
           for await (const batch of stream.messages(signal)) if (batch.some(({ tag }) => tag === 'change')) break;
           expect(await database.query(`SELECT counter::int FROM causeway.heartbeat`)).toEqual([{ counter: 1 }]);
@@ -257,7 +259,9 @@ describePostgres('provisioning', (major) => {
           const findings = await one.check(signal);
           expect(findings.filter(({ level }) => level === 'error')).toEqual([]);
           await database.query(`REVOKE ALL ON causeway.heartbeat, causeway.lineage FROM ${role}`);
-          expect(await one.heartbeat(signal)).toBeGreaterThan(0);
+          expect(await one.heartbeat(signal)).toEqual({ at: expect.any(Number) as number, counter: null });
+          expect(await one.addMark(signal)).toBe(null);
+          expect((await one.inspect(signal)).lineage).toBe(null);
           expect((await one.check(signal)).find(({ id }) => id === 'PG-012')?.level).toBe('warning');
           await database.query(`REVOKE SELECT ON orders FROM ${role}`);
           expect((await one.check(signal)).find(({ id }) => id === 'PG-006')).toMatchObject({

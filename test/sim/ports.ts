@@ -134,6 +134,8 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
     comparePositions: (a, b) => server.comparePositions(a, b),
     compareFingerprints: (stored, current) => server.compareFingerprints(stored, current),
     heartbeat: (signal) => line.call('source.heartbeat', signal, () => server.heartbeat(never)),
+    addMark: (signal) => line.call('source.mark', signal, () => server.addMark(never)),
+    dropMarks: (ids, signal) => line.call('source.mark', signal, () => server.dropMarks(ids, never)),
     [Symbol.asyncDispose]: done,
   };
 }

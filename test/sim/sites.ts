@@ -37,6 +37,7 @@ export const sites = [
   'runtime.monotonicMs',
   'runtime.wallMs',
   'runtime.random',
+  'source.mark',
 ] as const;
 
 export type Site = (typeof sites)[number];
@@ -99,6 +100,7 @@ export const faultsOf: Readonly<Record<Site, readonly CallFaultKind[]>> = {
   'runtime.monotonicMs': crashes,
   'runtime.wallMs': ['crash_before'],
   'runtime.random': crashes,
+  'source.mark': answers,
 };
 
 export const siteIndex: ReadonlyMap<Site, number> = new Map(sites.map((site, index) => [site, index]));

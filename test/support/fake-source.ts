@@ -1,5 +1,5 @@
 import { present } from '#core/assert.ts';
-import type { SourceIdentity, TableFingerprint } from '#core/control-rows.ts';
+import type { LineageMark, SourceIdentity, TableFingerprint } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
 import { digest } from '#core/hash.ts';
@@ -10,6 +10,7 @@ import { tableSchema, type Column, type TableId, type TableSchema } from '#core/
 import {
   MESSAGE_PREFIX,
   type FingerprintVerdict,
+  type Heartbeat,
   type RefusedTable,
   type Source,
   type SourceFacts,
@@ -36,7 +37,7 @@ export type FakeTransaction = {
 type FakeTable = { schema: TableSchema; readonly rows: Map<RowKey, Row>; revision: number; verdict: FingerprintVerdict };
 
 /** What a call of the port is called in `onCall`. */
-export type FakeCall = 'inspect' | 'provision' | 'provisioned' | 'open' | 'opened' | 'messages' | 'heartbeat';
+export type FakeCall = 'inspect' | 'provision' | 'provisioned' | 'open' | 'opened' | 'messages' | 'heartbeat' | 'mark';
 
 /** A database server: it outlives every Source and connection. The first column of each table is its key. */
 export class FakeDatabase {
@@ -54,6 +55,9 @@ export class FakeDatabase {
   /** Positions that a connection acknowledged, in order. */
   readonly acknowledged: bigint[] = [];
   refused: RefusedTable[] = [];
+  /** What captures leave here; a test that puts the server back to an earlier state puts them back too. */
+  marks: readonly string[] = [];
+  heartbeats = 0;
   /** While true no position is told outside of transactions. */
   holdKeepalives = false;
   available = true;
@@ -122,8 +126,17 @@ export class FakeDatabase {
     return this.#append([{ tag: 'stopped', table, reason }]);
   }
 
-  beat(): EpochMicros {
-    return this.#append([{ tag: 'message', prefix: MESSAGE_PREFIX, content: 'heartbeat', transactional: true }]).at;
+  beat(): Heartbeat {
+    this.heartbeats += 1;
+    const { at } = this.#append([{ tag: 'message', prefix: MESSAGE_PREFIX, content: 'heartbeat', transactional: true }]);
+    return { at, counter: this.heartbeats };
+  }
+
+  mark(): LineageMark {
+    const id = `mark ${this.heartbeats}/${this.marks.length}/${this.#lsn}`;
+    this.marks = [...this.marks, id];
+    this.grow(8n);
+    return { id, position: positionOf(String(this.#lsn)) };
   }
 
   /** Work in other tables: the log grows and nothing of it is shown. */
@@ -265,6 +278,7 @@ export class FakeSource implements Source {
       tables: database.tables.map((table) => ({ schema: table.schema, fingerprint: fingerprintOf(table), holdsRows: table.rows.size > 0 })),
       refused: database.refused,
       head: positionOf(String(database.head)),
+      lineage: { marks: database.marks, heartbeats: database.heartbeats },
       now: database.now(),
     };
   }
@@ -284,6 +298,8 @@ export class FakeSource implements Source {
   async deprovision(signal: AbortSignal): Promise<readonly string[]> {
     await this.#database.enter('provision', signal);
     this.#database.slot = null;
+    this.#database.marks = [];
+    this.#database.heartbeats = 0;
     return ['slot'];
   }
 
@@ -310,9 +326,19 @@ export class FakeSource implements Source {
     return stored.hash === current.hash ? { tag: 'same' } : (current.facts as FingerprintVerdict);
   }
 
-  async heartbeat(signal: AbortSignal): Promise<EpochMicros> {
+  async heartbeat(signal: AbortSignal): Promise<Heartbeat> {
     await this.#database.enter('heartbeat', signal);
     return this.#database.beat();
+  }
+
+  async addMark(signal: AbortSignal): Promise<LineageMark> {
+    await this.#database.enter('mark', signal);
+    return this.#database.mark();
+  }
+
+  async dropMarks(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#database.enter('mark', signal);
+    this.#database.marks = this.#database.marks.filter((id) => !ids.includes(id));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

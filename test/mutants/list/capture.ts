@@ -1,4 +1,4 @@
-import { unit, type Mutant } from '../mutant.ts';
+import { integration, unit, type Mutant } from '../mutant.ts';
 
 const acknowledger = 'src/capture/acknowledger.ts';
 const checkpoint = 'src/capture/checkpoint.ts';
@@ -12,6 +12,46 @@ const keeper = 'src/lease/keeper.ts';
 const standby = 'src/lease/standby.ts';
 
 export const captureMutants: readonly Mutant[] = [
+  {
+    name: 'a mark that is missing in the source is passed over',
+    file: 'src/capture/lineage.ts',
+    find: 'if (missing !== undefined) {',
+    put: 'if (missing !== undefined && heartbeatsFell === undefined) {',
+    breaks: 'section 5, counterexample 25',
+    suite: unit('capture/continuity', 'capture/lineage'),
+  },
+  {
+    name: 'heartbeats that fell between two captures are passed over',
+    file: 'src/capture/lineage.ts',
+    find: 'if (heartbeats === undefined || lineage.heartbeats >= heartbeats) return null;',
+    put: 'if (heartbeats === undefined || lineage.heartbeats >= 0) return null;',
+    breaks: 'section 5',
+    suite: unit('capture/continuity', 'capture/lineage'),
+  },
+  {
+    name: 'marks that nobody compares stay in the source',
+    file: 'src/capture/lineage.ts',
+    find: 'if (dropped.length > 0) await source.dropMarks(dropped, signal);',
+    put: '',
+    breaks: 'O2',
+    suite: unit('capture/lineage'),
+  },
+  {
+    name: 'heartbeats that fall under a running capture are passed over',
+    file: generation,
+    find: 'if (known !== undefined && now <= known)',
+    put: 'if (known !== undefined && now < 0)',
+    breaks: 'section 5',
+    suite: unit('capture/lineage'),
+  },
+  {
+    name: 'a source that was put back to a copy of its files is taken for the same',
+    file: continuity,
+    find: "if (broken !== null) return stop('source_identity_changed', broken);",
+    put: '',
+    breaks: 'section 5, counterexample 25',
+    suite: integration('postgres-source-restored', 'lacks the mark'),
+  },
   {
     name: 'acknowledge before durable',
     file: acknowledger,
