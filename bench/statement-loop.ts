@@ -1,29 +1,31 @@
-// `node statement-loop.ts RECORDING URL`: sends what statement-recorder.ts wrote down, with nothing around it.
+// `node statement-loop.ts RECORDING URL`: sends what statement-recorder.ts wrote down, in the same flights, with nothing around it.
 import { readFileSync } from 'node:fs';
 import { deserialize } from 'node:v8';
 import pg from 'pg';
-import type { Recording, Statement } from './statement-recorder.ts';
+import { Flight } from '../connectors/lib/postgres/flight.ts';
+import type { Recording, Sent } from './statement-recorder.ts';
 
 const [file, url] = process.argv.slice(2);
 if (file === undefined || url === undefined) throw new Error('usage: node statement-loop.ts RECORDING URL');
-const { options, statements } = deserialize(readFileSync(file)) as Recording;
+const { options, sent } = deserialize(readFileSync(file)) as Recording;
 
 /** A partition's transactions; a transaction names the partition whose row it locks at its beginning. */
-const partitions = new Map<number, Statement[]>();
-const before: Statement[] = [];
-const open = new Map<number, Statement[]>();
-for (const { connection, statement } of statements) {
-  const partition = /^BEGIN ISOLATION LEVEL READ COMMITTED; SELECT .* AND partition = (\d+) FOR UPDATE$/s.exec(statement.text)?.[1];
+const partitions = new Map<number, Sent[]>();
+const before: Sent[] = [];
+const open = new Map<number, Sent[]>();
+for (const each of sent) {
+  const text = each.statements.map((statement) => statement.text).join('; ');
+  const partition = /^BEGIN ISOLATION LEVEL READ COMMITTED; SELECT .* AND partition = (\d+) .*FOR UPDATE/s.exec(text)?.[1];
   if (partition !== undefined) {
     const list = partitions.get(Number(partition)) ?? [];
     partitions.set(Number(partition), list);
-    open.set(connection, list);
+    open.set(each.connection, list);
   }
-  const list = open.get(connection);
-  if (list !== undefined) list.push(statement);
+  const list = open.get(each.connection);
+  if (list !== undefined) list.push(each);
   // What made and looked at the tables, before the first batch.
-  else if (partitions.size === 0) before.push(statement);
-  if (statement.text.endsWith('COMMIT')) open.delete(connection);
+  else if (partitions.size === 0) before.push(each);
+  if (/(COMMIT|ROLLBACK)$/.test(text)) open.delete(each.connection);
 }
 
 const connect = async (): Promise<pg.Client> => {
@@ -32,10 +34,16 @@ const connect = async (): Promise<pg.Client> => {
   await client.query('SET session_replication_role = replica');
   return client;
 };
-const send = async (client: pg.Client, list: readonly Statement[]): Promise<void> => {
-  for (const { text, name, values } of list) {
-    if (values === undefined) await client.query(text);
-    else await client.query({ text, values: [...values], rowMode: 'array', ...(name === undefined ? {} : { name }) });
+const send = async (client: pg.Client, list: readonly Sent[]): Promise<void> => {
+  for (const { inFlight, statements } of list) {
+    if (inFlight) {
+      await client.query(new Flight(statements)).answered;
+      continue;
+    }
+    for (const { text, name, values } of statements) {
+      if (values === undefined) await client.query(text);
+      else await client.query({ text, values: [...values], rowMode: 'array', ...(name === undefined ? {} : { name }) });
+    }
   }
 };
 

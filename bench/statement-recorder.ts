@@ -2,18 +2,20 @@
 import { writeFileSync } from 'node:fs';
 import { serialize } from 'node:v8';
 import pg from 'pg';
+import { Flight, type Statement } from '../connectors/lib/postgres/flight.ts';
 
-export type Statement = { readonly text: string; readonly name?: string; readonly values?: readonly (string | null)[] };
+/** What was sent in one go: a statement, or several in one flight. */
+export type Sent = { readonly connection: number; readonly inFlight: boolean; readonly statements: readonly Statement[] };
 
 export type Recording = {
   /** Of the connections, as they ask for them at their start. */
   readonly options: string;
-  /** In the order in which they were sent. */
-  readonly statements: readonly { readonly connection: number; readonly statement: Statement }[];
+  /** In the order in which it was sent. */
+  readonly sent: readonly Sent[];
 };
 
 const connections = new WeakMap<pg.Client, number>();
-const statements: { connection: number; statement: Statement }[] = [];
+const sent: Sent[] = [];
 let opened = 0;
 let options = '';
 
@@ -29,13 +31,17 @@ pg.Client.prototype.query = function record(this: pg.Client, ...args: unknown[])
     options = (this as unknown as { readonly connectionParameters: { readonly options: string } }).connectionParameters.options;
   }
   const [first] = args;
-  const { text, name, values } = typeof first === 'string' ? { text: first, name: undefined, values: undefined } : (first as Statement);
-  const statement = { text, ...(name === undefined ? {} : { name }), ...(values === undefined ? {} : { values }) };
-  statements.push({ connection, statement });
+  if (first instanceof Flight) sent.push({ connection, inFlight: true, statements: first.statements });
+  else sent.push({ connection, inFlight: false, statements: [typeof first === 'string' ? { text: first } : plain(first as Statement)] });
   return query.apply(this, args);
 } as typeof pg.Client.prototype.query;
 
+/** Without what the driver's configuration has besides, functions among it. */
+function plain({ text, name, values }: Statement): Statement {
+  return { text, ...(name === undefined ? {} : { name }), ...(values === undefined ? {} : { values }) };
+}
+
 process.on('exit', () => {
-  const recording: Recording = { options, statements };
+  const recording: Recording = { options, sent };
   writeFileSync(process.env['CAUSEWAY_BENCH_RECORDING'] ?? 'recording', serialize(recording));
 });

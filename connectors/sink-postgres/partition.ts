@@ -4,10 +4,18 @@ import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 
 import { refusalOf, sinkError, type Refusal } from './errors.ts';
-import { advanced, checkHeld, commitStatement, lockStatement, type ProgressOwner } from './progress.ts';
-import type { Session, Sessions } from './session.ts';
+import { AllNewer } from './all-newer.ts';
+import { advanced, BEGIN, checkHeld, COMMIT, lockStatement, stepStatement, type ProgressOwner } from './progress.ts';
+import type { Session, Sessions, TextRow } from './session.ts';
 import type { Shapes } from './shapes.ts';
 import { writeRows } from './write.ts';
+
+type Batch = { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null };
+
+/** What a transaction leaves in the partition's row, and the statement for it; null where it leaves the row alone. */
+type Step = { readonly statement: string | null; readonly progress: SinkProgress | null; readonly writes: number };
+
+const APPLIED: RowOutcome = { tag: 'applied' };
 
 /** A partition under its fence token. Each call is one transaction on whichever connection is free. */
 export class PostgresPartition implements SinkPartition {
@@ -22,6 +30,8 @@ export class PostgresPartition implements SinkPartition {
   #seen: SinkProgress | null;
   /** Transactions with rows that it has seen committed, its predecessors' too. */
   #writes: number;
+  /** A log that is read again has rows in batch after batch that the sink holds already. */
+  #staleExpected = false;
   #busy = false;
 
   constructor(options: {
@@ -93,24 +103,55 @@ export class PostgresPartition implements SinkPartition {
     }
   }
 
-  async #transact(
-    session: Session,
-    { progress, rows }: { readonly progress: SinkProgress | null; readonly rows: readonly RowChange[] },
-  ): Promise<RowOutcome[]> {
-    const { result, stored } = await session.transaction(lockStatement(this.#owner, this.#claimant, this.partition), async ([row]) => {
-      const before = checkHeld(row, { token: this.token, seen: this.#seen, writes: this.#writes });
-      const after = advanced(before.progress, progress);
-      const done = await this.#write(session, rows);
-      const writes = before.writes + (rows.length > 0 ? 1 : 0);
-      const step = { progress: after, writes: rows.length > 0 ? writes : null };
-      return {
-        result: { result: done, stored: { progress: after ?? before.progress, writes } },
-        commit: commitStatement(this.#owner, this.partition, step),
-      };
+  async #transact(session: Session, batch: Batch): Promise<RowOutcome[]> {
+    if (!this.#staleExpected) {
+      const written = await this.#transactAllNewer(session, batch);
+      if (written) return batch.rows.map(() => APPLIED);
+    }
+    const begin = `${BEGIN}; ${this.#lock()}`;
+    const { result, step } = await session.transaction(begin, async ([row]) => {
+      const decided = this.#decide(row, batch);
+      const done = await this.#write(session, batch.rows);
+      const commit = decided.statement === null ? COMMIT : `${decided.statement}; ${COMMIT}`;
+      return { result: { result: done, step: decided }, commit };
     });
-    this.#seen = stored.progress;
-    this.#writes = stored.writes;
+    this.#staleExpected = result.some(({ tag }) => tag === 'stale');
+    this.#note(step);
     return result;
+  }
+
+  /** False, with nothing changed, where the batch is not one that can be written so, or not all of its rows were newer. */
+  async #transactAllNewer(session: Session, batch: Batch): Promise<boolean> {
+    const newer = AllNewer.of(batch.rows, (schema) => this.#shapes.known(schema));
+    if (newer === null) return false;
+    const first = [{ text: BEGIN }, { text: this.#lock() }, ...newer.advances()];
+    const step = await session.transactionOfTwo(first, ([, locked, ...advanced]) => {
+      const decided = this.#decide(locked?.rows[0], batch);
+      if (!newer.isConfirmedBy(advanced)) return null;
+      const { statement } = decided;
+      return { result: decided, last: [...newer.writes(), ...(statement === null ? [] : [{ text: statement }]), { text: COMMIT }] };
+    });
+    if (step === null) return false;
+    this.#note(step);
+    return true;
+  }
+
+  #lock(): string {
+    return lockStatement(this.#owner, this.#claimant, this.partition);
+  }
+
+  /** What the transaction stores, from the partition's row as it is locked now. Throws where this holder may not go on. */
+  #decide(row: TextRow | undefined, { progress, rows }: Batch): Step {
+    const before = checkHeld(row, { token: this.token, seen: this.#seen, writes: this.#writes });
+    const after = advanced(before.progress, progress);
+    const writes = before.writes + (rows.length > 0 ? 1 : 0);
+    const statement = stepStatement(this.#owner, this.partition, { progress: after, writes: rows.length > 0 ? writes : null });
+    return { statement, progress: after ?? before.progress, writes };
+  }
+
+  #note(step: Step): void {
+    this.#seen = step.progress;
+    this.#writes = step.writes;
   }
 
   async #write(session: Session, rows: readonly RowChange[]): Promise<RowOutcome[]> {

@@ -59,12 +59,15 @@ export function storedSequence(hex: string): Sequence {
   return sequence;
 }
 
+export const BEGIN = 'BEGIN ISOLATION LEVEL READ COMMITTED';
+export const COMMIT = 'COMMIT';
+
 /**
- * Opens the transaction and locks the partition's row, so that a new holder waits until this batch has ended. No row for one whose
+ * Locks the partition's row, so that a new holder waits until this batch has ended. No row for one whose
  * claim was removed: the tokens of another deployment begin anew, and could be the same.
  */
 export function lockStatement(owner: ProgressOwner, claimant: string, partition: number): string {
-  return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${HELD_COLUMNS} FROM ${owner.own.progress}
+  return `SELECT ${HELD_COLUMNS} FROM ${owner.own.progress}
   WHERE ${ownerCondition(owner)} AND partition = ${partition} AND EXISTS (SELECT ${claimOf(owner, claimant)}) FOR UPDATE`;
 }
 
@@ -78,22 +81,22 @@ function claimOf(owner: ProgressOwner, claimant: string): string {
   return `FROM ${owner.own.owners} WHERE ${ownerCondition(owner)} AND owner = ${quoteLiteral(claimant)}`;
 }
 
-/** Ends the transaction, with `progress` stored where there is some, and its rows counted where it has some. */
-export function commitStatement(
+/** Stores `progress` where there is some, and counts the rows where the transaction has some. Null where there is nothing to store. */
+export function stepStatement(
   owner: ProgressOwner,
   partition: number,
   step: { readonly progress: SinkProgress | null; readonly writes: number | null },
-): string {
+): string | null {
   const { progress, writes } = step;
   const where = `WHERE ${ownerCondition(owner)} AND partition = ${partition}`;
-  if (progress === null) return writes === null ? 'COMMIT' : `UPDATE ${owner.own.progress} SET writes = ${writes} ${where}; COMMIT`;
+  if (progress === null) return writes === null ? null : `UPDATE ${owner.own.progress} SET writes = ${writes} ${where}`;
   const { offset, pair, holder, watermark, floors, openLoads, epochs } = progress;
   const text = (value: string | null): string => (value === null ? 'NULL' : quoteLiteral(value));
   const number = (value: number | undefined): string => (value === undefined ? 'NULL' : String(value));
   return `UPDATE ${owner.own.progress} SET log_offset = ${offset}, generation = ${number(pair?.generation)}, counter = ${number(pair?.counter)},
   holder = ${text(holder)}, watermark = pg_catalog.decode(${text(watermark?.sequence ?? null)}, 'hex'), watermark_time = ${number(watermark?.sourceTime)},
   floors = ${text(JSON.stringify(floors))}, open_loads = ${text(JSON.stringify(openLoads))}, epochs = ${text(JSON.stringify(epochs))}${writes === null ? '' : `, writes = ${writes}`}
-  ${where}; COMMIT`;
+  ${where}`;
 }
 
 /**

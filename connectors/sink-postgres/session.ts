@@ -4,6 +4,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 
 import { connect, sqlstateOf, valueSettings, type Connection } from '../lib/postgres/connection.ts';
+import { Flight, type Answer, type Statement } from '../lib/postgres/flight.ts';
 import { sinkError } from './errors.ts';
 
 /** Beside the settings that fix how values are printed. */
@@ -66,6 +67,10 @@ export class Session {
     return result.rows;
   }
 
+  async run({ text, values = [], name }: Statement): Promise<void> {
+    await this.texts(text, values, name);
+  }
+
   /** A text that the server takes as one statement and no more: the extended protocol refuses several. */
   async single(text: string): Promise<void> {
     // The type of the driver's configuration lacks `queryMode`, which its query reads.
@@ -89,6 +94,33 @@ export class Session {
       await this.#rollback();
       throw error;
     }
+  }
+
+  /**
+   * A transaction in two round trips: what is sent first, from BEGIN on, and what `work` makes of its answers, up to the COMMIT.
+   * Null from `work` rolls back, and is returned.
+   */
+  async transactionOfTwo<T>(
+    first: readonly Statement[],
+    work: (answers: readonly Answer[]) => { readonly result: T; readonly last: readonly Statement[] } | null,
+  ): Promise<T | null> {
+    try {
+      const worked = work(await this.#fly(first));
+      if (worked === null) {
+        await this.#rollback();
+        return null;
+      }
+      const answers = await this.#fly(worked.last);
+      if (answers.at(-1)?.command !== 'COMMIT') throw new CausewayError('sink_unavailable', 'the server rolled the transaction back');
+      return worked.result;
+    } catch (error) {
+      await this.#rollback();
+      throw error;
+    }
+  }
+
+  async #fly(statements: readonly Statement[]): Promise<readonly Answer[]> {
+    return await this.#client.query(new Flight(statements)).answered;
   }
 
   async #rollback(): Promise<void> {

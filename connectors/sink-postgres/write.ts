@@ -4,13 +4,16 @@ import type { RowChange, RowOutcome } from '#core/sink.ts';
 import type { SchemaVersion, TableSchema } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
 
+import type { Statement } from '../lib/postgres/flight.ts';
 import { encodeFlags, encodeSequences } from './encode.ts';
 import type { Session, TextRow } from './session.ts';
 import { checkComplete, type ColumnShape, type Shape } from './shape.ts';
 import {
   adoptStatement,
+  advanceCountStatement,
   advanceStatement,
   deleteStatement,
+  inlineCountStatement,
   inlineStatement,
   lookStatement,
   patchStatement,
@@ -27,7 +30,7 @@ const WITHOUT_BASE: RowOutcome = {
 };
 
 /** A change with the values of its key in place, and its place in the batch. */
-type Placed = { readonly at: number; readonly change: RowChange; readonly row: Row };
+export type Placed = { readonly at: number; readonly change: RowChange; readonly row: Row };
 
 /** Statements of a shape, built once. */
 type Writer = {
@@ -37,9 +40,11 @@ type Writer = {
 
 const builders = {
   advance: advanceStatement,
+  advanceCount: advanceCountStatement,
   upsert: upsertStatement,
   delete: deleteStatement,
   inline: inlineStatement,
+  inlineCount: inlineCountStatement,
   look: lookStatement,
   adopt: adoptStatement,
   patchVersion: patchVersionStatement,
@@ -69,6 +74,19 @@ export async function writeRows(
   writers: (schema: TableSchema) => Promise<Writer>,
 ): Promise<RowOutcome[]> {
   const outcomes = new Array<RowOutcome | undefined>(changes.length);
+  for (const { schema, placed } of groupsOf(changes)) {
+    const writer = await writers(schema);
+    const partial = placed.filter(({ change }) => change.tag === 'partial');
+    const whole = partial.length === 0 ? placed : placed.filter(({ change }) => change.tag !== 'partial');
+    const writable = writer.shape.missing.length === 0 ? whole : await withoutStale(session, writer, whole, outcomes);
+    if (writable.length > 0) await writeWhole(session, writer, writable, outcomes);
+    if (partial.length > 0) await writePartial(session, writer, partial, outcomes);
+  }
+  return outcomes.map((outcome) => present(outcome, 'an outcome of each row'));
+}
+
+/** One order for all workers, so that two of them which write the same keys wait for each other instead of locking crosswise. */
+export function groupsOf(changes: readonly RowChange[]): { readonly schema: TableSchema; readonly placed: Placed[] }[] {
   const groups = new Map<SchemaVersion, { readonly schema: TableSchema; readonly placed: Placed[] }>();
   for (const [at, change] of changes.entries()) {
     let group = groups.get(change.schema.version);
@@ -78,18 +96,8 @@ export async function writeRows(
     }
     group.placed.push({ at, change, row: change.tag === 'delete' ? keyRow(change) : change.row });
   }
-  // One order for all workers, so that two of them which write the same keys wait for each other instead of locking crosswise.
-  const ordered = [...groups.values()].sort((a, b) => compareTexts(a.schema.table + a.schema.version, b.schema.table + b.schema.version));
-  for (const { schema, placed } of ordered) {
-    const writer = await writers(schema);
-    placed.sort((a, b) => compareTexts(a.change.key, b.change.key));
-    const partial = placed.filter(({ change }) => change.tag === 'partial');
-    const whole = partial.length === 0 ? placed : placed.filter(({ change }) => change.tag !== 'partial');
-    const writable = writer.shape.missing.length === 0 ? whole : await withoutStale(session, writer, whole, outcomes);
-    if (writable.length > 0) await writeWhole(session, writer, writable, outcomes);
-    if (partial.length > 0) await writePartial(session, writer, partial, outcomes);
-  }
-  return outcomes.map((outcome) => present(outcome, 'an outcome of each row'));
+  for (const { placed } of groups.values()) placed.sort((a, b) => compareTexts(a.change.key, b.change.key));
+  return [...groups.values()].sort((a, b) => compareTexts(a.schema.table + a.schema.version, b.schema.table + b.schema.version));
 }
 
 function compareTexts(a: string, b: string): number {
@@ -130,11 +138,8 @@ async function writeWhole(
   outcomes: (RowOutcome | undefined)[],
 ): Promise<void> {
   const { shape } = writer;
-  const isDelete = (index: number): boolean => placed[index]?.change.tag === 'delete';
-  const columns = shape.register === 'inline' ? shape.columns : shape.key;
-  const parameters = [...encoded(columns, placed), sequences(placed), encodeFlags(placed.length, isDelete)];
   const { text, name } = writer.statement(shape.register === 'inline' ? 'inline' : 'advance');
-  const winners = ordinals(await session.texts(text, parameters, name));
+  const winners = ordinals(await session.texts(text, parametersOf(shape, placed), name));
   for (const [index, { at }] of placed.entries()) outcomes[at] = winners.has(index + 1) ? APPLIED : STALE;
   if (shape.register === 'inline') return;
   const won = winners.size === placed.length ? placed : placed.filter((_, index) => winners.has(index + 1));
@@ -142,14 +147,23 @@ async function writeWhole(
   const written = deleted.length === 0 ? won : won.filter(({ change }) => change.tag !== 'delete');
   // Statements of their own, each with a newer snapshot than the one that took the locks: what another worker committed before
   // it let go of a version row is seen here.
-  if (written.length > 0) {
-    const upsert = writer.statement('upsert');
-    await session.texts(upsert.text, encoded(shape.columns, written), upsert.name);
-  }
-  if (deleted.length > 0) {
-    const removal = writer.statement('delete');
-    await session.texts(removal.text, encoded(shape.key, deleted), removal.name);
-  }
+  if (written.length > 0) await session.run(replacementOf(writer, written));
+  if (deleted.length > 0) await session.run(removalOf(writer, deleted));
+}
+
+/** Of the statements that advance a register: what the rows are, their sequences, which of them are tombstones. */
+export function parametersOf(shape: Shape, placed: readonly Placed[]): string[] {
+  const isDelete = (index: number): boolean => placed[index]?.change.tag === 'delete';
+  const columns = shape.register === 'inline' ? shape.columns : shape.key;
+  return [...encoded(columns, placed), sequences(placed), encodeFlags(placed.length, isDelete)];
+}
+
+export function replacementOf(writer: Writer, written: readonly Placed[]): Statement {
+  return { ...writer.statement('upsert'), values: encoded(writer.shape.columns, written) };
+}
+
+export function removalOf(writer: Writer, deleted: readonly Placed[]): Statement {
+  return { ...writer.statement('delete'), values: encoded(writer.shape.key, deleted) };
 }
 
 async function writePartial(

@@ -8,6 +8,7 @@ const sweep = 'connectors/sink-postgres/sweep.ts';
 const write = 'connectors/sink-postgres/write.ts';
 
 const sink = (only: string): Mutant['suite'] => integration('sink-postgres', only);
+const trips = (only: string): Mutant['suite'] => integration('sink-postgres-two-trips', only);
 const faults = (only: string): Mutant['suite'] => integration('sink-postgres-faults', only);
 
 export const sinkPostgresMutants: readonly Mutant[] = [
@@ -46,32 +47,32 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   {
     name: 'the sidecar takes an equal sequence again',
     file: statements,
-    find: 'WHERE v.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN} RETURNING',
-    put: 'WHERE v.${SEQUENCE_COLUMN} <= EXCLUDED.${SEQUENCE_COLUMN} RETURNING',
+    find: 'WHERE v.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN}`;',
+    put: 'WHERE v.${SEQUENCE_COLUMN} <= EXCLUDED.${SEQUENCE_COLUMN}`;',
     breaks: 'A1 A5',
     suite: sink('takes a first, a newer'),
   },
   {
     name: 'drop the sequence condition of the sidecar',
     file: statements,
-    find: '\n  WHERE v.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN} RETURNING',
-    put: ' RETURNING',
+    find: '\n  WHERE v.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN}`;',
+    put: '`;',
     breaks: 'A1 F3',
     suite: sink('takes a first, a newer'),
   },
   {
     name: 'the inline register takes an equal sequence again',
     file: statements,
-    find: 'OR t.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN} RETURNING',
-    put: 'OR t.${SEQUENCE_COLUMN} <= EXCLUDED.${SEQUENCE_COLUMN} RETURNING',
+    find: 'OR t.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN}`;',
+    put: 'OR t.${SEQUENCE_COLUMN} <= EXCLUDED.${SEQUENCE_COLUMN}`;',
     breaks: 'A1 A5',
     suite: sink('takes a first, a newer'),
   },
   {
     name: 'drop the sequence condition of the inline register',
     file: statements,
-    find: '\n  WHERE t.${SEQUENCE_COLUMN} IS NULL OR t.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN} RETURNING',
-    put: ' RETURNING',
+    find: '\n  WHERE t.${SEQUENCE_COLUMN} IS NULL OR t.${SEQUENCE_COLUMN} < EXCLUDED.${SEQUENCE_COLUMN}`;',
+    put: '`;',
     breaks: 'A1 F3',
     suite: sink('takes a first, a newer'),
   },
@@ -100,6 +101,22 @@ export const sinkPostgresMutants: readonly Mutant[] = [
     suite: sink('an older delete does not harm'),
   },
   {
+    name: 'rows are taken for newer without a look at how many were',
+    file: 'connectors/sink-postgres/all-newer.ts',
+    find: 'return this.#groups.every(({ placed }, index) => answers[index]?.count === placed.length);',
+    put: 'return answers.length === this.#groups.length;',
+    breaks: 'A1 A2 A5',
+    suite: trips('a stale one among them'),
+  },
+  {
+    name: 'what follows a statement that failed runs all the same',
+    file: 'connectors/lib/postgres/flight.ts',
+    find: 'wire.execute({});',
+    put: 'wire.execute({});\n      if (statement !== this.statements.at(-1)) wire.sync();',
+    breaks: 'A1 A4',
+    suite: trips('stop at the first that fails'),
+  },
+  {
     name: 'the fence is not checked',
     file: progress,
     find: 'if (token > mine.token)',
@@ -110,8 +127,8 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   {
     name: 'the fence is not locked',
     file: progress,
-    find: 'AND partition = ${partition} FOR UPDATE`;',
-    put: 'AND partition = ${partition}`;',
+    find: '(SELECT ${claimOf(owner, claimant)}) FOR UPDATE`;',
+    put: '(SELECT ${claimOf(owner, claimant)})`;',
     breaks: 'section 5',
     suite: faults('waits until the batch of the older one has ended'),
   },
