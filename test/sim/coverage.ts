@@ -1,4 +1,4 @@
-import { sites, siteIndex, type CallFaultKind, type Site } from './sites.ts';
+import { sites, type CallFaultKind, type Site } from './sites.ts';
 
 /** How often each call was made, and each fault struck, by what and where. Adds up over seeds. */
 export class Coverage {
@@ -7,8 +7,8 @@ export class Coverage {
   readonly faults = new Map<string, number>();
   readonly figures = new Map<string, number>();
 
-  called(site: Site): void {
-    const index = siteIndex.get(site) ?? 0;
+  /** `index`: of the site. */
+  called(index: number): void {
     this.calls[index] = (this.calls[index] ?? 0) + 1;
   }
 

@@ -2,17 +2,15 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { Worker } from 'node:worker_threads';
 import type { ChunkResult } from './chunk.ts';
 import { Coverage } from './coverage.ts';
+import { runStretches, type Stretch } from './crew.ts';
 import { drawPlan } from './plan.ts';
 import { describeCoverage, describeFailure } from './report.ts';
 import { shrink } from './shrink.ts';
 import { runPlan } from './world.ts';
 
 const CHUNK_SEEDS = 200;
-/** A seed that takes longer goes round in a circle. */
-const SEED_SECONDS_MAX = 60;
 /** Failures that are made small and described; the others are named. */
 const DESCRIBED_MAX = 3;
 
@@ -46,7 +44,7 @@ async function runMany(): Promise<number> {
   const commit = commitHash();
   const results = readResults(commit);
   const done = new Set(results.map((result) => `${result.from}+${result.count}`));
-  const chunks: { readonly from: number; readonly count: number }[] = [];
+  const chunks: Stretch[] = [];
   for (let at = from; at < from + seeds; at += CHUNK_SEEDS) {
     const count = Math.min(CHUNK_SEEDS, from + seeds - at);
     if (!done.has(`${at}+${count}`)) chunks.push({ from: at, count });
@@ -59,47 +57,8 @@ async function runMany(): Promise<number> {
     const failed = results.reduce((sum, { failures }) => sum + failures.length, 0);
     print(`${ran} seeds, ${failed} failed, ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`);
   };
-  await Promise.all(Array.from({ length: workers }, () => drive(chunks, take)));
+  await runStretches(chunks, workers, take);
   return await summary(results, commit);
-}
-
-/** One thread, for as long as there are chunks. */
-async function drive(chunks: { readonly from: number; readonly count: number }[], take: (result: ChunkResult) => void): Promise<void> {
-  let chunk = chunks.shift();
-  if (chunk === undefined) return;
-  const worker = new Worker(new URL('worker.ts', import.meta.url));
-  try {
-    for (; chunk !== undefined; chunk = chunks.shift()) take(await answer(worker, chunk));
-  } finally {
-    await worker.terminate();
-  }
-}
-
-function answer(worker: Worker, chunk: { readonly from: number; readonly count: number }): Promise<ChunkResult> {
-  return new Promise((resolve, reject) => {
-    let seed = chunk.from;
-    const stuck = (): void => reject(new Error(`seed ${seed} does not come to an end`));
-    let timer = setTimeout(stuck, SEED_SECONDS_MAX * 1_000);
-    const ended = (act: () => void): void => {
-      clearTimeout(timer);
-      worker.removeAllListeners();
-      act();
-    };
-    worker.on(
-      'message',
-      (message: { readonly tag: 'seed'; readonly seed: number } | { readonly tag: 'done'; readonly result: ChunkResult }) => {
-        if (message.tag === 'done') {
-          ended(() => resolve(message.result));
-          return;
-        }
-        seed = message.seed;
-        clearTimeout(timer);
-        timer = setTimeout(stuck, SEED_SECONDS_MAX * 1_000);
-      },
-    );
-    worker.on('error', (error: unknown) => ended(() => reject(new Error(`seed ${seed} ended the thread`, { cause: error }))));
-    worker.postMessage(chunk);
-  });
 }
 
 async function summary(results: readonly ChunkResult[], commit: string): Promise<number> {

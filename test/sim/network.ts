@@ -1,3 +1,4 @@
+import { present } from '#core/assert.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import { hashed } from './chance.ts';
 import type { Coverage } from './coverage.ts';
@@ -35,11 +36,14 @@ export type NetworkInput = {
 
 type Armed = { readonly fault: CallFault; left: number };
 
+/** What the network knows of one site of one daemon. */
+type Place = { readonly site: Site; readonly index: number; calls: number; readonly armed: Armed[] };
+
 /** Everything between the processes and what they talk to: how long it takes, and what goes wrong there. */
 export class Network {
   readonly #input: NetworkInput;
-  readonly #armed = new Map<string, Armed[]>();
-  readonly #calls = new Map<number, Uint32Array>();
+  /** By the daemon and its site's index. */
+  readonly #places: (readonly Place[])[] = [];
   /** Until when a daemon cannot reach a port, as `daemon/port`. */
   readonly #cut = new Map<string, number>();
   #controlDownUntilMs = 0;
@@ -50,10 +54,7 @@ export class Network {
 
   constructor(input: NetworkInput) {
     this.#input = input;
-    for (const fault of input.faults) {
-      const place = `${fault.daemon}/${fault.site}`;
-      this.#armed.set(place, [...(this.#armed.get(place) ?? []), { fault, left: fault.skip }]);
-    }
+    for (const fault of input.faults) this.#place(fault.daemon, fault.site).armed.push({ fault, left: fault.skip });
   }
 
   get loop(): EventLoop {
@@ -80,19 +81,20 @@ export class Network {
   /** Notes the call and says which fault strikes it. */
   enter(life: Life, site: Site): { readonly fault: CallFault | null; readonly chance: number } {
     const { trace, coverage, seed, loop } = this.#input;
-    const index = siteIndex.get(site) ?? 0;
-    let counts = this.#calls.get(life.daemon);
-    if (counts === undefined) this.#calls.set(life.daemon, (counts = new Uint32Array(sites.length)));
-    const nth = (counts[index] ?? 0) + 1;
-    counts[index] = nth;
-    coverage.called(site);
-    trace.call(life, site, loop.nowMs);
-    return { fault: this.#strikes(life, site), chance: hashed(seed, life.daemon * 64 + index, nth) };
+    const place = this.#place(life.daemon, site);
+    place.calls += 1;
+    coverage.called(place.index);
+    trace.call(life, place, loop.nowMs);
+    const fault = place.armed.length === 0 ? null : this.#strikes(life, place);
+    return { fault, chance: hashed(seed, life.daemon * 64 + place.index, place.calls) };
   }
 
-  #strikes(life: Life, site: Site): CallFault | null {
-    const armed = this.#armed.get(`${life.daemon}/${site}`);
-    if (armed === undefined || armed.length === 0) return null;
+  #place(daemon: number, site: Site): Place {
+    this.#places[daemon] ??= sites.map((each, index) => ({ site: each, index, calls: 0, armed: [] }));
+    return present(this.#places[daemon][siteIndex.get(site) ?? 0], 'place');
+  }
+
+  #strikes(life: Life, { site, armed }: Place): CallFault | null {
     for (const [index, each] of armed.entries()) {
       if (this.loop.nowMs < each.fault.afterMs) continue;
       if (each.left > 0) {

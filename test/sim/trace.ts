@@ -1,6 +1,6 @@
 import type { Life } from './life.ts';
 import type { CallFault } from './plan.ts';
-import { siteIndex, type Site } from './sites.ts';
+import type { Site } from './sites.ts';
 
 /** What happened in a run: always as one number, and as lines where somebody wants to read them. */
 export class Trace {
@@ -16,8 +16,8 @@ export class Trace {
     return (this.#hash >>> 0).toString(16).padStart(8, '0');
   }
 
-  call(life: Life, site: Site, nowMs: number): void {
-    this.#mix(siteIndex.get(site) ?? 0);
+  call(life: Life, { site, index }: { readonly site: Site; readonly index: number }, nowMs: number): void {
+    this.#mix(index);
     this.#mix(life.id);
     this.#mix(Math.round(nowMs * 1_000));
     // Calls that answer at once are too many to be read.

@@ -1,4 +1,4 @@
-import { parseRowKey, type RowKey } from '#core/key.ts';
+import type { RowKey } from '#core/key.ts';
 import { EPOCH_FIRST } from '#core/position.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import { encodeSequence, SUB_DELETE_HALF, SUB_WHOLE, type Sequence } from '#core/sequence.ts';
@@ -21,13 +21,26 @@ export type Moment = {
   readonly withheld: boolean;
   /** A sink may refuse its values. */
   readonly refused: boolean;
+  /** How many changes of the key stand before it; those of truncates are not counted. */
+  readonly nth: number;
 };
+
+/** Everything that happened to one key. */
+type History = {
+  readonly table: TableId;
+  readonly moments: Moment[];
+  /** Without those that a truncate made. */
+  readonly changes: Moment[];
+  readonly bySequence: Map<Sequence, Moment>;
+};
+
+type Draft = Omit<Moment, 'nth'>;
 
 export type TrueTransaction = {
   readonly commit: bigint;
   readonly end: bigint;
   /** Records that the log owes it: one of each change, and of each truncate one in every partition. */
-  readonly changes: readonly string[];
+  readonly changes: readonly Moment[];
   readonly truncates: readonly { readonly table: TableId; readonly sequence: Sequence }[];
 };
 
@@ -37,8 +50,7 @@ export type TrueTransaction = {
  */
 export class Truth {
   readonly #database: FakeDatabase;
-  readonly #moments = new Map<RowKey, Moment[]>();
-  readonly #bySequence = new Map<string, Moment>();
+  readonly #histories = new Map<RowKey, History>();
   readonly #rows = new Map<RowKey, ReadonlyMap<string, string | null>>();
   readonly #truncates = new Map<TableId, Sequence[]>();
   readonly transactions: TrueTransaction[] = [];
@@ -57,16 +69,21 @@ export class Truth {
     }
   }
 
-  get keys(): ReadonlyMap<RowKey, readonly Moment[]> {
-    return this.#moments;
+  get keys(): ReadonlyMap<RowKey, { readonly table: TableId; readonly moments: readonly Moment[] }> {
+    return this.#histories;
   }
 
   moments(key: RowKey): readonly Moment[] {
-    return this.#moments.get(key) ?? [];
+    return this.#histories.get(key)?.moments ?? [];
+  }
+
+  /** The key's change number `nth`, from 0; those of truncates are not counted. */
+  change(key: RowKey, nth: number): Moment | undefined {
+    return this.#histories.get(key)?.changes[nth];
   }
 
   at(key: RowKey, sequence: Sequence): Moment | undefined {
-    return this.#bySequence.get(`${key} ${sequence}`);
+    return this.#histories.get(key)?.bySequence.get(sequence);
   }
 
   isTruncate(table: TableId, sequence: Sequence): boolean {
@@ -81,7 +98,7 @@ export class Truth {
   }
 
   #take(transaction: FakeTransaction): TrueTransaction {
-    const changes: string[] = [];
+    const changes: Moment[] = [];
     const truncates: { readonly table: TableId; readonly sequence: Sequence }[] = [];
     const { commit, end } = transaction;
     for (const message of transaction.messages) {
@@ -92,13 +109,10 @@ export class Truth {
     return { commit, end, changes, truncates };
   }
 
-  #change(message: SourceChange, commit: bigint, changes: string[]): void {
+  #change(message: SourceChange, commit: bigint, changes: Moment[]): void {
     const { schema, change, key } = message;
     const sequence = sequenceOf(commit, change, SUB_WHOLE);
-    const add = (of: RowKey, moment: Moment): void => {
-      changes.push(`${of} ${moment.sequence}`);
-      this.#add(of, moment);
-    };
+    const add = (of: RowKey, draft: Draft): void => void changes.push(this.#add(of, schema.table, draft));
     switch (message.op) {
       case 'insert':
         add(key, this.#row(schema, { key, sequence, row: message.row, base: undefined, moved: false }));
@@ -132,7 +146,7 @@ export class Truth {
       readonly base: ReadonlyMap<string, string | null> | undefined;
       readonly moved: boolean;
     },
-  ): Moment {
+  ): Draft {
     const { row, sequence } = of;
     const values = new Map(
       schema.columns.map(({ name }, index) => [name, row[index] === undefined ? (of.base?.get(name) ?? null) : row[index]]),
@@ -148,13 +162,19 @@ export class Truth {
     };
   }
 
-  #add(key: RowKey, moment: Moment): void {
-    const moments = this.#moments.get(key) ?? [];
-    moments.push(moment);
-    this.#moments.set(key, moments);
-    this.#bySequence.set(`${key} ${moment.sequence}`, moment);
+  #add(key: RowKey, table: TableId, draft: Draft): Moment {
+    let history = this.#histories.get(key);
+    if (history === undefined) {
+      history = { table, moments: [], changes: [], bySequence: new Map() };
+      this.#histories.set(key, history);
+    }
+    const moment: Moment = { ...draft, nth: history.changes.length };
+    history.moments.push(moment);
+    if (moment.what !== 'truncated') history.changes.push(moment);
+    history.bySequence.set(moment.sequence, moment);
     if (moment.values === null) this.#rows.delete(key);
     else this.#rows.set(key, moment.values);
+    return moment;
   }
 
   #truncate(
@@ -166,15 +186,15 @@ export class Truth {
     for (const { table } of message.tables) {
       truncates.push({ table, sequence });
       this.#truncates.set(table, [...(this.#truncates.get(table) ?? []), sequence]);
-      for (const key of [...this.#moments.keys()]) {
-        if (parseRowKey(key).table !== table) continue;
-        this.#add(key, { sequence, what: 'truncated', values: null, row: null, partial: false, withheld: false, refused: false });
+      for (const [key, history] of this.#histories) {
+        if (history.table !== table) continue;
+        this.#add(key, table, { sequence, what: 'truncated', values: null, row: null, partial: false, withheld: false, refused: false });
       }
     }
   }
 }
 
-function gone(sequence: Sequence): Moment {
+function gone(sequence: Sequence): Draft {
   return { sequence, what: 'gone', values: null, row: null, partial: false, withheld: false, refused: false };
 }
 

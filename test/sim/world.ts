@@ -1,3 +1,5 @@
+// First: what the other modules make at their start has to be made of it too.
+import './abort-signal.ts';
 import { controlKeys } from '#core/control-rows.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
@@ -66,7 +68,15 @@ const STOPS: Readonly<Record<Terminal['tag'], readonly ErrorCode[]>> = {
   slot_unusable: ['source_slot_lost'],
   slot_ahead: ['source_slot_lost'],
   control_lost: ['generation_behind', 'checkpoint_lost', 'sink_unknown_progress'],
-  control_back: ['generation_behind', 'checkpoint_lost', 'source_slot_lost', 'sink_unknown_progress', 'sink_misconfigured'],
+  control_back: [
+    'generation_behind',
+    'checkpoint_lost',
+    'source_slot_lost',
+    'sink_unknown_progress',
+    'sink_misconfigured',
+    // A sink that went back reads on in the middle of a generation, and the store does not know the schema any more.
+    'log_schema_unknown',
+  ],
   log_tail_lost: ['log_truncated', 'log_gap', 'log_offset_gone', 'generation_behind'],
   log_start_lost: ['log_offset_gone', 'log_gap'],
   sink_progress_lost: ['sink_unknown_progress'],
@@ -312,11 +322,13 @@ class World {
       !this.#operator.waiting &&
       this.#plan.sinks.every((sink) =>
         [...this.#processes.values()].some(({ life, statuses }) => {
-          if (life.dead || life.held || !this.#checkers.isAware(sink, life)) return false;
+          if (life.dead || life.held) return false;
           const status = statuses.get(sink)?.();
           return status !== undefined && status.blocked.length === 0 && (status.watermark?.sequence ?? '') >= last;
         }),
-      )
+      ) &&
+      // One that has not noticed yet that the sink went back still reports what was there.
+      this.#plan.sinks.every((sink) => this.#checkers.isComplete(sink, last))
     );
   }
 

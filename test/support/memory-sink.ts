@@ -369,8 +369,9 @@ class MemoryPartition implements SinkPartition {
     const refusal = this.#store.poison(change.schema, change.row);
     if (refusal !== null) return { tag: 'rejected', code: 'value_refused', reason: refusal };
     const given = valuesOf(change.schema, change.row);
-    const kept = change.tag === 'partial' && base !== null ? base : defaultsOf(table);
-    table.rows.set(change.key, { sequence: change.sequence, values: new Map([...kept, ...given]) });
+    const values = new Map(change.tag === 'partial' && base !== null ? base : defaultsOf(table));
+    for (const [name, value] of given) values.set(name, value);
+    table.rows.set(change.key, { sequence: change.sequence, values });
     return { tag: 'applied' };
   }
 }

@@ -1,6 +1,8 @@
+import { present } from '#core/assert.ts';
 import { controlKeys, type CheckpointRow } from '#core/control-rows.ts';
 import type { Position } from '#core/position.ts';
 import { PIPELINE } from '../daemon.ts';
+import type { Moment } from '../truth.ts';
 import type { ReadRecord } from './log-reader.ts';
 import type { Scene } from './scene.ts';
 
@@ -10,12 +12,17 @@ import type { Scene } from './scene.ts';
  */
 export class AcknowledgedChecker {
   readonly #scene: Scene;
-  /** What is durable, as `key sequence` or `table sequence partition`. */
-  readonly #durable = new Set<string>();
+  readonly #durable = new Set<Moment>();
+  /** Truncates that are durable, as `table sequence partition`. */
+  readonly #truncates = new Set<string>();
+  /** Of the transactions that were looked at. */
+  readonly #ends = new Set<bigint>();
+  #seen = 0;
   readonly #told = new Set<bigint>();
   /** Transactions before it are durable whole. */
   #prefix = 0;
   #checkpoint = 0n;
+  #checkpointText = '';
 
   constructor(scene: Scene) {
     this.#scene = scene;
@@ -27,14 +34,20 @@ export class AcknowledgedChecker {
 
   appended(partition: number, { record, counts }: ReadRecord): void {
     if (!counts) return;
-    if (record.tag === 'change') this.#durable.add(`${record.key} ${record.sequence}`);
-    if (record.tag === 'truncate') this.#durable.add(`${record.table} ${record.sequence} ${partition}`);
+    if (record.tag === 'change') {
+      const { truth } = this.#scene;
+      truth.catchUp();
+      const moment = truth.at(record.key, record.sequence);
+      if (moment !== undefined) this.#durable.add(moment);
+    }
+    if (record.tag === 'truncate') this.#truncates.add(`${record.table} ${record.sequence} ${partition}`);
   }
 
   /** Called at each write of the control store: the greatest position that ever stood there counts. */
   stored(): void {
     const found = this.#scene.controlRows.rows.get(controlKeys.checkpoint(PIPELINE));
-    if (found === undefined) return;
+    if (found === undefined || found.text === this.#checkpointText) return;
+    this.#checkpointText = found.text;
     const { position } = JSON.parse(found.text) as CheckpointRow;
     if (BigInt(position) > this.#checkpoint) this.#checkpoint = BigInt(position);
   }
@@ -49,8 +62,8 @@ export class AcknowledgedChecker {
     const first = truth.transactions[this.#prefix];
     if (first !== undefined && at >= first.end)
       fail('C1', `${at} was acknowledged, and the transaction that ends at ${first.end} is not durable`);
-    const isEnd = truth.transactions.some(({ end }) => end === at);
-    if (!isEnd && !this.#told.has(at)) fail('C2', `${at} was acknowledged, which is no end of a transaction`);
+    for (; this.#seen < truth.transactions.length; this.#seen += 1) this.#ends.add(present(truth.transactions[this.#seen], 'end').end);
+    if (!this.#ends.has(at) && !this.#told.has(at)) fail('C2', `${at} was acknowledged, which is no end of a transaction`);
   }
 
   #isDurable(index: number): boolean {
@@ -61,7 +74,7 @@ export class AcknowledgedChecker {
       transaction.changes.every((change) => this.#durable.has(change)) &&
       transaction.truncates.every(({ table, sequence }) => {
         for (let partition = 0; partition < partitions; partition += 1) {
-          if (!this.#durable.has(`${table} ${sequence} ${partition}`)) return false;
+          if (!this.#truncates.has(`${table} ${sequence} ${partition}`)) return false;
         }
         return true;
       })

@@ -1,4 +1,5 @@
-import { parseRowKey, type RowKey } from '#core/key.ts';
+import type { RowKey } from '#core/key.ts';
+import type { Sequence } from '#core/sequence.ts';
 import type { Position } from '#core/position.ts';
 import type { ApplyStatus } from '../../../src/apply/observer.ts';
 import type { SinkCall } from '../../support/memory-sink.ts';
@@ -64,8 +65,7 @@ export class Checkers {
     switch (call.name) {
       case 'apply': {
         this.#bounds.batch(sink, call);
-        const tables = new Map(call.rows.map(({ key, schema }) => [key, schema.table]));
-        this.#registers.changed(sink, tables.keys(), (key) => tables.get(key) ?? parseRowKey(key).table);
+        for (const { key, schema } of call.rows) this.#registers.changed(sink, schema.table, key);
         if (call.progress !== null) this.#stored(sink, call.partition);
         return;
       }
@@ -74,9 +74,11 @@ export class Checkers {
         return;
       case 'sweep':
       case 'evolve':
-        this.#registers.changed(sink, this.#keysOf(sink), (key) => parseRowKey(key).table);
+        for (const [table, { rows }] of this.#scene.sinks.get(sink)?.tables ?? [])
+          for (const key of rows.keys()) this.#registers.changed(sink, table, key);
         return;
       case 'assign':
+      case 'claim':
       case 'provision':
       case 'differences':
       case 'progress':
@@ -100,9 +102,9 @@ export class Checkers {
     this.#watermark.assigned(sink, life, partition);
   }
 
-  /** False while the process may not have noticed that the sink went back. */
-  isAware(sink: string, life: Life): boolean {
-    return this.#watermark.isAware(sink, life);
+  /** Whether the sink holds everything up to there. */
+  isComplete(sink: string, upTo: Sequence): boolean {
+    return this.#watermark.isComplete(sink, upTo);
   }
 
   queue(bytes: number, bytesMax: number): void {
@@ -132,9 +134,5 @@ export class Checkers {
   #stored(sink: string, partition: number): void {
     const progress = this.#scene.sinks.get(sink)?.progress.get(partition);
     if (progress !== undefined && !this.#logLost) this.#progress.stored(sink, partition, progress);
-  }
-
-  *#keysOf(sink: string): Iterable<RowKey> {
-    for (const { rows } of this.#scene.sinks.get(sink)?.tables.values() ?? []) yield* rows.keys();
   }
 }

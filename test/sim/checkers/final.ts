@@ -1,4 +1,5 @@
-import { parseRowKey, type RowKey } from '#core/key.ts';
+import type { RowKey } from '#core/key.ts';
+import type { TableId } from '#core/schema.ts';
 import type { ParkedChecker } from './parked.ts';
 import { isParked, type Scene } from './scene.ts';
 
@@ -27,7 +28,7 @@ export class FinalChecker {
           if (!this.#parked.hasReason(key)) fail('A6', `${sink}: the key is parked at the end without a reason`, key);
         }
       }
-      for (const key of truth.keys.keys()) if (!isParked(this.#scene, sink, key)) this.#compare(sink, key);
+      for (const [key, { table }] of truth.keys) if (!isParked(this.#scene, sink, key)) this.#compare(sink, { key, table });
       for (const { rows } of store.tables.values()) {
         for (const [key, row] of rows)
           if (row.values !== null && truth.newest(key) === undefined) fail('F3', `${sink}: a row that the source never had`, key);
@@ -36,10 +37,10 @@ export class FinalChecker {
     return parkedKeys;
   }
 
-  #compare(sink: string, key: RowKey): void {
+  #compare(sink: string, { key, table }: { readonly key: RowKey; readonly table: TableId }): void {
     const { truth, sinks, fail } = this.#scene;
     const expected = truth.newest(key)?.values ?? null;
-    const values = sinks.get(sink)?.stored(parseRowKey(key).table, key)?.values ?? null;
+    const values = sinks.get(sink)?.stored(table, key)?.values ?? null;
     if (expected === null || values === null) {
       if (expected !== values) fail('F3', `${sink}: at the end the row is ${values === null ? 'not there' : 'still there'}`, key);
       return;

@@ -1,7 +1,8 @@
 import { partitionOf } from '#core/hash.ts';
 import type { RowKey } from '#core/key.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
-import type { Sequence } from '#core/sequence.ts';
+import type { Row } from '#core/value.ts';
+import type { Moment } from '../truth.ts';
 import type { ReadRecord } from './log-reader.ts';
 import type { Scene } from './scene.ts';
 
@@ -11,9 +12,10 @@ import type { Scene } from './scene.ts';
  */
 export class RecordsChecker {
   readonly #scene: Scene;
-  readonly #first = new Map<string, string>();
+  /** The record with which each change came into the log first. */
+  readonly #first = new Map<Moment, Envelope & ChangeRecord>();
   /** Of each key, how many of its changes stand in the log. */
-  readonly #reached = new Map<RowKey, Sequence>();
+  readonly #reached = new Map<RowKey, number>();
 
   constructor(scene: Scene) {
     this.#scene = scene;
@@ -28,54 +30,58 @@ export class RecordsChecker {
     }
     if (record.tag !== 'change') return;
     truth.catchUp();
-    this.#same(record);
-    this.#committed(record);
-    if (partitionOf(record.key, this.#scene.plan.partitions) !== partition) {
-      fail('C5', `a change stands in partition ${partition}, which is not its key's`, record.key);
-    }
-    if (counts) this.#inOrder(record, offset);
-  }
-
-  #same(record: Envelope & ChangeRecord): void {
-    const { generation: _generation, holder: _holder, counter: _counter, ...content } = record;
-    const name = `${record.key} ${record.sequence}`;
-    // A column that is left out has no place in JSON but in an array, where it looks like a null.
-    const text = JSON.stringify({
-      ...content,
-      row: content.row?.map((value) => (value === undefined ? { unchanged: true } : value)) ?? null,
-    });
-    const first = this.#first.get(name);
-    if (first === undefined) this.#first.set(name, text);
-    else if (first !== text) this.#scene.fail('C3', `decoded again, ${record.sequence} is another record`, record.key);
-  }
-
-  #committed(record: Envelope & ChangeRecord): void {
-    const { truth, fail } = this.#scene;
     const moment = truth.at(record.key, record.sequence);
     if (moment === undefined || moment.what === 'truncated') {
       fail('C4', `a record at ${record.sequence} of which no committed transaction knows`, record.key);
       return;
     }
+    this.#same(moment, record);
+    this.#committed(moment, record);
+    if (partitionOf(record.key, this.#scene.plan.partitions) !== partition) {
+      fail('C5', `a change stands in partition ${partition}, which is not its key's`, record.key);
+    }
+    if (counts) this.#inOrder(moment, record, offset);
+  }
+
+  #same(moment: Moment, record: Envelope & ChangeRecord): void {
+    const first = this.#first.get(moment);
+    if (first === undefined) this.#first.set(moment, record);
+    else if (contentOf(first) !== contentOf(record))
+      this.#scene.fail('C3', `decoded again, ${record.sequence} is another record`, record.key);
+  }
+
+  #committed(moment: Moment, record: Envelope & ChangeRecord): void {
+    const { fail } = this.#scene;
     const withheld = record.withheld !== null;
     if (withheld !== moment.withheld) fail('C4', `the record at ${record.sequence} is withheld, or should be`, record.key);
-    if (!withheld && JSON.stringify(record.row) !== JSON.stringify(moment.row)) {
+    if (!withheld && !isSameRow(record.row, moment.row)) {
       fail('C4', `the record at ${record.sequence} has other values than the source`, record.key);
     }
   }
 
   /** What stands there for the first time has to be the key's very next change. */
-  #inOrder(record: Envelope & ChangeRecord, offset: number): void {
-    const reached = this.#reached.get(record.key);
-    if (reached !== undefined && record.sequence <= reached) return;
-    const moments = this.#scene.truth.moments(record.key).filter(({ what }) => what !== 'truncated');
-    const next = reached === undefined ? moments[0] : moments[moments.findIndex(({ sequence }) => sequence === reached) + 1];
-    if (next?.sequence !== record.sequence) {
-      this.#scene.fail(
-        'C5',
-        `offset ${offset}: ${record.sequence} follows ${reached ?? 'nothing'}, and ${next?.sequence ?? 'nothing'} was due`,
-        record.key,
-      );
+  #inOrder({ nth }: Moment, record: Envelope & ChangeRecord, offset: number): void {
+    const reached = this.#reached.get(record.key) ?? 0;
+    if (nth < reached) return;
+    if (nth !== reached) {
+      const due = this.#scene.truth.change(record.key, reached)?.sequence ?? 'nothing';
+      this.#scene.fail('C5', `offset ${offset}: ${record.sequence} is the key's change ${nth}, and ${due} was due`, record.key);
     }
-    this.#reached.set(record.key, record.sequence);
+    this.#reached.set(record.key, nth + 1);
   }
+}
+
+/** Everything but what says who wrote it. A column that is left out has no place in JSON but in an array, where it looks like a null. */
+function contentOf(record: Envelope & ChangeRecord): string {
+  const { generation: _generation, holder: _holder, counter: _counter, ...content } = record;
+  return JSON.stringify({
+    ...content,
+    row: content.row?.map((value) => (value === undefined ? { unchanged: true } : value)) ?? null,
+  });
+}
+
+/** A column that is left out is not a null. */
+function isSameRow(a: Row | null, b: Row | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.length === b.length && a.every((value, index) => value === b[index]);
 }

@@ -17,25 +17,21 @@ export class RegistersChecker {
     this.#scene = scene;
   }
 
-  /** Rows of these keys may have changed; without keys, any. */
-  changed(sink: string, keys: Iterable<RowKey>, tableOf: (key: RowKey) => TableId): void {
+  /** The row of the key may have changed. */
+  changed(sink: string, table: TableId, key: RowKey): void {
     const seen = this.#seenOf(sink);
-    const store = this.#scene.sinks.get(sink);
-    for (const key of keys) {
-      const table = tableOf(key);
-      const now = store?.tables.get(table)?.rows.get(key);
-      const before = seen.get(key);
-      if (now === before) continue;
-      if (now === undefined) {
-        this.#scene.fail('A2', `${sink}: the row or its tombstone is gone`, key);
-        continue;
-      }
-      if ((before?.sequence ?? '') > (now.sequence ?? '')) {
-        this.#scene.fail('A1', `${sink}: the stored sequence fell from ${before?.sequence ?? 'none'} to ${now.sequence ?? 'none'}`, key);
-      }
-      this.#check(sink, table, key, now);
-      seen.set(key, now);
+    const now = this.#scene.sinks.get(sink)?.stored(table, key);
+    const before = seen.get(key);
+    if (now === before) return;
+    if (now === undefined) {
+      this.#scene.fail('A2', `${sink}: the row or its tombstone is gone`, key);
+      return;
     }
+    if ((before?.sequence ?? '') > (now.sequence ?? '')) {
+      this.#scene.fail('A1', `${sink}: the stored sequence fell from ${before?.sequence ?? 'none'} to ${now.sequence ?? 'none'}`, key);
+    }
+    this.#check(sink, table, key, now);
+    seen.set(key, now);
   }
 
   /** The sink itself went back: what was seen counts no more. */

@@ -1,4 +1,4 @@
-import { parseRowKey } from '#core/key.ts';
+import type { RowKey } from '#core/key.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { ApplyStatus } from '../../../src/apply/observer.ts';
 import type { Life } from '../life.ts';
@@ -29,7 +29,11 @@ export class WatermarkChecker {
     if (before !== undefined && watermark < before) this.#scene.fail('A3', `${place}: the watermark fell from ${before} to ${watermark}`);
     this.#reported.set(place, watermark);
     if ((this.#complete.get(sink) ?? '') >= watermark) return;
-    this.#check(sink, watermark);
+    const missing = this.#missing(sink, watermark);
+    if (missing !== null) {
+      const { key, newest } = missing;
+      this.#scene.fail('A3', `${sink}: ${watermark} is reported, and the key's newest change at or below it, ${newest}, is not there`, key);
+    }
     this.#complete.set(sink, watermark);
   }
 
@@ -43,10 +47,6 @@ export class WatermarkChecker {
     }
   }
 
-  isAware(sink: string, life: Life): boolean {
-    return !this.#unaware.has(`${sink}/${life.id}`);
-  }
-
   /** The process took the partition, and with that read its progress anew. */
   assigned(sink: string, life: Life, partition: number): void {
     const place = `${sink}/${life.id}`;
@@ -55,19 +55,24 @@ export class WatermarkChecker {
     if (left?.size === 0) this.#unaware.delete(place);
   }
 
-  /** Every key at or below the watermark, as it stands in the sink itself. */
-  #check(sink: string, watermark: Sequence): void {
-    const { truth, sinks, fail } = this.#scene;
+  /** Whether the sink holds everything up to there, whatever is reported. */
+  isComplete(sink: string, upTo: Sequence): boolean {
+    return this.#missing(sink, upTo) === null;
+  }
+
+  /** A key without its newest change at or below the watermark, as it stands in the sink itself. */
+  #missing(sink: string, watermark: Sequence): { readonly key: RowKey; readonly newest: Sequence } | null {
+    const { truth, sinks } = this.#scene;
     truth.catchUp();
-    for (const key of truth.keys.keys()) {
-      const newest = truth.newest(key, watermark);
+    for (const [key, { table, moments }] of truth.keys) {
+      const newest = moments.findLast((moment) => moment.sequence <= watermark);
       if (newest === undefined) continue;
-      const { table } = parseRowKey(key);
       const row = sinks.get(sink)?.stored(table, key);
       if ((row?.sequence ?? '') >= newest.sequence) continue;
       if (newest.what === 'truncated' && row === undefined) continue;
       if (isExcused(this.#scene, sink, key, watermark)) continue;
-      fail('A3', `${sink}: ${watermark} is reported, and the key's newest change at or below it, ${newest.sequence}, is not there`, key);
+      return { key, newest: newest.sequence };
     }
+    return null;
   }
 }
