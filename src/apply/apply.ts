@@ -174,8 +174,9 @@ class SinkApply {
   #readPosition(): WatermarkPoint | null {
     if (this.#sweeper === null) return this.#position;
     for (const worker of this.#workers.values()) {
-      if (!worker.wentBack || worker.done === null) continue;
-      worker.wentBack = false;
+      if (!worker.wentBack) continue;
+      // Until the partition is held again, nobody knows how far the sink is.
+      if (worker.done !== null) worker.wentBack = false;
       this.#position = null;
       this.#sweeper.forget();
     }

@@ -43,10 +43,12 @@ export class Sweeper {
     return owedFloors(this.#known(), this.#context.swept);
   }
 
-  /** The sink went back: which sweeps it still has is read anew. */
+  /** The sink went back: which sweeps it still has, and what other workers stored, is read anew. */
   forget(): void {
     this.#context.swept.clear();
     this.#sweptAtMs = Number.NEGATIVE_INFINITY;
+    this.#stored = new Map();
+    this.#storedAtMs = Number.NEGATIVE_INFINITY;
   }
 
   /** The newest known standing of each partition; null where none is known. */

@@ -201,6 +201,29 @@ describe('a sink that went back', () => {
   });
 });
 
+describe('a sink that is known to have gone back', () => {
+  it('reports no position until its partition is held again (A3)', async () => {
+    const { stage, first } = await opened();
+    const run = stage.start();
+    await first.send(put('1', 10, 'a'), watermark(10));
+    await stage.clock.advance(2_000);
+    const restore = stage.sinkStore.keep();
+    await first.send(put('1', 11, 'b'), watermark(11));
+    await stage.clock.advance(2_000);
+    restore();
+    const open = Promise.withResolvers<void>();
+    stage.sinkStore.onCall = (when, call) => (when === 'before' && call.name === 'assign' ? open.promise : undefined);
+    await first.send(put('2', 12, 'c'), watermark(12));
+    await stage.clock.advance(2_000);
+    expect(run.status().position).toBeNull();
+    open.resolve();
+    await stage.clock.advance(3_000);
+    expect(run.status().position?.sourceTime).toBe(12_000_000);
+    await run.stop();
+    expect(run.code()).toBeNull();
+  });
+});
+
 describe('a sink that lost its last batch alone', () => {
   it('is given it again, though its progress is the same as before', async () => {
     const { stage, first } = await opened();

@@ -1,5 +1,6 @@
 import { unit, type Mutant } from '../mutant.ts';
 
+const apply = 'src/apply/apply.ts';
 const coalesce = 'src/apply/coalesce.ts';
 const counter = 'src/apply/counter.ts';
 const deadLetter = 'src/apply/dead-letter.ts';
@@ -43,6 +44,14 @@ export const applyMutants: readonly Mutant[] = [
     put: 'if (false) {',
     breaks: 'C7, counterexample 5',
     suite: unit('apply/counter', 'apply/apply'),
+  },
+  {
+    name: 'the old position is reported while a sink that went back is taken again',
+    file: apply,
+    find: 'if (!worker.wentBack) continue;',
+    put: 'if (!worker.wentBack || worker.done === null) continue;',
+    breaks: 'A3, counterexample 20',
+    suite: unit('apply/apply'),
   },
   {
     name: 'a repeated send stops the sink',
