@@ -211,12 +211,12 @@ describe('a sink that is known to have gone back', () => {
     await first.send(put('1', 11, 'b'), watermark(11));
     await stage.clock.advance(2_000);
     restore();
-    const open = Promise.withResolvers<void>();
+    const open = Promise.withResolvers<undefined>();
     stage.sinkStore.onCall = (when, call) => (when === 'before' && call.name === 'assign' ? open.promise : undefined);
     await first.send(put('2', 12, 'c'), watermark(12));
     await stage.clock.advance(2_000);
     expect(run.status().position).toBeNull();
-    open.resolve();
+    open.resolve(undefined);
     await stage.clock.advance(3_000);
     expect(run.status().position?.sourceTime).toBe(12_000_000);
     await run.stop();
