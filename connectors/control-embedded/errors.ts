@@ -1,4 +1,4 @@
-import type { FileKind } from '../lib/sqlite/file.ts';
+import type { FileKind } from '../lib/sqlite/handle.ts';
 
 /** A control store that cannot grow is one that cannot be used: its rows are few and small. */
 export const codes = {

@@ -2,7 +2,8 @@ import { assert } from '#core/assert.ts';
 import type { ControlKey, ControlRow, ControlStore, RowVersion, Swap } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
-import { type FileKind, type OpenFile, SqliteFile } from '../lib/sqlite/file.ts';
+import { SqliteFile } from '../lib/sqlite/file.ts';
+import type { FileKind, OpenFile } from '../lib/sqlite/handle.ts';
 import { codes } from './errors.ts';
 
 export const controlFile: FileKind = {

@@ -27,14 +27,9 @@ export function recordBytes(record: { readonly key: string | null; readonly valu
   return HEAD_BYTES + (record.key === null ? 0 : Buffer.byteLength(record.key)) + record.value.length;
 }
 
-/** `bytes` is the sum of the records' `recordBytes`. */
-export function encodeBlock(
-  place: { readonly partition: number; readonly base: number },
-  records: readonly EncodedRecord[],
-  bytes: number,
-): Block {
-  const data = Buffer.allocUnsafe(bytes);
-  let at = 0;
+/** Writes records behind each other from `start` on, where there is room for them. Returns where they end. */
+export function encodeRecords(data: Buffer, start: number, records: readonly EncodedRecord[]): number {
+  let at = start;
   for (const { key, value } of records) {
     const keyBytes = key === null ? 0 : data.write(key, at + HEAD_BYTES, 'utf8');
     data.writeUInt32LE(key === null ? NO_KEY : keyBytes, at);
@@ -42,12 +37,11 @@ export function encodeBlock(
     data.set(value, at + HEAD_BYTES + keyBytes);
     at += HEAD_BYTES + keyBytes + value.length;
   }
-  const block = { ...place, count: records.length, data };
-  return { ...block, crc: checksum(block) };
+  return at;
 }
 
 export function isIntact(block: Block): boolean {
-  return checksum(block) === block.crc;
+  return blockChecksum(block) === block.crc;
 }
 
 /** Records from `from` on, as views on the block's bytes. The block is intact. */
@@ -68,6 +62,6 @@ export function decodeBlock(block: Block, from: number): readonly StoredRecord[]
   return records;
 }
 
-function checksum(block: Omit<Block, 'crc'>): number {
+export function blockChecksum(block: Omit<Block, 'crc'>): number {
   return crc32(block.data, crc32(`${block.partition}:${block.base}:${block.count}`));
 }

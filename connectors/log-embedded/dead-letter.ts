@@ -1,47 +1,21 @@
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, DeadLetters } from '#core/log.ts';
 import type { Sequence } from '#core/sequence.ts';
-import type { SqliteFile } from '../lib/sqlite/file.ts';
+import type { LogFile } from './log-file.ts';
 
-const DURABLE = { create: false, durable: true };
 /** A letter can be as large as a record, so that they are read one by one. */
 const NEXT = `
   SELECT key, sequence, code, reason, committed_at, record FROM dead_letter
   WHERE consumer = ? AND partition = ? AND key > ? ORDER BY key LIMIT 1`;
 
 /** A table in the log's file: a key has one row, its newest letter. */
-export function embeddedDeadLetters(file: SqliteFile, consumer: string): DeadLetters {
+export function embeddedDeadLetters(file: LogFile, consumer: string): DeadLetters {
   return {
     async park(partition, letters, signal) {
-      if (letters.length === 0) return;
-      await file.write(
-        DURABLE,
-        ({ prepare }) => {
-          const insert = prepare(
-            `INSERT INTO dead_letter (consumer, partition, key, sequence, code, reason, committed_at, record)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (consumer, partition, key) DO UPDATE SET sequence = excluded.sequence, code = excluded.code,
-               reason = excluded.reason, committed_at = excluded.committed_at, record = excluded.record
-             WHERE dead_letter.sequence <= excluded.sequence`,
-          );
-          for (const letter of letters) {
-            const { key, sequence, code, reason, committedAtMicros, record } = letter;
-            insert.run(consumer, partition, key, sequence, code, reason, committedAtMicros, record);
-          }
-        },
-        signal,
-      );
+      if (letters.length > 0) await file.write('park', { of: { consumer, partition }, letters }, signal);
     },
     async release(partition, releases, signal) {
-      if (releases.length === 0) return;
-      await file.write(
-        DURABLE,
-        ({ prepare }) => {
-          const remove = prepare('DELETE FROM dead_letter WHERE consumer = ? AND partition = ? AND key = ? AND sequence <= ?');
-          for (const { key, sequence } of releases) remove.run(consumer, partition, key, sequence);
-        },
-        signal,
-      );
+      if (releases.length > 0) await file.write('release', { of: { consumer, partition }, releases }, signal);
     },
     async *read(partition, signal) {
       let after = '';

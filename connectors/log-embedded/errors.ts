@@ -1,5 +1,5 @@
 import { CausewayError } from '#core/errors.ts';
-import type { FileKind } from '../lib/sqlite/file.ts';
+import type { FileKind } from '../lib/sqlite/handle.ts';
 
 export const codes = {
   unavailable: 'log_unavailable',

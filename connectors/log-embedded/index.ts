@@ -16,5 +16,6 @@ export const connector: LogConnector<Config> = {
       recordBytesMax: config.recordBytesMax,
       runtime: context.runtime,
       logger: context.logger.with({ pipeline }),
+      thread: true,
     }),
 };

@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { CausewayError } from '#core/errors.ts';
-import type { FileKind } from '../lib/sqlite/file.ts';
+import type { FileKind } from '../lib/sqlite/handle.ts';
 import { codes } from './errors.ts';
 
 /**
@@ -32,7 +32,10 @@ export function offsetOfId(id: number): number {
   return id % OFFSETS;
 }
 
-export function logFile(of: { readonly pipeline: string; readonly partitions: number; readonly path: string }): FileKind {
+/** What a file has to be the log of. */
+export type LogIdentity = { readonly path: string; readonly pipeline: string; readonly partitions: number };
+
+export function logFileKind(of: LogIdentity): FileKind {
   return {
     what: 'log',
     // `cwlg` in ASCII.
@@ -48,7 +51,7 @@ export function logFile(of: { readonly pipeline: string; readonly partitions: nu
   };
 }
 
-function verify(database: DatabaseSync, of: { readonly pipeline: string; readonly partitions: number; readonly path: string }): void {
+function verify(database: DatabaseSync, of: LogIdentity): void {
   const found = database.prepare('SELECT pipeline, partitions FROM log').get();
   if (found === undefined) throw new CausewayError('log_damaged', `the log ${of.path} has lost its head row`);
   if (found['pipeline'] !== of.pipeline) {

@@ -3,10 +3,9 @@ import { CausewayError, codeOf } from '#core/errors.ts';
 import type { DeadLetters, Log, LogBatch, LogEnds, LogReader, LogUsage, LogWriter } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
-import { SqliteFile } from '../lib/sqlite/file.ts';
 import { keepBytesDefault } from './config.ts';
 import { embeddedDeadLetters } from './dead-letter.ts';
-import { logFile } from './layout.ts';
+import { LogFile } from './log-file.ts';
 import { endsOf } from './pages.ts';
 import { embeddedReader, readToEnd } from './read.ts';
 import { join, type SharedState } from './shared.ts';
@@ -23,6 +22,8 @@ export type EmbeddedLogInput = {
   readonly recordBytesMax: number;
   readonly runtime: Runtime;
   readonly logger: Logger;
+  /** While it is captured into, the file is written in a thread of its own. */
+  readonly thread: boolean;
 };
 
 /** The log of one pipeline in one SQLite file. Any number of processes may read it; the capture holder appends. */
@@ -30,7 +31,7 @@ export class EmbeddedLog implements Log {
   readonly partitions: number;
   readonly recordBytesMax: number;
   readonly #input: EmbeddedLogInput;
-  readonly #file: SqliteFile;
+  readonly #file: LogFile;
   readonly #shared: SharedState;
   /** Of one partition. */
   readonly #keepBytes: number;
@@ -42,7 +43,7 @@ export class EmbeddedLog implements Log {
     this.partitions = input.partitions;
     this.recordBytesMax = input.recordBytesMax;
     this.#keepBytes = (input.keepBytes ?? keepBytesDefault(input.bytesMax)) / input.partitions;
-    this.#file = new SqliteFile({ path: input.path, kind: logFile(input), runtime: input.runtime });
+    this.#file = new LogFile(input);
     const { state, leave } = join(input.path);
     this.#shared = state;
     this.#leave = leave;
@@ -50,7 +51,7 @@ export class EmbeddedLog implements Log {
 
   /** Only this makes the file: whoever merely looks must not make an empty log in place of one that was lost. */
   async provision(signal: AbortSignal): Promise<void> {
-    await this.#file.use({ create: true }, () => undefined, signal);
+    await this.#file.open({ create: true }, signal);
   }
 
   async remove(consumer: string | null, signal: AbortSignal): Promise<readonly string[]> {
@@ -59,8 +60,9 @@ export class EmbeddedLog implements Log {
   }
 
   async writer(signal: AbortSignal): Promise<LogWriter> {
-    await this.#file.use({ create: false }, () => undefined, signal);
+    await this.#file.open({ create: false }, signal);
     const { bytesMax, runtime, logger } = this.#input;
+    if (this.#input.thread) this.#file.writeInThread();
     const writer = new EmbeddedLogWriter({
       file: this.#file,
       shared: this.#shared,
@@ -75,7 +77,7 @@ export class EmbeddedLog implements Log {
   }
 
   async reader(consumer: string, signal: AbortSignal): Promise<LogReader> {
-    await this.#file.use({ create: false }, () => undefined, signal);
+    await this.#file.open({ create: false }, signal);
     const parts = { file: this.#file, shared: this.#shared, partitions: this.partitions, keepBytes: this.#keepBytes };
     return embeddedReader({ ...parts, runtime: this.#input.runtime }, consumer);
   }
@@ -103,16 +105,15 @@ export class EmbeddedLog implements Log {
     return { bytes, bytesMax: this.#input.bytesMax, stalled };
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#leave();
-    this.#file.close();
-    return Promise.resolve();
+    await this.#file.close();
   }
 
   /** A damaged file is ours to remove; one that belongs to somebody else is not. */
   async #removeFile(signal: AbortSignal): Promise<readonly string[]> {
     try {
-      await this.#file.use({ create: false }, () => undefined, signal);
+      await this.#file.open({ create: false }, signal);
     } catch (error) {
       if (!['log_damaged', 'log_partitions_changed'].includes(codeOf(error))) throw error;
     }
@@ -128,14 +129,7 @@ export class EmbeddedLog implements Log {
   }
 
   async #removeConsumer(consumer: string, signal: AbortSignal): Promise<readonly string[]> {
-    const removed = await this.#file.write(
-      { create: false, durable: true },
-      ({ prepare }) => ({
-        progress: Number(prepare('DELETE FROM progress WHERE consumer = ?').run(consumer).changes),
-        letters: Number(prepare('DELETE FROM dead_letter WHERE consumer = ?').run(consumer).changes),
-      }),
-      signal,
-    );
+    const removed = await this.#file.write('remove', { consumer }, signal);
     const retained = this.#shared.retained?.filter((name) => name !== consumer) ?? null;
     this.#shared.retained = retained;
     await this.#trimAll(signal);

@@ -1,6 +1,6 @@
 import type { LogEnds, StoredRecord } from '#core/log.ts';
 import { OFFSET_FIRST, type Offset } from '#core/position.ts';
-import type { OpenFile } from '../lib/sqlite/file.ts';
+import type { OpenFile } from '../lib/sqlite/handle.ts';
 import { type Block, decodeBlock, isIntact } from './block.ts';
 import { damaged, offsetGone } from './errors.ts';
 import { blockId, offsetOfId } from './layout.ts';

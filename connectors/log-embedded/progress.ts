@@ -1,6 +1,6 @@
 import { compareProgress, type LogProgress } from '#core/log.ts';
 import type { FencingToken, Offset } from '#core/position.ts';
-import type { OpenFile } from '../lib/sqlite/file.ts';
+import type { OpenFile } from '../lib/sqlite/handle.ts';
 
 export type ConsumerPartition = { readonly consumer: string; readonly partition: number };
 
@@ -24,9 +24,14 @@ export function storeProgress(file: OpenFile, of: ConsumerPartition, progress: L
 }
 
 /** Inside a write transaction. Nothing stored is lower than any progress: it holds everything. */
-export function lowerProgress(file: OpenFile, of: ConsumerPartition, progress: LogProgress): void {
+export function lowerProgress(file: OpenFile, of: ConsumerPartition, progress: LogProgress): undefined {
   const before = storedProgress(file, of);
   if (before !== null && compareProgress(progress, before) < 0) writeProgress(file, of, progress);
+}
+
+/** Returns how many partitions' progress there was. */
+export function removeProgress(file: OpenFile, consumer: string): number {
+  return Number(file.prepare('DELETE FROM progress WHERE consumer = ?').run(consumer).changes);
 }
 
 function writeProgress(file: OpenFile, of: ConsumerPartition, progress: LogProgress): void {

@@ -2,14 +2,13 @@ import { CausewayError, codeOf } from '#core/errors.ts';
 import type { LogBatch, LogProgress, LogReader, PartitionAssignment } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
-import type { OpenFile, SqliteFile } from '../lib/sqlite/file.ts';
+import type { LogFile } from './log-file.ts';
 import { endsOf, readPage } from './pages.ts';
-import { type ConsumerPartition, lowerProgress, storedProgress, storeProgress } from './progress.ts';
+import { type ConsumerPartition, storedProgress } from './progress.ts';
 import type { SharedState } from './shared.ts';
-import { shrinkStep, trimStep } from './trim.ts';
 
 export type ReaderParts = {
-  readonly file: SqliteFile;
+  readonly file: LogFile;
   readonly shared: SharedState;
   readonly partitions: number;
   /** Of one partition. */
@@ -46,8 +45,7 @@ function assignment(parts: ReaderParts, of: ConsumerPartition, revoked: AbortSig
     committed: (signal) => parts.file.read((file) => storedProgress(file, of), signal),
     batches: (from, signal) => follow(parts, { partition: of.partition, from }, AbortSignal.any([signal, revoked])),
     commit: (progress, signal) => commit(parts, { of, progress }, signal),
-    // Synced: if a crash of the machine took it, others' commits would free what it holds.
-    rewind: (progress, signal) => parts.file.write({ create: false, durable: true }, (file) => lowerProgress(file, of, progress), signal),
+    rewind: (progress, signal) => parts.file.write('rewind', { of, progress }, signal),
   };
 }
 
@@ -100,14 +98,9 @@ async function commit(
   signal: AbortSignal,
 ): Promise<LogProgress> {
   const { of, progress } = what;
-  const work = (file: OpenFile): LogProgress => {
-    const stored = storeProgress(file, of, progress);
-    trimStep(file, of.partition, { retained: parts.shared.retained, keepBytes: parts.keepBytes });
-    return stored;
-  };
+  const kept = { retained: parts.shared.retained, keepBytes: parts.keepBytes };
   try {
-    const stored = await parts.file.write({ create: false, durable: false }, work, signal);
-    await parts.file.use({ create: false }, shrinkStep, signal);
+    const stored = await parts.file.write('commit', { of, progress, kept }, signal);
     parts.shared.changed();
     return stored;
   } catch (error) {

@@ -1,4 +1,4 @@
-import type { OpenFile } from '../lib/sqlite/file.ts';
+import type { OpenFile } from '../lib/sqlite/handle.ts';
 import { blockId, offsetOfId } from './layout.ts';
 import { endsOf } from './pages.ts';
 import { storedProgress } from './progress.ts';

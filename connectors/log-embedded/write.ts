@@ -3,12 +3,10 @@ import { backoffMs, CausewayError, codeOf } from '#core/errors.ts';
 import type { EncodedRecord, LogWriter } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
-import type { OpenFile, SqliteFile } from '../lib/sqlite/file.ts';
-import { encodeBlock, recordBytes } from './block.ts';
-import { blockId } from './layout.ts';
-import { nextOffset } from './pages.ts';
+import { encodeRecords, recordBytes } from './block.ts';
+import type { LogFile } from './log-file.ts';
+import type { Append, AppendedBlock } from './operations.ts';
 import type { SharedState } from './shared.ts';
-import { trimStep, usedBytes } from './trim.ts';
 
 /** A block is read whole and freed whole, so that it is kept small; a single larger record has a block of its own. */
 const BLOCK_BYTES_MAX = 1024 * 1024;
@@ -16,6 +14,9 @@ const BLOCK_BYTES_MAX = 1024 * 1024;
 const OVERHEAD = 1.1;
 /** An append that is larger goes in part by part: in a log that is smaller than it, it would never find room as a whole. */
 const PART_OF_LOG = 1 / 8;
+/** Nor is a part larger than this, unless one record is: its bytes are in memory twice. */
+const PART_BYTES_MAX = 2 * 1024 * 1024;
+const MEMORY_BYTES_MIN = 256 * 1024;
 const STALL_FIRST_MS = 50;
 const STALL_MAX_MS = 2_000;
 
@@ -23,7 +24,7 @@ const STALL_MAX_MS = 2_000;
 type Run = { readonly partition: number; readonly records: EncodedRecord[]; bytes: number };
 
 export type WriterParts = {
-  readonly file: SqliteFile;
+  readonly file: LogFile;
   readonly shared: SharedState;
   readonly bytesMax: number;
   readonly recordBytesMax: number;
@@ -39,6 +40,8 @@ export class EmbeddedLogWriter implements LogWriter {
   /** Once an append has failed, later ones would leave a gap behind it. */
   #failed = false;
   #stalled = false;
+  /** Of the part on its way: shared with the thread that writes it, and used for one part after the other. */
+  #memory = new SharedArrayBuffer(0);
 
   constructor(parts: WriterParts) {
     this.#parts = parts;
@@ -65,30 +68,49 @@ export class EmbeddedLogWriter implements LogWriter {
     if (this.#failed) throw new CausewayError('log_unavailable', 'the writer of the log was closed, or an earlier append failed');
     if (records.length === 0) return new Map();
     const offsets = new Map<number, Offset>();
-    for (const runs of parted(runsOf(records, this.#parts), this.#parts.bytesMax * PART_OF_LOG)) {
-      const bytes = bytesOf(runs);
-      if (bytes > this.#parts.bytesMax) throw new CausewayError('log_full', 'a single record is larger than log.bytesMax');
-      const ends =
-        (await this.#tryAppend(runs, bytes, signal)) ??
-        (await this.#makeRoom(runs, bytes, signal)) ??
-        (await this.#waitForRoom(runs, bytes, signal));
+    const { bytesMax, shared } = this.#parts;
+    for (const runs of parted(runsOf(records, this.#parts), Math.min(bytesMax * PART_OF_LOG, PART_BYTES_MAX))) {
+      const bytes = bytesOf(runs) * OVERHEAD;
+      if (bytes > bytesMax) throw new CausewayError('log_full', 'a single record is larger than log.bytesMax');
+      const part = { ...this.#encoded(runs), bytes, bytesMax };
+      const ends = (await this.#tryAppend(part, signal)) ?? (await this.#makeRoom(part, signal)) ?? (await this.#waitForRoom(part, signal));
       for (const [partition, offset] of ends) offsets.set(partition, offset);
-      this.#parts.shared.changed();
+      shared.changed();
     }
     return offsets;
   }
 
+  #encoded(runs: readonly Run[]): Pick<Append, 'blocks' | 'data'> {
+    const data = this.#data(bytesOf(runs));
+    const blocks: AppendedBlock[] = [];
+    let start = 0;
+    for (const { partition, records } of runs) {
+      const end = encodeRecords(data, start, records);
+      blocks.push({ partition, count: records.length, start, end });
+      start = end;
+    }
+    return { blocks, data };
+  }
+
+  #data(bytes: number): Buffer {
+    if (bytes > PART_BYTES_MAX) return Buffer.from(new SharedArrayBuffer(bytes));
+    if (bytes > this.#memory.byteLength) {
+      this.#memory = new SharedArrayBuffer(Math.max(MEMORY_BYTES_MIN, 2 ** Math.ceil(Math.log2(bytes))));
+    }
+    return Buffer.from(this.#memory, 0, bytes);
+  }
+
   /** Gives up what is kept behind the readers, the oldest first. Null where that is not enough. */
-  async #makeRoom(runs: readonly Run[], bytes: number, signal: AbortSignal): Promise<ReadonlyMap<number, Offset> | null> {
+  async #makeRoom(part: Append, signal: AbortSignal): Promise<ReadonlyMap<number, Offset> | null> {
     for (let more = true; more;) {
       more = await this.#free(signal);
-      const offsets = await this.#tryAppend(runs, bytes, signal);
+      const offsets = await this.#tryAppend(part, signal);
       if (offsets !== null) return offsets;
     }
     return null;
   }
 
-  async #waitForRoom(runs: readonly Run[], bytes: number, signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
+  async #waitForRoom(part: Append, signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
     const { runtime, shared, logger, file, bytesMax } = this.#parts;
     const fields = { path: file.path, bytesMax };
     logger.log('warn', 'the log is full: capture waits until a sink catches up, see `causeway status`', fields);
@@ -97,7 +119,7 @@ export class EmbeddedLogWriter implements LogWriter {
       for (let attempt = 0; ; attempt += 1) {
         const seen = shared.version;
         const more = await this.#free(signal);
-        const offsets = await this.#tryAppend(runs, bytes, signal);
+        const offsets = await this.#tryAppend(part, signal);
         if (offsets !== null) {
           logger.log('info', 'the log has room again', fields);
           return offsets;
@@ -111,13 +133,9 @@ export class EmbeddedLogWriter implements LogWriter {
   }
 
   /** Null where there is no room. */
-  async #tryAppend(runs: readonly Run[], bytes: number, signal: AbortSignal): Promise<ReadonlyMap<number, Offset> | null> {
+  async #tryAppend(part: Append, signal: AbortSignal): Promise<ReadonlyMap<number, Offset> | null> {
     try {
-      return await this.#parts.file.write(
-        { create: false, durable: true },
-        (file) => (usedBytes(file) + bytes > this.#parts.bytesMax ? null : insert(file, runs)),
-        signal,
-      );
+      return await this.#parts.file.write('append', part, signal);
     } catch (error) {
       // The transaction was rolled back whole.
       if (codeOf(error) === 'log_full') return null;
@@ -143,7 +161,7 @@ export async function trimmed(
 ): Promise<boolean> {
   try {
     const kept = { retained: parts.shared.retained, keepBytes: parts.keepBytes };
-    return await parts.file.write({ create: false, durable: false }, (file) => trimStep(file, partition, kept), signal);
+    return await parts.file.write('trim', { partition, kept }, signal);
   } catch (error) {
     if (codeOf(error) === 'log_full') return false;
     throw error;
@@ -189,17 +207,5 @@ function parted(runs: readonly Run[], bytesMax: number): readonly (readonly Run[
 }
 
 function bytesOf(runs: readonly Run[]): number {
-  return runs.reduce((sum, run) => sum + run.bytes, 0) * OVERHEAD;
-}
-
-function insert(file: OpenFile, runs: readonly Run[]): ReadonlyMap<number, Offset> {
-  const statement = file.prepare('INSERT INTO block (id, count, bytes, crc, data) VALUES (?, ?, ?, ?, ?)');
-  const ends = new Map<number, number>();
-  for (const { partition, records, bytes } of runs) {
-    const base = ends.get(partition) ?? nextOffset(file, partition);
-    const { count, crc, data } = encodeBlock({ partition, base }, records, bytes);
-    statement.run(blockId(partition, base), count, bytes, crc, data);
-    ends.set(partition, base + count);
-  }
-  return new Map([...ends].map(([partition, end]) => [partition, (end - 1) as Offset]));
+  return runs.reduce((sum, run) => sum + run.bytes, 0);
 }

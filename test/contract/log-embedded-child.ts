@@ -9,7 +9,7 @@ import { realRuntime } from '../support/test-runtime.ts';
  */
 const [path = ''] = process.argv.slice(2);
 const never = new AbortController().signal;
-const limits = { bytesMax: 2 ** 33, recordBytesMax: 2 ** 24 };
+const limits = { bytesMax: 2 ** 33, recordBytesMax: 2 ** 24, thread: true };
 const log = new EmbeddedLog({ path, pipeline: 'orders', partitions: 2, ...limits, runtime: realRuntime(), logger: silentLogger });
 await log.provision(never);
 const writer = await log.writer(never);

@@ -28,7 +28,7 @@ export class LogFolder {
   }
 
   open(over: Partial<EmbeddedLogInput> = {}): EmbeddedLog {
-    const limits = { partitions: 2, bytesMax: 2 ** 33, keepBytes: 0, recordBytesMax: 2 ** 24 };
+    const limits = { partitions: 2, bytesMax: 2 ** 33, keepBytes: 0, recordBytesMax: 2 ** 24, thread: false };
     return new EmbeddedLog({ path: this.path, pipeline: 'orders', ...limits, runtime: realRuntime(), logger: silentLogger, ...over });
   }
 

@@ -1,115 +1,73 @@
-import { mkdirSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { assert } from '#core/assert.ts';
-import { backoffMs, CausewayError, type ErrorCode } from '#core/errors.ts';
+import { backoffMs } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
-import { describeResult, resultCodeOf, sqliteResult } from './result-code.ts';
+import { type FileKind, type OpenFile, SqliteHandle, type WriteOptions } from './handle.ts';
+import { isBusy } from './result-code.ts';
 
-/** What is kept in a file, and how to say that it cannot be had. */
-export type FileKind = {
-  /** For people: `control store`. */
-  readonly what: string;
-  /** Tells our files from all others (https://www.sqlite.org/pragma.html#pragma_application_id). */
-  readonly applicationId: number;
-  /** A higher one in the file is a newer release's. */
-  readonly formatVersion: number;
-  readonly pageBytes: number;
-  /** Makes the tables of a new file, inside a transaction. */
-  readonly make: (database: DatabaseSync) => void;
-  /** Looks whether a file of ours is the right one; throws if it is not. */
-  readonly verify: (database: DatabaseSync) => void;
-  readonly codes: { readonly unavailable: ErrorCode; readonly damaged: ErrorCode; readonly foreign: ErrorCode; readonly full: ErrorCode };
-};
-
-/** An open file with its prepared statements. */
-export type OpenFile = { readonly database: DatabaseSync; readonly prepare: (sql: string) => StatementSync; readonly identity: string };
-
-/** SQLite's own wait for a lock blocks the event loop, so it is short; the rest of the wait is asynchronous. */
-const LOCK_WAIT_MS = 20;
 const BUSY_MAX_MS = 5_000;
 const TURN_MS = 5;
-const WAL_BYTES_KEPT = 64 * 1024 * 1024;
 
-/**
- * One SQLite file, durable at every commit (WAL with synchronous=FULL), shared with other processes. It is opened at the
- * first use, and again when the file at its path is no longer the one that was opened: a commit to a deleted file would be
- * lost without a word.
- */
+/** A SQLite file whose lock is waited for without blocking the event loop. */
 export class SqliteFile {
-  readonly path: string;
-  readonly #kind: FileKind;
+  readonly #handle: SqliteHandle;
   readonly #runtime: Runtime;
-  #open: OpenFile | null = null;
-  #closed = false;
   #turnedAtMs = 0;
 
   constructor(input: { readonly path: string; readonly kind: FileKind; readonly runtime: Runtime }) {
-    this.path = input.path;
-    this.#kind = input.kind;
+    this.#handle = new SqliteHandle(input.path, input.kind);
     this.#runtime = input.runtime;
   }
 
+  get path(): string {
+    return this.#handle.path;
+  }
+
   /** Runs `work`, again while another process holds the lock. `create` makes a file that is not there. */
-  async use<T>(options: { readonly create: boolean }, work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
+  use<T>(options: { readonly create: boolean }, work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
+    return this.patiently(() => work(this.#handle.opened(options.create)), signal);
+  }
+
+  /** Like `use`, in one read transaction. */
+  read<T>(work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
+    return this.patiently(() => this.#handle.read(work), signal);
+  }
+
+  /** Like `use`, in one write transaction. */
+  write<T>(options: WriteOptions, work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
+    return this.writeWith((handle) => handle.write(options, work), signal);
+  }
+
+  async writeWith<T>(write: (handle: SqliteHandle) => T, signal: AbortSignal): Promise<T> {
+    const result = await this.patiently(() => write(this.#handle), signal);
+    await this.#letOthersRun();
+    return result;
+  }
+
+  /** Acts, on this thread or another, again while somebody else holds the file's lock. Maps what SQLite threw. */
+  async patiently<T>(act: () => T | Promise<T>, signal: AbortSignal): Promise<T> {
     const deadlineMs = this.#runtime.monotonicMs() + BUSY_MAX_MS;
     for (let attempt = 0; ; attempt += 1) {
       signal.throwIfAborted();
       try {
-        return work(this.#opened(options.create));
+        return await act();
       } catch (error) {
-        const code = resultCodeOf(error);
-        const busy = code === sqliteResult.busy || code === sqliteResult.locked;
-        if (!busy || this.#runtime.monotonicMs() >= deadlineMs) throw this.#mapped(error);
+        if (!isBusy(error) || this.#runtime.monotonicMs() >= deadlineMs) throw this.#handle.mapped(error);
       }
       await this.#runtime.sleep(backoffMs({ attempt, firstMs: 5, maxMs: 100, random: this.#runtime.random() }), signal);
     }
   }
 
-  /** Like `use`, in one read transaction, so that all statements see one state. */
-  read<T>(work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
-    return this.use({ create: false }, (file) => within(file.database, 'BEGIN', () => work(file)), signal);
-  }
-
-  /**
-   * Like `use`, in one write transaction. With `durable` it is on the disk when the promise resolves. Without, it survives the
-   * death of the process but perhaps not that of the machine; what is lost then is a tail, never something in between, because
-   * the write-ahead log is recovered up to its first gap and a later durable commit syncs all of it.
-   */
-  async write<T>(
-    options: { readonly create: boolean; readonly durable: boolean },
-    work: (file: OpenFile) => T,
-    signal: AbortSignal,
-  ): Promise<T> {
-    let identity = '';
-    const result = await this.use(
-      options,
-      (file) => {
-        identity = file.identity;
-        file.database.exec(options.durable ? 'PRAGMA synchronous = FULL' : 'PRAGMA synchronous = NORMAL');
-        return within(file.database, 'BEGIN IMMEDIATE', () => work(file));
-      },
-      signal,
-    );
-    if (identityOf(this.path) !== identity) throw this.#error('unavailable', 'was removed or replaced while it was open');
-    await this.#letOthersRun();
-    return result;
-  }
-
-  /** True where there is a file now. */
   exists(): boolean {
-    return identityOf(this.path) !== null;
+    return this.#handle.exists();
   }
 
   close(): void {
-    this.#closed = true;
-    this.#drop();
+    this.#handle.close();
   }
 
   /** Closes it until the next use. */
   release(): void {
-    this.#drop();
+    this.#handle.release();
   }
 
   /** SQLite works synchronously: who writes in a loop would never let the event loop turn. Any real input or output does. */
@@ -118,132 +76,4 @@ export class SqliteFile {
     await stat(this.path).catch(() => null);
     this.#turnedAtMs = this.#runtime.monotonicMs();
   }
-
-  #opened(create: boolean): OpenFile {
-    if (this.#closed) throw this.#error('unavailable', 'is closed');
-    if (this.#open !== null && !this.#isCurrent()) this.#drop();
-    this.#open ??= this.#openNow(create);
-    return this.#open;
-  }
-
-  #openNow(create: boolean): OpenFile {
-    if (create) this.#makeDirectory();
-    else if (!this.exists()) throw this.#error('unavailable', 'does not exist');
-    const database = new DatabaseSync(this.path, { timeout: LOCK_WAIT_MS });
-    try {
-      const fresh = this.#look(database);
-      // Only now: a file that is not ours is left as it is.
-      if (fresh) database.exec(`PRAGMA page_size = ${this.#kind.pageBytes}; PRAGMA auto_vacuum = INCREMENTAL`);
-      database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`);
-      if (fresh) this.#make(database);
-      this.#kind.verify(database);
-      const identity = identityOf(this.path);
-      if (identity === null) throw this.#error('unavailable', 'was removed while it was being opened');
-      const statements = new Map<string, StatementSync>();
-      const prepare = (sql: string): StatementSync => {
-        const statement = statements.get(sql) ?? database.prepare(sql);
-        statements.set(sql, statement);
-        return statement;
-      };
-      return { database, prepare, identity };
-    } catch (error) {
-      database.close();
-      throw error;
-    }
-  }
-
-  /** Returns true for an empty file. */
-  #look(database: DatabaseSync): boolean {
-    const applicationId = numberOf(database, 'PRAGMA application_id');
-    if (applicationId === 0 && numberOf(database, 'SELECT count(*) FROM sqlite_schema') === 0) return true;
-    if (applicationId !== this.#kind.applicationId) throw this.#error('foreign', `is not a ${this.#kind.what} of Causeway`);
-    const version = numberOf(database, 'PRAGMA user_version');
-    if (version > this.#kind.formatVersion) {
-      throw this.#error('foreign', `has format version ${version}, this release knows ${this.#kind.formatVersion}`);
-    }
-    if (version < 1) throw this.#error('damaged', 'has no format version');
-    return false;
-  }
-
-  #make(database: DatabaseSync): void {
-    within(database, 'BEGIN IMMEDIATE', () => {
-      // Another process may have made it since it was looked at.
-      if (!this.#look(database)) return;
-      this.#kind.make(database);
-      database.exec(`PRAGMA application_id = ${this.#kind.applicationId}; PRAGMA user_version = ${this.#kind.formatVersion}`);
-    });
-  }
-
-  #makeDirectory(): void {
-    try {
-      mkdirSync(dirname(this.path), { recursive: true });
-    } catch (error) {
-      throw this.#error('unavailable', `cannot be made: the directory ${dirname(this.path)} cannot be made (${systemCode(error)})`, error);
-    }
-  }
-
-  #isCurrent(): boolean {
-    return this.#open !== null && identityOf(this.path) === this.#open.identity;
-  }
-
-  #drop(): void {
-    const open = this.#open;
-    this.#open = null;
-    open?.database.close();
-  }
-
-  #mapped(error: unknown): unknown {
-    switch (resultCodeOf(error)) {
-      case null:
-        return error;
-      case sqliteResult.busy:
-      case sqliteResult.locked:
-        return this.#error('unavailable', `was locked by another process for ${BUSY_MAX_MS} ms`, error);
-      case sqliteResult.corrupt:
-        return this.#error('damaged', `is damaged: ${describeResult(error)}`, error);
-      case sqliteResult.notADatabase:
-        return this.#error('foreign', `is not a ${this.#kind.what} of Causeway, or its beginning is damaged`, error);
-      case sqliteResult.full:
-        return this.#error('full', 'cannot grow: the disk is full', error);
-      default:
-        return this.#error('unavailable', `cannot be used: ${describeResult(error)}`, error);
-    }
-  }
-
-  #error(code: keyof FileKind['codes'], what: string, cause?: unknown): CausewayError {
-    return new CausewayError(this.#kind.codes[code], `the ${this.#kind.what} ${this.path} ${what}`, { cause });
-  }
-}
-
-/** `BEGIN IMMEDIATE` takes the write lock at once, so that nothing that `work` reads can change before it writes. */
-function within<T>(database: DatabaseSync, begin: 'BEGIN' | 'BEGIN IMMEDIATE', work: () => T): T {
-  database.exec(begin);
-  try {
-    const result = work();
-    database.exec('COMMIT');
-    return result;
-  } finally {
-    // A full disk can have ended the transaction by itself.
-    if (database.isTransaction) database.exec('ROLLBACK');
-  }
-}
-
-export function numberOf(database: DatabaseSync, sql: string): number {
-  const value = Object.values(database.prepare(sql).get() ?? {})[0];
-  assert(typeof value === 'number', 'the statement gives one number');
-  return value;
-}
-
-/** Device and inode: what stands at the path now. */
-function identityOf(path: string): string | null {
-  const stats = statSync(path, { throwIfNoEntry: false, bigint: true });
-  return stats === undefined ? null : identityText(stats);
-}
-
-function identityText(stats: { readonly dev: bigint; readonly ino: bigint }): string {
-  return `${stats.dev}:${stats.ino}`;
-}
-
-function systemCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
 }

@@ -7,6 +7,12 @@ export function resultCodeOf(error: unknown): number | null {
   return error.errcode & 0xff;
 }
 
+/** Another process, or another thread, holds the lock. */
+export function isBusy(error: unknown): boolean {
+  const code = resultCodeOf(error);
+  return code === sqliteResult.busy || code === sqliteResult.locked;
+}
+
 /** Extended code and SQLite's own words for it, which hold nothing of a row: `SQLite 1802 (disk I/O error)`. */
 export function describeResult(error: unknown): string {
   if (!(error instanceof Error) || !('errcode' in error) || !('errstr' in error)) return 'an unknown error';

@@ -48,7 +48,7 @@ function valueOf(partition: number, index: number): string {
 }
 
 function openLog(path: string): EmbeddedLog {
-  const limits = { partitions: PARTITIONS, bytesMax: 2 ** 26, recordBytesMax: 2 ** 20 };
+  const limits = { partitions: PARTITIONS, bytesMax: 2 ** 26, thread: false, recordBytesMax: 2 ** 20 };
   return new EmbeddedLog({ path, pipeline: 'orders', ...limits, runtime: realRuntime(), logger: silentLogger });
 }
 

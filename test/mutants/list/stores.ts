@@ -2,7 +2,8 @@ import { contract, unit, type Mutant } from '../mutant.ts';
 
 const block = 'connectors/log-embedded/block.ts';
 const trim = 'connectors/log-embedded/trim.ts';
-const file = 'connectors/lib/sqlite/file.ts';
+const file = 'connectors/lib/sqlite/handle.ts';
+const thread = 'connectors/log-embedded/writer-thread.ts';
 const control = 'connectors/control-embedded/store.ts';
 const log = (only: string): Mutant['suite'] => contract('log-embedded', only);
 const logFile = (only: string): Mutant['suite'] => contract('log-embedded-file', only);
@@ -27,15 +28,39 @@ export const storeMutants: readonly Mutant[] = [
   {
     name: 'an append to a file that was removed is confirmed',
     file,
-    find: 'if (identityOf(this.path) !== identity) throw',
+    find: 'if (identityOf(this.path) !== file.identity) throw',
     put: 'if (false) throw',
     breaks: 'C1',
     suite: logFile('goes away while it is committed|removed or replaced'),
   },
   {
+    name: 'an append that failed in the thread is confirmed',
+    file: thread,
+    find: "if (answer.tag === 'done') waiting?.resolve(answer.result as never);",
+    put: "if (answer.tag !== 'failed' || answer.kind !== 'other') waiting?.resolve(undefined as never);",
+    breaks: 'C1',
+    suite: contract('log-embedded-thread'),
+  },
+  {
+    name: 'what was on its way is forgotten when the thread ends',
+    file: thread,
+    find: 'for (const { reject } of this.#waiting.splice(0)) reject(this.#gone(error));',
+    put: '',
+    breaks: 'C1',
+    suite: unit('connectors/log-embedded/writer-thread'),
+  },
+  {
+    name: 'the lock of another process ends an append',
+    file: 'connectors/log-embedded/thread-messages.ts',
+    find: "if (failure.kind === 'sqlite') Object.assign(error, { errcode: failure.errcode, errstr: failure.errstr });",
+    put: '',
+    breaks: 'section 4',
+    suite: contract('log-embedded-thread'),
+  },
+  {
     name: 'the checksum is not looked at',
     file: block,
-    find: 'return checksum(block) === block.crc;',
+    find: 'return blockChecksum(block) === block.crc;',
     put: 'return true;',
     breaks: 'C7',
     suite: contract('log-embedded-refused'),
@@ -90,7 +115,7 @@ export const storeMutants: readonly Mutant[] = [
   },
   {
     name: 'a released letter stays',
-    file: 'connectors/log-embedded/dead-letter.ts',
+    file: 'connectors/log-embedded/letters.ts',
     find: 'for (const { key, sequence } of releases) remove.run(consumer, partition, key, sequence);',
     put: "remove.run(consumer, partition, releases[0]?.key ?? null, releases[0]?.sequence ?? '');",
     breaks: 'A6',
