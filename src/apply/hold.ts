@@ -84,6 +84,7 @@ export class PartitionHold {
       if (!leave.aborted) throw error;
     } finally {
       await this.#ahead[Symbol.asyncDispose]();
+      this.#input.context.deps.observer.waiting(this, null);
       this.#tallies.report(this.#input.context.deps.observer);
     }
     if (!kill.aborted) await this.#progress.save();
@@ -102,6 +103,7 @@ export class PartitionHold {
     }
     const page = await this.#takePage();
     if (page !== null) {
+      this.#input.context.deps.observer.waiting(this, null);
       await this.#page(page);
     } else {
       const held = this.#window.fold.size > 0;
@@ -129,6 +131,7 @@ export class PartitionHold {
       await this.#flush();
       const { options, observer, runtime } = context.deps;
       observer.retry(codeOf(error));
+      observer.waiting(this, error);
       await this.#ahead[Symbol.asyncDispose]();
       await runtime.sleep(options.backoffFirstMs, leave);
       this.#ahead = this.#openAhead();

@@ -71,6 +71,8 @@ export interface ApplyObserver {
   outcome(op: ChangeOp, result: ApplyResult, count: number): void;
   batch(report: BatchReport): void;
   retry(reason: ErrorCode): void;
+  /** What does not answer and is tried again, and with null that it is over. `call` tells one of several from the others. */
+  waiting(call: object, error: unknown): void;
   parked(report: { readonly code: string; readonly keys: number }): void;
   released(report: { readonly how: 'applied' | 'floor' | 'replayed' | 'discarded'; readonly keys: number }): void;
   swept(report: { readonly rows: number }): void;
@@ -81,6 +83,7 @@ export const silentObserver: ApplyObserver = {
   outcome: () => undefined,
   batch: () => undefined,
   retry: () => undefined,
+  waiting: () => undefined,
   parked: () => undefined,
   released: () => undefined,
   swept: () => undefined,

@@ -13,34 +13,32 @@ export type Ride = <T>(work: () => Promise<T>) => Promise<T>;
  * one whose reply was lost finds its own sequences and is a success.
  */
 export async function rideOut<T>(
-  deps: Pick<ApplyDeps, 'runtime' | 'observer' | 'logger' | 'options'>,
+  deps: Pick<ApplyDeps, 'runtime' | 'observer' | 'options'>,
   work: () => Promise<T>,
   options: { readonly signal: AbortSignal; readonly onWait?: (waiting: boolean) => void },
 ): Promise<T> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      const result = await work();
-      if (attempt > 0) options.onWait?.(false);
-      return result;
-    } catch (error) {
-      if (options.signal.aborted || !passesByItself(error)) throw error;
-      const code = codeOf(error);
-      options.onWait?.(true);
-      deps.observer.retry(code);
-      const { backoffFirstMs: firstMs, backoffMaxMs: maxMs } = deps.options;
-      const delayMs = backoffMs({ attempt, firstMs, maxMs, random: deps.runtime.random() });
-      // Once is enough for people; the metric counts every attempt.
-      if (attempt === 0) deps.logger.log('warn', 'waiting for what does not answer', { code, reason: messageOf(error) });
-      await deps.runtime.sleep(delayMs, options.signal);
+  const call = {};
+  try {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const result = await work();
+        if (attempt > 0) options.onWait?.(false);
+        return result;
+      } catch (error) {
+        if (options.signal.aborted || !passesByItself(error)) throw error;
+        options.onWait?.(true);
+        deps.observer.retry(codeOf(error));
+        deps.observer.waiting(call, error);
+        const { backoffFirstMs: firstMs, backoffMaxMs: maxMs } = deps.options;
+        await deps.runtime.sleep(backoffMs({ attempt, firstMs, maxMs, random: deps.runtime.random() }), options.signal);
+      }
     }
+  } finally {
+    deps.observer.waiting(call, null);
   }
 }
 
 export function passesByItself(error: unknown): boolean {
   const code = codeOf(error);
   return policyFor(code).retry === 'timed' && !ENDS_THE_HOLD.has(code);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : 'unknown';
 }

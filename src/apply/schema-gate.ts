@@ -27,6 +27,8 @@ export class SchemaGate {
   /** Steps that the sink has made or is making; one for all partitions. */
   readonly #steps = new Map<string, Promise<void>>();
   #blocked: readonly SchemaBlock[] = [];
+  /** Versions that a person was told of: every partition waits for the same approval. */
+  readonly #told = new Set<string>();
 
   constructor(deps: ApplyDeps, schemas: KnownSchemas) {
     this.#deps = deps;
@@ -150,7 +152,7 @@ export class SchemaGate {
     const { runtime, logger, options } = this.#deps;
     const is = (block: SchemaBlock): boolean => block.table === schema.table && block.version === schema.version;
     try {
-      for (let first = true; ; first = false) {
+      while (true) {
         const row = await changeSinkRow(
           this.#deps,
           (now) =>
@@ -163,7 +165,8 @@ export class SchemaGate {
         const left = block.approved ? await this.#deps.sink.differences(this.#schemas.described(schema), visitor.signal) : block.reasons;
         if (block.approved && left.length === 0) return;
         this.#blocked = [...this.#blocked.filter((other) => !is(other)), { ...block, reasons: left }];
-        if (first) {
+        if (!this.#told.has(`${schema.table} ${schema.version}`)) {
+          this.#told.add(`${schema.table} ${schema.version}`);
           logger.log('warn', 'a new schema waits for approval: see `causeway schema diff`, then run `causeway schema approve`', {
             table: schema.table,
             version: schema.version,

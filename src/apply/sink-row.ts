@@ -1,7 +1,8 @@
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
 import { controlKeys } from '#core/control-rows.ts';
 import type { CheckpointRow, SchemaBlock, SinkRow } from '#core/control-rows.ts';
 import type { RowVersion } from '#core/control.ts';
+import type { LogEnds } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import { randomName } from '#core/random-name.ts';
 import type { SinkProgress } from '#core/sink.ts';
@@ -36,7 +37,7 @@ export async function changeSinkRow(deps: ApplyDeps, change: (row: SinkRow) => S
  */
 export async function awaitSinkRow(deps: ApplyDeps, schemas: KnownSchemas, signal: AbortSignal): Promise<SinkRow> {
   for (let first = true; ; first = false) {
-    const ends = await deps.log.ends(signal);
+    const ends = await endsSoFar(deps, signal);
     const stored = await readSinkRow(deps, signal);
     if (stored !== null) return stored.row;
     // The ends were read before the row, so records without a row cannot be those of a pipeline that just starts.
@@ -47,6 +48,16 @@ export async function awaitSinkRow(deps: ApplyDeps, schemas: KnownSchemas, signa
       deps.logger.log('info', 'waiting for capture to register the sink');
     }
     await deps.runtime.sleep(deps.options.controlPollMs, signal);
+  }
+}
+
+/** None while there is no log: capture makes it at the first start, and before that is through there is no checkpoint. */
+async function endsSoFar(deps: ApplyDeps, signal: AbortSignal): Promise<readonly LogEnds[]> {
+  try {
+    return await deps.log.ends(signal);
+  } catch (error) {
+    if (codeOf(error) !== 'log_unavailable' || (await checkpointOf(deps, signal)) !== null) throw error;
+    return [];
   }
 }
 

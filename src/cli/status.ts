@@ -1,7 +1,7 @@
 import { controlKeys, type LeaseRow, type SchemaBlock, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { PipelineConfig } from '../config/config.ts';
-import type { PipelineStatus } from '../http/status-document.ts';
+import type { PipelineStatus, Trouble } from '../http/status-document.ts';
 import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
 import { SILENT_MS, valueOf } from './rows.ts';
@@ -84,8 +84,10 @@ function rowsOf({ pipeline, status: document, running, lease, sinks }: Seen): re
   });
 }
 
-function explain({ io }: CommandContext, { pipeline, status: document, running, ageMs, tables, sinks }: Seen): void {
+function explain({ io, parts }: CommandContext, { pipeline, status: document, running, ageMs, tables, sinks }: Seen): void {
   const say = (text: string): void => io.stderr(`${pipeline.name}: ${text}\n`);
+  const reasonOf = ({ code, message, mend, sinceWallMs }: Trouble): string =>
+    `${code} for ${formatAge(parts.runtime.wallMs() - sinceWallMs)}: ${message}. ${mend}`;
   if (!running) {
     say(
       ageMs === null
@@ -97,9 +99,9 @@ function explain({ io }: CommandContext, { pipeline, status: document, running, 
     if (state !== 'streaming') say(`table ${table} is ${state}: ${reason?.text ?? ''} (docs/resync.md)`);
   }
   const trouble = running ? document?.trouble : null;
-  if (trouble) say(`${trouble.code}: ${trouble.message}. ${trouble.mend}`);
+  if (trouble) say(reasonOf(trouble));
   for (const sink of running ? (document?.sinks ?? []) : []) {
-    if (sink.trouble !== null) say(`sink ${sink.name}: ${sink.trouble.code}: ${sink.trouble.message}. ${sink.trouble.mend}`);
+    if (sink.trouble !== null) say(`sink ${sink.name}: ${reasonOf(sink.trouble)}`);
   }
   const live = (name: string): readonly SchemaBlock[] =>
     (running ? document?.sinks.find((sink) => sink.name === name)?.blocked : undefined) ?? [];

@@ -1,19 +1,33 @@
+import { present } from '#core/assert.ts';
+import type { Logger, Runtime } from '#core/runtime.ts';
 import type { ApplyObserver, ApplyStatus } from '../apply/observer.ts';
+import type { Trouble } from '../http/status-document.ts';
 import type { Metrics, SetGauge } from '../metrics/registry.ts';
+import { errorFields } from './logger.ts';
+import { Reminder } from './reminder.ts';
 import type { SourceTime } from './source-time.ts';
+import { TroubleCell } from './trouble.ts';
 
-export type ApplyView = { status: (() => ApplyStatus) | null };
+export type ApplyView = {
+  status: (() => ApplyStatus) | null;
+  /** What does not answer and is tried again, since the longest; null while everything answers. */
+  readonly waiting: () => Trouble | null;
+};
 
 /** Keeps what an apply loop tells for the status and counts it for the metrics. */
 export function observeApply(deps: {
   readonly pipeline: string;
   readonly sink: string;
   readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly runtime: Pick<Runtime, 'wallMs' | 'monotonicMs'>;
   readonly time: SourceTime;
 }): { readonly view: ApplyView; readonly observer: ApplyObserver } {
-  const { pipeline, sink, metrics, time } = deps;
+  const { pipeline, sink, metrics, logger, runtime, time } = deps;
   const labels = { pipeline, sink };
-  const view: ApplyView = { status: null };
+  const waits = new Map<object, TroubleCell>();
+  const reminder = new Reminder(runtime);
+  const view: ApplyView = { status: null, waiting: () => waits.values().next().value?.get() ?? null };
   const observer: ApplyObserver = {
     attach: (status) => void (view.status = status),
     outcome: (op, result, count) => {
@@ -29,6 +43,18 @@ export function observeApply(deps: {
       }
     },
     retry: (reason) => metrics.count('causeway_apply_retries_total', { ...labels, reason }),
+    waiting: (call, error) => {
+      if (error === null) {
+        // A map keeps the order of insertion, so the first wait is the oldest.
+        waits.delete(call);
+        return;
+      }
+      const cell = waits.get(call) ?? new TroubleCell(runtime);
+      waits.set(call, cell);
+      cell.set(error);
+      const { code, message } = present(cell.get(), 'a trouble that was just set');
+      if (reminder.isDue('waiting', `${code} ${message}`)) logger.log('warn', 'waiting for what does not answer', errorFields(error));
+    },
     parked: ({ code, keys }) => metrics.count('causeway_dlq_records_total', { ...labels, reason: code }, keys),
     released: ({ how, keys }) => metrics.count('causeway_dlq_released_total', { ...labels, how }, keys),
     swept: () => undefined,

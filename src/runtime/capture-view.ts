@@ -1,17 +1,20 @@
 import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
 import type { EpochMicros } from '#core/position.ts';
 import { codeOf } from '#core/errors.ts';
-import type { Logger } from '#core/runtime.ts';
+import type { Logger, Runtime } from '#core/runtime.ts';
 import type { SlotFacts } from '#core/source.ts';
 import type { CaptureObserver, CaptureState } from '../capture/observer.ts';
 import type { LeaseFacts } from '../lease/lease.ts';
 import type { Metrics, SetGauge } from '../metrics/registry.ts';
 import { errorFields } from './logger.ts';
+import { Reminder } from './reminder.ts';
 import type { SourceTime } from './source-time.ts';
 
 /** The newest facts that capture told of itself. */
 export type CaptureView = {
   state: CaptureState | null;
+  /** When it was entered: a state that repeats keeps the time at which it began. */
+  stateSinceWallMs: number;
   lease: LeaseFacts | null;
   slot: SlotFacts | null;
   tables: readonly TableRow[];
@@ -27,6 +30,7 @@ export type CaptureViewDeps = {
   readonly describedAs: string;
   readonly metrics: Metrics;
   readonly logger: Logger;
+  readonly runtime: Pick<Runtime, 'wallMs' | 'monotonicMs'>;
   readonly time: SourceTime;
   /** Told of each new state and of each new look at the lease. */
   readonly onChange: (view: CaptureView) => void;
@@ -34,9 +38,11 @@ export type CaptureViewDeps = {
 
 /** Keeps what capture tells for the status, counts it for the metrics, and logs what a person should read. */
 export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureView; readonly observer: CaptureObserver } {
-  const { pipeline, metrics, logger, time } = deps;
+  const { pipeline, metrics, logger, runtime, time } = deps;
+  const reminder = new Reminder(runtime);
   const view: CaptureView = {
     state: null,
+    stateSinceWallMs: runtime.wallMs(),
     lease: null,
     slot: null,
     tables: [],
@@ -50,6 +56,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
   const observer: CaptureObserver = {
     state: (state) => {
       if (view.state?.tag !== state.tag) {
+        view.stateSinceWallMs = runtime.wallMs();
         logger.log('info', `capture is ${state.tag.replaceAll('_', ' ')}`, 'generation' in state ? { generation: state.generation } : {});
       }
       if (state.tag === 'reconnecting') metrics.count('causeway_source_reconnects_total', { pipeline, reason: state.code });
@@ -106,7 +113,11 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       time.observe(clock?.offsetMicros ?? null);
       view.heartbeatAt = clock === null ? null : time.now();
     },
-    trouble: (error, during) => logger.log('warn', `${during}: trying again`, { ...errorFields(error), code: codeOf(error) }),
+    trouble: (error, during) => {
+      const code = codeOf(error);
+      if (!reminder.isDue(during, `${code} ${error instanceof Error ? error.message : ''}`)) return;
+      logger.log('warn', `${during}: trying again`, { ...errorFields(error), code });
+    },
   };
   return { view, observer };
 }

@@ -1,4 +1,5 @@
 import type { DesiredRow } from '#core/control-rows.ts';
+import type { LogUsage } from '#core/log.ts';
 import type { PipelineConfig, SinkConfig } from '../config/config.ts';
 import type { ApplyView } from './apply-view.ts';
 import type { CaptureView } from './capture-view.ts';
@@ -24,8 +25,10 @@ export type PipelineState = {
   readonly time: SourceTime;
   readonly capture: CaptureView;
   readonly trouble: TroubleCell;
+  /** Set while an append waits for room in the log. */
+  readonly logFull: TroubleCell;
   readonly sinks: readonly SinkUnit[];
   desired: DesiredRow;
-  logUsage: { readonly bytes: number; readonly bytesMax: number | null } | null;
+  logUsage: LogUsage | null;
   ended: boolean;
 };

@@ -1,9 +1,10 @@
 import type { PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
 import type { PipelineState, SinkUnit } from './pipeline-state.ts';
+import { troubleOf } from './trouble.ts';
 
 /** What the daemon tells of a pipeline: facts, no value of any row. */
 export function pipelineStatus(state: PipelineState): PipelineStatus {
-  const { capture, config, time } = state;
+  const { capture, config, logUsage, time } = state;
   return {
     name: config.name,
     state: stateName(state),
@@ -15,7 +16,7 @@ export function pipelineStatus(state: PipelineState): PipelineStatus {
     sourceTimeMicros: capture.readUpTo,
     clockSkewMs: time.skewMs,
     slot: capture.slot,
-    log: state.logUsage === null ? null : { kind: config.log.kind, ...state.logUsage },
+    log: logUsage === null ? null : { kind: config.log.kind, bytes: logUsage.bytes, bytesMax: logUsage.bytesMax },
     tables: capture.tables.map(({ table, state: tableState, reason, reconcileWanted }) => ({
       table,
       state: tableState,
@@ -36,9 +37,9 @@ export function stateName(state: PipelineState): StateName {
     case 'standby':
       return 'standby';
     case 'starting':
-      return 'starting';
+      return state.logFull.get() === null ? 'starting' : 'retrying';
     case 'streaming':
-      return 'streaming';
+      return state.logFull.get() === null ? 'streaming' : 'retrying';
     case 'reconnecting':
     case 'waiting_for_log':
       return 'retrying';
@@ -49,7 +50,19 @@ export function stateName(state: PipelineState): StateName {
 }
 
 function pipelineTrouble(state: PipelineState): PipelineStatus['trouble'] {
-  return state.trouble.get();
+  return state.trouble.get() ?? state.logFull.get() ?? captureTrouble(state);
+}
+
+/** What capture rides out by itself. */
+function captureTrouble({ capture: { state, stateSinceWallMs } }: PipelineState): PipelineStatus['trouble'] {
+  switch (state?.tag) {
+    case 'reconnecting':
+      return troubleOf(state.code, state.message, stateSinceWallMs);
+    case 'waiting_for_log':
+      return troubleOf('log_unavailable', 'the log has not answered an append for a while', stateSinceWallMs);
+    default:
+      return null;
+  }
 }
 
 function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
@@ -59,7 +72,7 @@ function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
     name: unit.config.name,
     kind: unit.config.kind,
     state: sinkStateName(state, unit),
-    trouble: unit.trouble.get(),
+    trouble: unit.trouble.get() ?? unit.view.waiting(),
     watermark: watermark === null ? null : { sequence: watermark.sequence, sourceTimeMicros: watermark.sourceTime },
     lagSeconds: watermark === null ? null : state.time.secondsSince(watermark.sourceTime),
     parkedKeys: status?.parked.keys ?? 0,

@@ -79,6 +79,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     describedAs: deps.describedAs,
     metrics,
     logger,
+    runtime,
     time,
     onChange: ({ state, lease }) => {
       const other = heldByAnother(lease, deps.describedAs);
@@ -90,10 +91,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     },
   });
   const applyObservers = new Map(
-    config.sinks.map((sink) => [sink.name, observeApply({ pipeline: config.name, sink: sink.name, metrics, time })]),
+    config.sinks.map((sink) => {
+      const sinkLogger = logger.with({ sink: sink.name });
+      return [sink.name, observeApply({ pipeline: config.name, sink: sink.name, metrics, logger: sinkLogger, runtime, time })];
+    }),
   );
   const sinks = config.sinks.map((sink): SinkUnit => {
-    const applyView = applyObservers.get(sink.name)?.view ?? { status: null };
+    const applyView = applyObservers.get(sink.name)?.view ?? { status: null, waiting: () => null };
     return { config: sink, view: applyView, trouble: new TroubleCell(runtime), wanted: new Wanted(false), running: false };
   });
   const state: PipelineState = {
@@ -102,6 +106,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     time,
     capture: view,
     trouble: captureTrouble,
+    logFull: new TroubleCell(runtime),
     sinks,
     desired: nothingPaused,
     logUsage: null,
@@ -260,6 +265,8 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
   while (!isAborted(signal)) {
     try {
       state.logUsage = await usageOf(log, signal);
+      if (state.logUsage?.stalled !== true) state.logFull.clear();
+      else state.logFull.set(new CausewayError('log_full', 'the log has no room for what capture has read'));
       // The process that captures knows; where nobody does, whoever could not.
       if (state.capture.lease !== null && !heldByAnother(state.capture.lease, deps.describedAs)) {
         const value = { writtenAtWallMs: runtime.wallMs(), document: pipelineStatus(state) };

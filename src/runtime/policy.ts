@@ -3,6 +3,7 @@ import { backoffMs, codeOf, policyFor } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
 import { isAborted } from './aborted.ts';
 import { errorFields } from './logger.ts';
+import { Reminder } from './reminder.ts';
 
 /** Two stages of a stop: finish what is in hand, then drop everything. */
 export type StopSignals = { readonly stop: AbortSignal; readonly kill: AbortSignal };
@@ -30,7 +31,7 @@ const HEALTHY_AFTER_MS = 60_000;
 export async function keepRunning(loop: Loop, deps: PolicyDeps, signals: StopSignals): Promise<void> {
   const { runtime, logger, onTrouble } = deps;
   let attempt = 0;
-  let shown: string | null = null;
+  const reminder = new Reminder(runtime);
   while (!isAborted(signals.stop) && !isAborted(signals.kill)) {
     const startedAt = runtime.monotonicMs();
     try {
@@ -49,9 +50,7 @@ export async function keepRunning(loop: Loop, deps: PolicyDeps, signals: StopSig
       attempt = runtime.monotonicMs() - startedAt >= HEALTHY_AFTER_MS ? 0 : attempt;
       onTrouble(error);
       const text = `${codeOf(error)} ${error instanceof Error ? error.message : ''}`;
-      // The same state is said once; the status and the metrics go on showing it.
-      if (text !== shown) logger.log(policy === 'timed' ? 'warn' : 'error', 'waiting to try again', errorFields(error));
-      shown = text;
+      if (reminder.isDue('loop', text)) logger.log(policy === 'timed' ? 'warn' : 'error', 'waiting to try again', errorFields(error));
       const delayMs =
         policy === 'timed'
           ? backoffMs({ attempt, firstMs: RETRY_FIRST_MS, maxMs: RETRY_MS_MAX, random: runtime.random() })

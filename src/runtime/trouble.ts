@@ -1,6 +1,11 @@
-import { codeOf, policyFor } from '#core/errors.ts';
+import { codeOf, policyFor, type ErrorCode } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 import type { Trouble } from '../http/status-document.ts';
+
+/** For the status: code, words, mend, and since when. Words never hold a value. */
+export function troubleOf(code: ErrorCode, message: string, sinceWallMs: number): Trouble {
+  return { code, message, mend: policyFor(code).mend, sinceWallMs };
+}
 
 /** Why something does not run, for the status. A state keeps the time at which it began. */
 export class TroubleCell {
@@ -24,7 +29,7 @@ export class TroubleCell {
     const code = codeOf(error);
     const message = error instanceof Error ? error.message : String(error);
     const sinceWallMs = this.#trouble?.code === code ? this.#trouble.sinceWallMs : this.#runtime.wallMs();
-    this.#trouble = { code, message, mend: policyFor(code).mend, sinceWallMs };
+    this.#trouble = troubleOf(code, message, sinceWallMs);
   }
 
   clear(): void {

@@ -18,6 +18,19 @@ describe('a new schema', () => {
     expect(stage.rows(wider)).toEqual({ 1: ['b', 'c', 'l'], 2: ['b', 'c', 'l'] });
   });
 
+  it('that waits for approval in every partition is told of once', async () => {
+    const { stage, first } = await opened({ partitions: 3 });
+    await first.send(put('1', 10, 'a'));
+    await stage.drain();
+    await stage.tables([[schema, retyped]]);
+    await first.send({ tag: 'schema', schema: retyped });
+    const run = stage.start();
+    await stage.clock.advance(30_000);
+    expect(run.status().partitions.map(({ state }) => state)).toEqual(['blocked', 'blocked', 'blocked']);
+    expect(stage.logger.lines.filter(({ message }) => message.startsWith('a new schema waits'))).toHaveLength(1);
+    await run.stop();
+  });
+
   it('that the sink cannot follow holds each partition at its record until it is approved and the table fits', async () => {
     const { stage, first } = await opened({ partitions: 2 });
     await first.to(0, put('1', 10, 'a'));

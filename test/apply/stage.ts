@@ -18,7 +18,7 @@ import type { Row } from '#core/value.ts';
 import { MemoryControlStore, memoryControlRows, type MemoryControlRows } from '../support/memory-control-store.ts';
 import { MemoryLog, MemoryLogStore } from '../support/memory-log.ts';
 import { MemorySink, MemorySinkStore } from '../support/memory-sink.ts';
-import { silentLogger } from '../support/silent-logger.ts';
+import { keepingLogger } from '../support/silent-logger.ts';
 import { VirtualClock } from '../support/test-runtime.ts';
 
 export const never = new AbortController().signal;
@@ -168,6 +168,7 @@ export type Running = {
 
 /** A log, a control store and a sink in memory, with a clock of their own. */
 export class Stage {
+  readonly logger = keepingLogger();
   readonly partitions: number;
   readonly clock = new VirtualClock();
   readonly logStore: MemoryLogStore;
@@ -254,6 +255,7 @@ export class Stage {
         for (const name of [`${op} ${result}`, result]) outcomes.set(name, (outcomes.get(name) ?? 0) + count);
       },
       batch: (report) => void committedAt.push(...report.committedAt),
+      waiting: () => undefined,
       retry: (reason) => void outcomes.set(`retry ${reason}`, (outcomes.get(`retry ${reason}`) ?? 0) + 1),
       parked: ({ keys }) => void outcomes.set('parked', (outcomes.get('parked') ?? 0) + keys),
       released: ({ how, keys }) => void outcomes.set(`released ${how}`, (outcomes.get(`released ${how}`) ?? 0) + keys),
@@ -268,7 +270,7 @@ export class Stage {
       control: this.control,
       codec: jsonCodec,
       runtime: this.clock.runtime,
-      logger: silentLogger,
+      logger: this.logger,
       observer,
       options: { ...applyDefaults, ...options },
     };

@@ -135,6 +135,23 @@ test('status says that no daemon has run, and what one wrote last', async () => 
   expect((await causeway('status')).out).toContain('streaming');
 });
 
+test('status says why something waits, and for how long', async () => {
+  const trouble = { code: 'log_full', message: 'no room', mend: 'Make some.', sinceWallMs: systemRuntime.wallMs() - 180_000 };
+  const sink = {
+    name: 'copy',
+    state: 'retrying',
+    trouble: { ...trouble, code: 'sink_unavailable' },
+    parkedKeys: 0,
+    lagSeconds: null,
+    blocked: [],
+  };
+  const document = { name: 'main', state: 'retrying', trouble, slot: null, log: null, sinks: [sink] };
+  await put(controlKeys.status('main'), { writtenAtWallMs: systemRuntime.wallMs(), document } satisfies StatusRow);
+  const { err } = await causeway('status');
+  expect(err).toContain('main: log_full for 3m: no room. Make some.');
+  expect(err).toContain('main: sink copy: sink_unavailable for 3m: no room. Make some.');
+});
+
 test('pause and resume write what is wanted, and say that no daemon follows', async () => {
   const wanted = (): Promise<unknown> => withControl(async (control) => (await control.get(controlKeys.desired('main'), never))?.value);
   const paused = await causeway('pipeline', 'pause');

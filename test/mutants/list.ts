@@ -1,5 +1,6 @@
 import { applyMutants } from './list/apply.ts';
 import { captureMutants } from './list/capture.ts';
+import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
 import { coreMutants, storeMutants } from './list/stores.ts';
@@ -12,6 +13,7 @@ const single: readonly Mutant[] = [
   ...sinkPostgresMutants,
   ...storeMutants,
   ...coreMutants,
+  ...runtimeMutants,
 ];
 
 /** These break what only a schedule shows: the simulator has to find them by itself, beside the test that was written for them. */
