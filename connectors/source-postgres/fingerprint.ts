@@ -77,7 +77,12 @@ type MemberFacts = {
 };
 
 /** What is stored: the facts, and which partitions held rows at that moment. */
-type StoredFacts = { readonly facts: TableFacts; readonly partitionsWithBytes: readonly string[] };
+type StoredFacts = {
+  readonly facts: TableFacts;
+  readonly partitionsWithBytes: readonly string[];
+  /** Names that columns had and lost while the table was captured: a sink may still hold values under them. */
+  readonly formerNames?: readonly string[] | undefined;
+};
 
 export function fingerprintOf(table: CatalogueTable, publication: PublicationRow | null): TableFingerprint {
   const facts: TableFacts = {
@@ -99,7 +104,7 @@ export function fingerprintOf(table: CatalogueTable, publication: PublicationRow
     facts,
     partitionsWithBytes: table.partitions.filter(({ relation }) => relation.bytes !== '0').map(({ relation }) => relation.oid),
   };
-  return { hash: digest(JSON.stringify(facts)), facts: stored };
+  return { hash: digest(JSON.stringify(facts)), facts: stored, relation: facts.oid };
 }
 
 function columnFacts(column: ColumnRow): ColumnFacts {
@@ -133,21 +138,35 @@ function memberFacts({ oid, xmin, filter, columns }: MemberRow): MemberFacts {
 /** From the least to the gravest. */
 const GRAVITY = ['harmless', 'reconcile', 'resync_required', 'stopped'] as const;
 type Gravity = (typeof GRAVITY)[number];
-type Difference = { readonly gravity: Gravity; readonly text: string };
+type Difference = { readonly gravity: Gravity; readonly text: string; readonly isFile?: boolean };
 
 /** All differences, of which the gravest decides. */
-export function compareFingerprints(stored: TableFingerprint, current: TableFingerprint): FingerprintVerdict {
+export function compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncated: boolean): FingerprintVerdict {
   if (stored.hash === current.hash) return { tag: 'same' };
   const before = storedFacts(stored);
   const after = storedFacts(current);
   if (before === null || after === null) {
     return { tag: 'reconcile', text: 'the stored description of the table is of another release, so what changed meanwhile is not known' };
   }
-  const differences = differencesBetween(before.facts, after);
+  const differences = differencesBetween(before, after, truncated);
+  const keep = withFormerNames(current, before, after);
   const gravest = GRAVITY.findLast((gravity) => differences.some((difference) => difference.gravity === gravity));
-  if (gravest === undefined) return { tag: 'harmless', text: 'a detail of the catalogue changed' };
-  const texts = differences.filter(({ gravity }) => gravity === gravest).map(({ text }) => text);
-  return { tag: gravest, text: texts.join('; ') };
+  if (gravest === undefined) return { tag: 'harmless', text: 'a detail of the catalogue changed', keep };
+  const found = differences.filter(({ gravity }) => gravity === gravest);
+  const text = found.map((difference) => difference.text).join('; ');
+  if (gravest === 'reconcile') return { tag: gravest, text, onlyFiles: found.every(({ isFile }) => isFile === true), keep };
+  return { tag: gravest, text, keep };
+}
+
+/** Undefined where nothing is to be remembered. */
+function withFormerNames(current: TableFingerprint, before: StoredFacts, after: StoredFacts): TableFingerprint | undefined {
+  // Another table under the same name is loaded anew.
+  if (before.facts.oid !== after.facts.oid) return undefined;
+  const gone = before.facts.columns.filter(
+    ({ number, name }) => !after.facts.columns.some((now) => now.number === number && now.name === name),
+  );
+  const formerNames = [...new Set([...(before.formerNames ?? []), ...gone.map(({ name }) => name)])];
+  return formerNames.length === 0 ? undefined : { ...current, facts: { ...after, formerNames } };
 }
 
 function storedFacts(fingerprint: TableFingerprint): StoredFacts | null {
@@ -157,7 +176,8 @@ function storedFacts(fingerprint: TableFingerprint): StoredFacts | null {
   return stored.facts.format === FORMAT ? stored : null;
 }
 
-function differencesBetween(before: TableFacts, stored: StoredFacts): readonly Difference[] {
+function differencesBetween(known: StoredFacts, stored: StoredFacts, truncated: boolean): readonly Difference[] {
+  const before = known.facts;
   const after = stored.facts;
   // Another table under the same name: nothing else is worth comparing.
   if (before.oid !== after.oid) return [grave('resync_required', 'the table was dropped and made again, or another one took its name')];
@@ -165,9 +185,10 @@ function differencesBetween(before: TableFacts, stored: StoredFacts): readonly D
   const seen = [
     ...keyDifferences(before, after),
     ...columnDifferences(before, after, rewritten.length > 0),
+    ...reusedNames(known, after),
     ...typeDifferences(before.types, after.types),
     ...partitionDifferences(before, stored),
-    ...rewritten.map((name) => grave('reconcile', `${name} was rewritten or truncated: it has another file`)),
+    ...rewritten.map((name) => otherFile(name, truncated)),
   ];
   const moved = seen.length === 0 && before.xmin !== after.xmin ? [movedRow(before, after)] : [];
   return [...seen, ...moved, ...publicationDifferences(before.publication, after.publication), ...memberDifferences(before, after)];
@@ -182,6 +203,11 @@ function movedRow(before: TableFacts, after: TableFacts): Difference {
 
 function grave(gravity: Gravity, text: string): Difference {
   return { gravity, text };
+}
+
+function otherFile(name: string, truncated: boolean): Difference {
+  if (truncated) return grave('harmless', `${name} was truncated, as the stream has shown`);
+  return { gravity: 'reconcile', text: `${name} was rewritten or truncated: it has another file`, isFile: true };
 }
 
 function rewrittenFiles(before: TableFacts, after: TableFacts): readonly string[] {
@@ -216,6 +242,18 @@ function columnDifferences(before: TableFacts, after: TableFacts, rewritten: boo
   }
   for (const column of old.values()) differences.push(grave('harmless', `column ${column.name} was dropped, or is no longer published`));
   return differences;
+}
+
+/**
+ * A column is told from another one by its number, and at a sink by its name. One that takes over the name of another finds that
+ * one's values there, in every row that no event has shown since. Its schema can have the very version that it had before.
+ */
+function reusedNames(known: StoredFacts, after: TableFacts): readonly Difference[] {
+  const { columns } = known.facts;
+  return after.columns
+    .filter(({ number, name }) => !columns.some((was) => was.number === number && was.name === name))
+    .filter(({ name }) => columns.some((was) => was.name === name) || known.formerNames?.includes(name) === true)
+    .map(({ name }) => grave('resync_required', `another column had the name ${name} before: sinks still hold the values of that one`));
 }
 
 function addedColumn(column: ColumnFacts, rewritten: boolean): Difference {

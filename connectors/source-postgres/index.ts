@@ -144,8 +144,8 @@ class PostgresConnector implements Source {
     return compareLsn(lsnOfPosition(a), lsnOfPosition(b));
   }
 
-  compareFingerprints(stored: TableFingerprint, current: TableFingerprint): FingerprintVerdict {
-    return compareFingerprints(stored, current);
+  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncated = false): FingerprintVerdict {
+    return compareFingerprints(stored, current, truncated);
   }
 
   async heartbeat(signal: AbortSignal): Promise<Beat> {

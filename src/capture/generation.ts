@@ -1,7 +1,8 @@
 import { CausewayError, backoffMs, codeOf, type ErrorCode } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
 import type { PartitionCheckpoint } from '#core/control-rows.ts';
-import type { MonoMs } from '#core/position.ts';
+import type { MonoMs, Position } from '#core/position.ts';
+import type { TableId } from '#core/schema.ts';
 import { watermarkSequence } from '#core/sequence.ts';
 import type { SourceStream } from '#core/source.ts';
 import type { Lease } from '../lease/lease.ts';
@@ -85,7 +86,8 @@ function prepare(deps: CaptureDeps, lease: Lease): FirstStart {
       pipeline,
       observer,
       snapshotNever: deps.snapshotNever,
-      compareFingerprints: (stored, current) => source.compareFingerprints(stored, current),
+      compareFingerprints: (stored, current, truncated) => source.compareFingerprints(stored, current, truncated),
+      comparePositions: (a, b) => source.comparePositions(a, b),
     }),
   };
 }
@@ -153,6 +155,10 @@ class Session {
   #state: CaptureState | null = null;
   #unsaved = false;
   #counted: number | undefined;
+  /** How far the stream was read. */
+  #reached: Position;
+  /** Tables that the transaction being read has truncated. */
+  #truncated: TableId[] = [];
   #broken = false;
   #failures = 0;
   #connectedAt: MonoMs;
@@ -182,6 +188,7 @@ class Session {
     });
     this.#partitions = [...checkpoint.partitions];
     this.#counted = checkpoint.heartbeats;
+    this.#reached = checkpoint.position;
     this.#connectedAt = input.start.deps.runtime.monotonicMs();
   }
 
@@ -194,6 +201,7 @@ class Session {
     const { observer, options } = this.#deps;
     this.#log.push(batch.records, batch.bytes);
     for (const mark of batch.marks) {
+      this.#reached = mark.position;
       if (mark.tag === 'commit') {
         this.#acknowledger.committed(mark);
         this.#watermarks.committed(mark);
@@ -305,6 +313,8 @@ class Session {
     const { tables } = this.#start;
     for (const message of messages) {
       if (message.tag === 'schema' && !tables.remembers(message.schema)) await tables.remember(message.schema, signal);
+      if (message.tag === 'truncate') this.#truncated.push(...message.tables.map(({ table }) => table));
+      if (message.tag === 'commit' && this.#truncated.length > 0) tables.truncated(this.#truncated.splice(0), message.position);
       if (message.tag !== 'stopped') continue;
       await tables.stopped(message, signal);
       this.#encoder.tablesChanged();
@@ -318,6 +328,7 @@ class Session {
     this.#enter({ tag: 'reconnecting', generation, code: cause.code, message: cause.message });
     await this.#holder.drop();
     this.#encoder.disconnected();
+    this.#truncated = [];
     // What was received before the break goes first: afterwards it comes again, and the order of records stays one that the
     // source had.
     await this.#log.drained();
@@ -390,12 +401,13 @@ class Session {
   async #look(signal: AbortSignal): Promise<void> {
     const { source, observer } = this.#deps;
     await this.#rideOut('looking at the tables', signal, async () => {
+      const reached = this.#reached;
       const facts = await source.inspect(signal);
       observer.slot(facts.slot);
       const { system, timeline } = this.#connected.epoch.identity;
       // Another server answers: its tables say nothing of ours, and the next connect decides.
       if (facts.identity.system !== system || facts.identity.timeline !== timeline) return;
-      await this.#start.tables.observe(facts, signal);
+      await this.#start.tables.observe(facts, reached, signal);
       this.#encoder.tablesChanged();
       // A table that is captured from now on.
       if (!this.#broken) this.deliver(this.#encoder.announce(this.#start.tables.liveSchemas));

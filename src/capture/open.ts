@@ -49,7 +49,7 @@ export async function connect(start: FirstStart, first: boolean, signal: AbortSi
       await source.provision('keep', signal);
       continue;
     }
-    await tables.observe(facts, signal);
+    await tables.observe(facts, decision.checkpoint.position, signal);
     const stream = await source.open(signal);
     return { stream, checkpoint: decision.checkpoint, epoch: decision.epoch };
   }

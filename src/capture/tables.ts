@@ -1,6 +1,7 @@
 import { controlKeys, type TableFingerprint, type TableRow } from '#core/control-rows.ts';
+import type { Position } from '#core/position.ts';
 import type { TableCompanions, TableId, TableSchema } from '#core/schema.ts';
-import type { CapturedTable, FingerprintVerdict, RefusedTable, SourceFacts } from '#core/source.ts';
+import type { CapturedTable, FingerprintVerdict, RefusedTable, Source, SourceFacts } from '#core/source.ts';
 import { changeRow, listRows, removeRow, type ControlAccess } from './control-rows.ts';
 import type { CaptureObserver } from './observer.ts';
 
@@ -9,13 +10,21 @@ export type TablesInput = {
   readonly pipeline: string;
   readonly observer: CaptureObserver;
   readonly snapshotNever: (table: TableId) => boolean;
-  readonly compareFingerprints: (stored: TableFingerprint, current: TableFingerprint) => FingerprintVerdict;
+  readonly compareFingerprints: Source['compareFingerprints'];
+  readonly comparePositions: Source['comparePositions'];
 };
+
+/** When the source was looked at: where its log ended then, and how far the stream was read. */
+type Look = { readonly head: Position; readonly reached: Position };
 
 /** The tables' rows in the control store: state, fingerprint and live schema versions. Changes of them wait for each other. */
 export class Tables {
   readonly #input: TablesInput;
   readonly #rows = new Map<TableId, TableRow>();
+  /** Where the newest truncate of each table ended that may not be in its stored fingerprint. */
+  readonly #truncates = new Map<TableId, Position>();
+  /** Tables whose rows lie elsewhere, and where the log ended when that was seen: a truncate up to there would explain it. */
+  readonly #moved = new Map<TableId, { readonly hash: string; readonly head: Position }>();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(input: TablesInput) {
@@ -39,7 +48,7 @@ export class Tables {
   /** False where the version has to be stored before a change of it is published. */
   remembers(schema: TableSchema): boolean {
     const row = this.#rows.get(schema.table);
-    return row === undefined || row.schemas.some(({ version }) => version === schema.version);
+    return row === undefined || row.state === 'stopped' || row.schemas.some(({ version }) => version === schema.version);
   }
 
   async load(signal: AbortSignal): Promise<void> {
@@ -65,6 +74,11 @@ export class Tables {
     });
   }
 
+  /** The stream has shown a truncate, in the transaction that ends at `position`. */
+  truncated(tables: readonly TableId[], position: Position): void {
+    for (const table of tables) this.#truncates.set(table, position);
+  }
+
   /** Stores that the stream leaves the table out from here on. */
   stopped(of: { readonly table: TableId; readonly reason: string }, signal: AbortSignal): Promise<void> {
     return this.#alone(async () => {
@@ -86,32 +100,57 @@ export class Tables {
     });
   }
 
-  /** Compares what the source shows now with what is stored, and stores the differences with the states that they cause. */
-  observe(facts: SourceFacts, signal: AbortSignal): Promise<void> {
+  /**
+   * Compares what the source shows now with what is stored, and stores the differences with the states that they cause. `reached`
+   * is how far the stream was read.
+   */
+  observe(facts: SourceFacts, reached: Position, signal: AbortSignal): Promise<void> {
     return this.#alone(async () => {
       const { observer, snapshotNever } = this.#input;
       const refused = new Map<TableId, RefusedTable>(facts.refused.map((table) => [table.table, table]));
       const found = new Set<TableId>();
+      // As they were before this look: another table may have taken a name over.
+      const names = new Map<string | null, TableId>(this.rows.map(({ table, fingerprint }) => [fingerprint.relation ?? null, table]));
+      names.delete(null);
+      const nowCalled = new Map(facts.tables.map(({ schema, fingerprint }) => [fingerprint.relation ?? null, schema.table]));
+      nowCalled.delete(null);
       for (const captured of facts.tables) {
         const { table } = captured.schema;
         found.add(table);
-        if (this.#rows.has(table)) await this.#compare(captured, signal);
+        const was = this.#rows.has(table) ? undefined : names.get(captured.fingerprint.relation ?? null);
+        if (this.#rows.has(table)) await this.#compare(captured, { head: facts.head, reached }, signal);
+        else if (was !== undefined) await this.#change(table, (current) => current ?? renamedRow(captured, was), signal);
         else if (snapshotNever(table)) await this.#change(table, (current) => (current === null ? freshRow(captured) : null), signal);
         else refused.set(table, notLoaded(table));
       }
-      for (const { table, state } of this.rows) {
-        if (!found.has(table) && state !== 'stopped') await this.#stop(table, reasonOf(refused.get(table)), signal);
+      for (const { table, state, fingerprint } of this.rows) {
+        if (found.has(table) || state === 'stopped') continue;
+        await this.#stop(table, reasonOf(refused.get(table), nowCalled.get(fingerprint.relation ?? null)), signal);
       }
       observer.refused([...refused.values()]);
       observer.tables(this.rows);
     });
   }
 
-  async #compare(captured: CapturedTable, signal: AbortSignal): Promise<void> {
-    const { compareFingerprints, observer } = this.#input;
+  /** True while a truncate that the stream has not shown yet may be why the rows lie elsewhere. */
+  #isEarly({ schema, fingerprint }: CapturedTable, at: Look): boolean {
+    const { hash } = fingerprint;
+    const before = this.#moved.get(schema.table);
+    const since = before?.hash === hash ? before.head : at.head;
+    this.#moved.set(schema.table, { hash, head: since });
+    return this.#input.comparePositions(at.reached, since) < 0;
+  }
+
+  async #compare(captured: CapturedTable, at: Look, signal: AbortSignal): Promise<void> {
+    const { compareFingerprints, comparePositions, observer } = this.#input;
     const { fingerprint, schema, companions } = captured;
-    const known = this.#rows.get(schema.table);
-    if (known?.fingerprint.hash === fingerprint.hash && !isOtherCompanions(known, companions)) return;
+    const { table } = schema;
+    const known = this.#rows.get(table);
+    const truncate = this.#truncates.get(table);
+    const isSame = known?.fingerprint.hash === fingerprint.hash;
+    // What the source shows now is later than this truncate, so from here on it explains nothing.
+    if (truncate !== undefined && comparePositions(truncate, at.head) <= 0) this.#truncates.delete(table);
+    if (isSame && !isOtherCompanions(known, companions)) return;
     const seen: { verdict: FingerprintVerdict | null } = { verdict: null };
     await this.#change(
       schema.table,
@@ -120,12 +159,16 @@ export class Tables {
         const other = isOtherCompanions(current, companions);
         const row = other ? { ...current, companions } : current;
         if (current.fingerprint.hash === fingerprint.hash) return other ? row : null;
-        seen.verdict = compareFingerprints(current.fingerprint, fingerprint);
-        return judged(row, fingerprint, seen.verdict);
+        const verdict = compareFingerprints(current.fingerprint, fingerprint, truncate !== undefined);
+        const isEarly = verdict.tag === 'reconcile' && verdict.onlyFiles === true && this.#isEarly(captured, at);
+        if (isEarly) return other ? row : null;
+        seen.verdict = verdict;
+        return judged(row, verdict.keep ?? fingerprint, verdict);
       },
       signal,
     );
     const { verdict } = seen;
+    if (verdict !== null) this.#moved.delete(table);
     if (verdict !== null && verdict.tag !== 'same') observer.fingerprint({ table: schema.table, verdict: verdict.tag, text: verdict.text });
   }
 
@@ -168,7 +211,8 @@ export function judged(row: TableRow, fingerprint: TableFingerprint, verdict: Fi
   }
 }
 
-function reasonOf(refused: RefusedTable | undefined): { readonly code: string; readonly text: string } {
+function reasonOf(refused: RefusedTable | undefined, newName: TableId | undefined): { readonly code: string; readonly text: string } {
+  if (newName !== undefined) return { code: 'table_renamed', text: `the table was renamed to ${newName}` };
   if (refused !== undefined) return { code: refused.code, text: refused.reason };
   return { code: 'table_gone', text: 'the table was dropped, renamed, or is no longer among the captured tables' };
 }
@@ -181,6 +225,12 @@ function isOtherCompanions(row: TableRow, companions: TableCompanions | undefine
 function freshRow({ schema, fingerprint, companions }: CapturedTable): TableRow {
   const row: TableRow = { table: schema.table, state: 'streaming', reason: null, fingerprint, schemas: [schema], reconcileWanted: 0 };
   return companions === undefined ? row : { ...row, companions };
+}
+
+/** A table that was captured under another name starts in no way by itself: its rows stand at the sinks under that name. */
+function renamedRow(captured: CapturedTable, was: TableId): TableRow {
+  const text = `it was captured as ${was} and renamed: its changes are left out since`;
+  return { ...freshRow(captured), state: 'stopped', reason: { code: 'table_renamed', text }, schemas: [] };
 }
 
 function notLoaded(table: TableId): RefusedTable {

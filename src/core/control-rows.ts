@@ -94,8 +94,11 @@ export type TableRow = {
   readonly reconcileWanted: number;
 };
 
-/** `hash` alone decides whether something differs; `facts` are the connector's, for saying what. */
-export type TableFingerprint = { readonly hash: string; readonly facts: unknown };
+/**
+ * `hash` alone decides whether something differs; `facts` are the connector's, for saying what. `relation` is what the source
+ * itself knows the table by, whatever its name is; absent where it has no such thing, and in rows of older releases.
+ */
+export type TableFingerprint = { readonly hash: string; readonly facts: unknown; readonly relation?: string | undefined };
 
 export type SinkRow = {
   /** `new` until the start offsets are written as progress in every partition. */

@@ -51,12 +51,18 @@ export type SourceFacts = {
   readonly now: EpochMicros;
 };
 
-/** What a changed fingerprint asks for; several differences give the gravest. */
-export type FingerprintVerdict =
+/**
+ * What a changed fingerprint asks for; several differences give the gravest. `keep` is what is to be stored in place of the
+ * current one, where more than it has to be remembered.
+ */
+export type FingerprintVerdict = { readonly keep?: TableFingerprint | undefined } & FingerprintDemand;
+
+type FingerprintDemand =
   | { readonly tag: 'same' }
   /** Nothing was lost and nothing is to be done, such as an added nullable column. */
   | { readonly tag: 'harmless'; readonly text: string }
-  | { readonly tag: 'reconcile'; readonly text: string }
+  /** `onlyFiles`: all that differs is where the rows lie, which a truncate brings about as well. */
+  | { readonly tag: 'reconcile'; readonly text: string; readonly onlyFiles?: boolean | undefined }
   | { readonly tag: 'resync_required'; readonly text: string }
   /** Changes of the table are dropped from now on. */
   | { readonly tag: 'stopped'; readonly text: string };
@@ -84,7 +90,8 @@ export interface Source extends AsyncDisposable {
   open(signal: AbortSignal): Promise<SourceStream>;
   /** Negative, 0 or positive. Within one epoch only. */
   comparePositions(a: Position, b: Position): number;
-  compareFingerprints(stored: TableFingerprint, current: TableFingerprint): FingerprintVerdict;
+  /** `truncated`: the stream has shown a truncate of the table since `stored`. */
+  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncated?: boolean): FingerprintVerdict;
   /**
    * Writes a heartbeat through the source's log: it comes back in the stream as a transaction with a `message` of the prefix
    * `causeway`. A role without the right to write still gets the message, without the stored counter.

@@ -331,6 +331,20 @@ describe('while it streams', () => {
     }
   });
 
+  test('a table that lies elsewhere because the stream has truncated it asks for no reconcile', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const lines = world.database.createTable('public.lines');
+    await world.startStreaming();
+    world.database.commit([insert(orders, '1'), { op: 'truncate', tables: [orders] }, insert(orders, '2')]);
+    for (const table of [orders, lines]) {
+      world.database.alterTable(table, { verdict: { tag: 'reconcile', text: 'another file', onlyFiles: true } });
+    }
+    await world.clock.advance(25_000);
+    expect(world.tableRow(orders)).toMatchObject({ state: 'streaming', reconcileWanted: 0 });
+    expect(world.tableRow(lines)).toMatchObject({ state: 'streaming', reconcileWanted: 1 });
+  });
+
   test('fingerprints: a reconcile is counted, a re-sync shown, a stopped table dropped', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { controlKeys, type TableRow } from '#core/control-rows.ts';
+import { positionOf } from '#core/position.ts';
 import { tableIdOf, type TableCompanions } from '#core/schema.ts';
 import type { SourceFacts } from '#core/source.ts';
 import { silentObserver } from '../../src/capture/observer.ts';
@@ -27,6 +28,7 @@ test('what a table has besides columns and key is kept current, and is never a d
     pipeline: 'p',
     observer: silentObserver,
     snapshotNever: () => false,
+    comparePositions: () => 0,
     compareFingerprints: (stored, current) => {
       compared.push(`${stored.hash} ${current.hash}`);
       return { tag: 'reconcile', text: 'x' };
@@ -36,15 +38,15 @@ test('what a table has besides columns and key is kept current, and is never a d
   await tables.startFresh(factsOf('one', told('a')), signal);
   expect((await stored()).companions).toEqual(told('a'));
   const version = (await control.get(controlKeys.table('p', table), signal))?.version;
-  await tables.observe(factsOf('one', told('a')), signal);
+  await tables.observe(factsOf('one', told('a')), positionOf('1'), signal);
   expect((await control.get(controlKeys.table('p', table), signal))?.version).toBe(version);
-  await tables.observe(factsOf('one', told('b')), signal);
+  await tables.observe(factsOf('one', told('b')), positionOf('1'), signal);
   expect(await stored()).toMatchObject({ companions: told('b'), state: 'streaming', reconcileWanted: 0 });
   // A source that tells none takes nothing away.
-  await tables.observe(factsOf('one'), signal);
+  await tables.observe(factsOf('one'), positionOf('1'), signal);
   expect((await stored()).companions).toEqual(told('b'));
   expect(compared).toEqual([]);
-  await tables.observe(factsOf('two', told('c')), signal);
+  await tables.observe(factsOf('two', told('c')), positionOf('1'), signal);
   expect(await stored()).toMatchObject({ companions: told('c'), fingerprint: { hash: 'two' }, reconcileWanted: 1 });
   expect(compared).toEqual(['one two']);
   expect((await stored()).schemas).toEqual([schema]);

@@ -1,5 +1,6 @@
 // What the stream does not show, and what a fingerprint makes of it (invariant C9; counterexamples 9, 28, 31).
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { TableFingerprint } from '#core/control-rows.ts';
 import type { FingerprintVerdict, Source } from '#core/source.ts';
 import { captured, postgresSource, verdictAfter } from '../support/postgres-source.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
@@ -69,6 +70,61 @@ describePostgres('fingerprints', (major) => {
     expect(await tag('ALTER TABLE t DROP COLUMN n1')).toBe('harmless');
     expect(await tag('ALTER TABLE t RENAME COLUMN n2 TO n7')).toBe('harmless');
     expect(await tag('ALTER TABLE parted ADD COLUMN n8 text DEFAULT $$x$$', 'parted')).toBe('harmless');
+  });
+
+  test('a column under a name that another one had before finds its values at the sinks, however long ago that was', async () => {
+    const again = 'another column had the name c before: sinks still hold the values of that one';
+    const changes: readonly (readonly [readonly string[], string])[] = [
+      [['ALTER TABLE reused DROP COLUMN c', 'ALTER TABLE reused ADD COLUMN c int'], again],
+      [['ALTER TABLE reused DROP COLUMN c', 'ALTER TABLE reused ADD COLUMN c int DEFAULT 4'], again],
+      [['ALTER TABLE reused RENAME COLUMN c TO d', 'ALTER TABLE reused ADD COLUMN c int'], again],
+      [
+        ['ALTER TABLE reused RENAME COLUMN c TO x', 'ALTER TABLE reused RENAME COLUMN e TO c', 'ALTER TABLE reused RENAME COLUMN x TO e'],
+        `another column had the name e before: sinks still hold the values of that one; ${again}`,
+      ],
+    ];
+    for (const [statements, text] of changes) {
+      await database.query('DROP TABLE IF EXISTS reused; CREATE TABLE reused (id int PRIMARY KEY, c int, e int)');
+      const before = await captured(source, 'reused');
+      let stored = before.fingerprint;
+      // Looked at in one go, and after each step.
+      for (const statement of statements) {
+        await database.query(statement);
+        const { fingerprint } = await captured(source, 'reused');
+        const verdict = source.compareFingerprints(stored, fingerprint);
+        stored = verdict.keep ?? fingerprint;
+        if (statement === statements.at(-1)) expect(verdict).toMatchObject({ tag: 'resync_required' });
+      }
+      const after = await captured(source, 'reused');
+      expect(source.compareFingerprints(before.fingerprint, after.fingerprint)).toMatchObject({ tag: 'resync_required', text });
+      expect(source.compareFingerprints(stored, after.fingerprint)).toEqual({ tag: 'same' });
+    }
+    // Its schema has the very version that it had, so nothing behind the source would notice.
+    await database.query('DROP TABLE reused; CREATE TABLE reused (id int PRIMARY KEY, c int)');
+    const { version } = (await captured(source, 'reused')).schema;
+    await database.query('ALTER TABLE reused DROP COLUMN c; ALTER TABLE reused ADD COLUMN c int');
+    expect((await captured(source, 'reused')).schema.version).toBe(version);
+    // A new name alone is told to the sinks by the schema.
+    expect(await tag('ALTER TABLE reused RENAME COLUMN c TO f', 'reused')).toBe('harmless');
+    await database.query('DROP TABLE reused');
+  });
+
+  test('another file after a truncate that the stream has shown asks for nothing, and hides nothing else', async () => {
+    await database.query('CREATE TABLE emptied (id int PRIMARY KEY, c int)');
+    const before = (await captured(source, 'emptied')).fingerprint;
+    await database.query('TRUNCATE emptied');
+    const truncated = (await captured(source, 'emptied')).fingerprint;
+    expect(source.compareFingerprints(before, truncated, true)).toMatchObject({ tag: 'harmless' });
+    expect(source.compareFingerprints(before, truncated)).toMatchObject({ tag: 'reconcile', onlyFiles: true });
+    await database.query('ALTER TABLE emptied ADD COLUMN d float8 DEFAULT random()');
+    const added = (await captured(source, 'emptied')).fingerprint;
+    expect(source.compareFingerprints(before, added, true)).toMatchObject({ tag: 'resync_required' });
+    const parted = async (): Promise<TableFingerprint> => (await captured(source, 'parted')).fingerprint;
+    const whole = await parted();
+    await database.query('TRUNCATE parted');
+    expect(source.compareFingerprints(whole, await parted(), true)).toMatchObject({ tag: 'harmless' });
+    expect(source.compareFingerprints(whole, await parted())).toMatchObject({ tag: 'reconcile', onlyFiles: true });
+    await database.query('DROP TABLE emptied');
   });
 
   test('constant defaults are told as the values that the rows from before hold', async () => {

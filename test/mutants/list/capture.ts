@@ -13,6 +13,38 @@ const standby = 'src/lease/standby.ts';
 
 export const captureMutants: readonly Mutant[] = [
   {
+    name: 'a table that was renamed while nobody looked starts as a new one',
+    file: tables,
+    find: 'else if (was !== undefined)',
+    put: 'else if (false as boolean && was !== undefined)',
+    breaks: 'C9',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'rows that lie elsewhere are judged before the stream has come so far',
+    file: tables,
+    find: 'return this.#input.comparePositions(at.reached, since) < 0;',
+    put: 'return at.reached === since && false;',
+    breaks: 'C9',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'a truncate explains what happened long after it',
+    file: tables,
+    find: 'if (truncate !== undefined && comparePositions(truncate, at.head) <= 0) this.#truncates.delete(table);',
+    put: '',
+    breaks: 'C9',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'no truncate is told to those who compare the tables',
+    file: generation,
+    find: 'tables.truncated(this.#truncated.splice(0), message.position);',
+    put: 'this.#truncated.splice(0);',
+    breaks: 'C9',
+    suite: unit('capture/capture'),
+  },
+  {
     name: 'a mark that is missing in the source is passed over',
     file: 'src/capture/lineage.ts',
     find: 'if (missing !== undefined) {',
@@ -327,8 +359,8 @@ export const captureMutants: readonly Mutant[] = [
   {
     name: 'a table that is not shown any more goes on',
     file: tables,
-    find: "if (!found.has(table) && state !== 'stopped')",
-    put: 'if (false)',
+    find: "if (found.has(table) || state === 'stopped') continue;",
+    put: 'if (table !== undefined) continue;',
     breaks: 'C9, counterexample 28',
     suite: unit('capture/capture'),
   },

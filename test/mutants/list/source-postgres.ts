@@ -9,6 +9,30 @@ const prints = (only: string): Mutant['suite'] => integration('postgres-source-f
 
 export const sourcePostgresMutants: readonly Mutant[] = [
   {
+    name: 'a column under the name of another one is harmless',
+    file: 'connectors/source-postgres/fingerprint.ts',
+    find: '.filter(({ name }) => columns.some((was) => was.name === name) || known.formerNames?.includes(name) === true)',
+    put: '.filter(({ name }) => known.formerNames?.includes(name) === true)',
+    breaks: 'C9 A1',
+    suite: integration('postgres-source-fingerprint', 'under a name that another one had'),
+  },
+  {
+    name: 'names that columns lost are forgotten',
+    file: 'connectors/source-postgres/fingerprint.ts',
+    find: 'return formerNames.length === 0 ? undefined',
+    put: 'return formerNames.length >= 0 ? undefined',
+    breaks: 'C9 A1',
+    suite: integration('postgres-source-fingerprint', 'under a name that another one had'),
+  },
+  {
+    name: 'a truncate hides that values were written without events',
+    file: 'connectors/source-postgres/fingerprint.ts',
+    find: '...columnDifferences(before, after, rewritten.length > 0),',
+    put: '...columnDifferences(before, after, rewritten.length > 0 && !truncated),',
+    breaks: 'C9',
+    suite: integration('postgres-source-fingerprint', 'another file after a truncate'),
+  },
+  {
     name: 'acknowledge one more',
     file: replication,
     find: 'formatLsn(this.#flushed - 1n)',
