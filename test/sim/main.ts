@@ -11,6 +11,7 @@ import { shrink } from './shrink.ts';
 import { runPlan } from './world.ts';
 
 const CHUNK_SEEDS = 200;
+const CHANGED_MARK = '+';
 /** Failures that are made small and described; the others are named. */
 const DESCRIBED_MAX = 3;
 
@@ -53,9 +54,7 @@ async function runMany(): Promise<number> {
   const take = (result: ChunkResult): void => {
     results.push(result);
     if (values.results !== undefined) appendFileSync(values.results, `${JSON.stringify({ commit, result } satisfies Line)}\n`);
-    const ran = results.reduce((sum, { count }) => sum + count, 0);
-    const failed = results.reduce((sum, { failures }) => sum + failures.length, 0);
-    print(`${ran} seeds, ${failed} failed, ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`);
+    print(`${describeTotals(results)}, ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`);
   };
   await runStretches(chunks, workers, take);
   return await summary(results, commit);
@@ -65,19 +64,32 @@ async function summary(results: readonly ChunkResult[], commit: string): Promise
   const coverage = new Coverage();
   for (const result of results) coverage.merge(result.coverage);
   const failures = results.flatMap((result) => result.failures).sort((a, b) => a.seed - b.seed);
+  const invalid = results.flatMap((result) => result.invalid);
   print(describeCoverage(coverage));
+  if (invalid.length > 0) print(`too few transactions or faults, so they do not count: ${invalid.join(', ')}`);
   for (const { seed, invariant, text } of failures) print(`seed ${seed} ${invariant}: ${text}`);
   for (const { seed } of failures.slice(0, DESCRIBED_MAX)) {
     const outcome = await runPlan(drawPlan(seed));
     print(`\n${describeFailure(await shrink(outcome))}\nreplay: npm run sim -- --seed ${seed}`);
   }
-  const ran = results.reduce((sum, { count }) => sum + count, 0);
-  print(`\n${ran} seeds at ${commit}: ${failures.length === 0 ? 'clean' : `${failures.length} failed`}`);
-  return failures.length === 0 ? 0 : 1;
+  print(`\ncommit ${commit}: ${describeTotals(results)}`);
+  return failures.length + invalid.length === 0 ? 0 : 1;
+}
+
+function describeTotals(results: readonly ChunkResult[]): string {
+  const sum = (of: (result: ChunkResult) => number): number => results.reduce((total, result) => total + of(result), 0);
+  const [ran, failed, invalid] = [
+    sum(({ count }) => count),
+    sum(({ failures }) => failures.length),
+    sum((result) => result.invalid.length),
+  ];
+  const cpuMs = (sum(({ cpuSeconds }) => cpuSeconds) * 1_000) / ran;
+  return `${ran} seeds: ${ran - failed - invalid} clean, ${failed} failed, ${invalid} not valid; ${cpuMs.toFixed(1)} ms of a thread each`;
 }
 
 function readResults(commit: string): ChunkResult[] {
-  if (values.results === undefined || !existsSync(values.results)) return [];
+  // Files that differ from their commit are not the same from one run to the next.
+  if (values.results === undefined || commit.endsWith(CHANGED_MARK) || !existsSync(values.results)) return [];
   return readFileSync(values.results, 'utf8')
     .split('\n')
     .filter((line) => line !== '')
@@ -89,7 +101,7 @@ function readResults(commit: string): ChunkResult[] {
 /** The commit, and a mark where files of the product or the simulator differ from it. */
 function commitHash(): string {
   const git = (...args: readonly string[]): string => execFileSync('git', [...args], { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
-  return git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', '../../src', '..') === '' ? '' : '+');
+  return git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', '../../src', '..') === '' ? '' : CHANGED_MARK);
 }
 
 function print(text: string): void {

@@ -42,6 +42,8 @@ type Place = { readonly site: Site; readonly index: number; calls: number; reado
 /** Everything between the processes and what they talk to: how long it takes, and what goes wrong there. */
 export class Network {
   readonly #input: NetworkInput;
+  /** Faults that strike whoever makes the call, by the site's index. */
+  readonly #anywhere = sites.map((): Armed[] => []);
   /** By the daemon and its site's index. */
   readonly #places: (readonly Place[])[] = [];
   /** Until when a daemon cannot reach a port, as `daemon/port`. */
@@ -54,7 +56,11 @@ export class Network {
 
   constructor(input: NetworkInput) {
     this.#input = input;
-    for (const fault of input.faults) this.#place(fault.daemon, fault.site).armed.push({ fault, left: fault.skip });
+    for (const fault of input.faults) {
+      const index = siteIndex.get(fault.site) ?? 0;
+      const armed = fault.daemon === null ? this.#anywhere[index] : this.#place(fault.daemon, fault.site).armed;
+      armed?.push({ fault, left: fault.skip });
+    }
   }
 
   get loop(): EventLoop {
@@ -85,7 +91,9 @@ export class Network {
     place.calls += 1;
     coverage.called(place.index);
     trace.call(life, place, loop.nowMs);
-    const fault = place.armed.length === 0 ? null : this.#strikes(life, place);
+    const anywhere = this.#anywhere[place.index] ?? [];
+    let fault = place.armed.length === 0 ? null : this.#strikes(life, site, place.armed);
+    if (fault === null && anywhere.length > 0) fault = this.#strikes(life, site, anywhere);
     return { fault, chance: hashed(seed, life.daemon * 64 + place.index, place.calls) };
   }
 
@@ -94,7 +102,7 @@ export class Network {
     return present(this.#places[daemon][siteIndex.get(site) ?? 0], 'place');
   }
 
-  #strikes(life: Life, { site, armed }: Place): CallFault | null {
+  #strikes(life: Life, site: Site, armed: Armed[]): CallFault | null {
     for (const [index, each] of armed.entries()) {
       if (this.loop.nowMs < each.fault.afterMs) continue;
       if (each.left > 0) {

@@ -39,7 +39,8 @@ export type CallFault = {
   readonly tag: 'call';
   readonly kind: CallFaultKind;
   readonly site: Site;
-  readonly daemon: number;
+  /** Null: whoever makes the call. */
+  readonly daemon: number | null;
   /** It strikes at the first call from then on, after `skip` others. */
   readonly afterMs: number;
   readonly skip: number;
@@ -91,7 +92,9 @@ export const KEYS = 9;
 
 /** Faults begin before this time, and the workload ends about here. */
 export const BUSY_MS = 12_000;
-const TRANSACTIONS_MIN = 200;
+/** A run counts only with as many transactions that changed something, and as many faults that struck. */
+export const TRANSACTIONS_MIN = 200;
+export const STRUCK_MIN = 3;
 const TRANSACTIONS_MAX = 230;
 /** One seed in so many has a fault from which the pipeline cannot go on. */
 const TERMINAL_SHARE = 0.12;
@@ -200,6 +203,9 @@ function drawFaults(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): re
   const faults: Fault[] = [];
   const count = dice.whole(4, 12);
   for (let index = 0; index < count; index += 1) faults.push(drawFault(dice, plan));
+  // Others may be aimed at a call that is never made again.
+  const sure = STRUCK_MIN - faults.filter(({ tag }) => sureTags.has(tag)).length;
+  for (let index = 0; index < sure; index += 1) faults.push(drawSureFault(dice));
   const goesBack = faults.some(({ tag }) => tag === 'sink_back');
   // A replay leaves no trace in the log or in the sink's progress: a sink that goes back loses it, which nothing can show.
   if (!goesBack && dice.chance(0.35)) faults.push({ tag: 'refusal_ends', sink: dice.pick(plan.sinks), atMs: dice.whole(4_000, BUSY_MS) });
@@ -244,6 +250,26 @@ function drawFault(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): Fau
     case 'log_full':
       return { tag, atMs, forMs: dice.whole(100, 4_000) };
   }
+}
+
+/** These strike whatever happens. */
+const sureTags: ReadonlySet<Fault['tag']> = new Set(['partition', 'slow_sink', 'source_restart', 'control_down', 'log_full']);
+
+/** Calls that each run makes again and again from its first second on. */
+const sureSites: readonly Site[] = [
+  'log.append',
+  'log.page',
+  'sink.apply',
+  'source.messages',
+  'control.get',
+  'control.swap',
+  'runtime.sleep',
+];
+
+function drawSureFault(dice: Dice): CallFault {
+  const site = dice.pick(sureSites);
+  const [afterMs, skip, ms] = [dice.whole(0, 2_500), dice.whole(0, 3), dice.whole(5, 800)];
+  return { tag: 'call', kind: dice.pick(faultsOf[site]), site, daemon: null, afterMs, skip, ms };
 }
 
 function drawCallFault(dice: Dice, daemon: number): CallFault {

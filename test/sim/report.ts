@@ -1,7 +1,7 @@
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import { isParked } from './checkers/scene.ts';
 import type { Coverage } from './coverage.ts';
-import { sites } from './sites.ts';
+import { callFaultKinds, faultsOf, sites } from './sites.ts';
 import type { Outcome } from './world.ts';
 
 /** What a person needs to understand a failure: the invariant, the plan, and all that happened to the key. */
@@ -37,20 +37,25 @@ function historyOf({ scene, plan }: Outcome, key: RowKey): readonly string[] {
   return lines;
 }
 
-/** A table of every fault at every call, by count, and of everything else that was counted. */
+/** Tables in Markdown: every fault at every call, by count, and everything else that was counted. */
 export function describeCoverage(coverage: Coverage): string {
-  const lines = ['calls and the faults that struck there:'];
-  for (const [index, site] of sites.entries()) {
-    const struck = [...coverage.faults]
-      .filter(([name]) => name.endsWith(` ${site}`))
-      .map(([name, count]) => `${name.slice(0, name.indexOf(' '))} ${count}`)
-      .sort();
-    lines.push(`  ${site.padEnd(22)} ${String(coverage.calls[index] ?? 0).padStart(11)}   ${struck.join(', ')}`);
-  }
-  lines.push('faults of the world:');
-  for (const [name, count] of [...coverage.faults].sort())
-    if (!/ \w+\.\w+$/.test(name)) lines.push(`  ${name.padEnd(22)} ${String(count).padStart(11)}`);
-  lines.push('counted:');
-  for (const [name, count] of [...coverage.figures].sort()) lines.push(`  ${name.padEnd(34)} ${String(count).padStart(11)}`);
-  return lines.join('\n');
+  const rows = sites.map((site, index) => [
+    `\`${site}\``,
+    String(coverage.calls[index] ?? 0),
+    ...callFaultKinds.map((kind) => (faultsOf[site].includes(kind) ? String(coverage.faults.get(`${kind} ${site}`) ?? 0) : '')),
+  ]);
+  const ofCalls = new Set(sites.flatMap((site) => callFaultKinds.map((kind) => `${kind} ${site}`)));
+  const others = [...coverage.faults].filter(([name]) => !ofCalls.has(name)).map(([name, count]) => [name, String(count)]);
+  return [
+    tableOf(['call', 'made', ...callFaultKinds], rows),
+    tableOf(['fault of the world, end of a process', 'times'], others.sort()),
+    tableOf(['counted', 'times'], [...coverage.figures].map(([name, count]) => [name, String(count)]).sort()),
+  ].join('\n\n');
+}
+
+function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)));
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`;
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }

@@ -12,6 +12,8 @@ export const REFUSED_MARK = '☠';
 const COLUMNS = ['id', 'a', 'big'];
 const COLUMNS_MAX = 6;
 
+const ANYTHING: PlannedOp = { op: 'put', table: 0, key: 0, refused: false };
+
 export const tableNames = Array.from({ length: TABLES }, (_, index) => `public.t${index}` as TableId);
 
 /** What the clients of the source do. Operations are made to fit the rows as they stand, so any of them can be left out of a plan. */
@@ -26,9 +28,16 @@ export class Workload {
   /** `serial` makes the values of this transaction different from all others. */
   commit(planned: PlannedTransaction, serial: number): void {
     for (const op of planned.ops) if (op.op === 'add_column' || op.op === 'drop_column') this.#alter(op, serial);
-    const draft = new Draft(this.#database, serial, planned.shared);
-    for (const op of planned.ops) draft.add(op);
+    const draft = this.#draft(planned.ops, { serial, shared: planned.shared });
     if (draft.statements.length > 0) this.#database.commit(draft.statements, { rowLsnShared: planned.shared });
+    // Each one changes something, whatever the rows are like.
+    else if (planned.ops.length > 0) this.#database.commit(this.#draft([ANYTHING], { serial, shared: false }).statements);
+  }
+
+  #draft(ops: readonly PlannedOp[], of: { readonly serial: number; readonly shared: boolean }): Draft {
+    const draft = new Draft(this.#database, of.serial, of.shared);
+    for (const op of ops) draft.add(op);
+    return draft;
   }
 
   #alter(op: { readonly op: 'add_column' | 'drop_column'; readonly table: number }, serial: number): void {

@@ -37,6 +37,8 @@ export type Outcome = {
   readonly events: number;
   /** Faults that struck. */
   readonly struck: number;
+  /** Transactions that changed something. */
+  readonly transactions: number;
   readonly coverage: Coverage;
   readonly trace: readonly string[];
   readonly scene: Scene;
@@ -44,6 +46,8 @@ export type Outcome = {
 
 /** Longer than any state that passes by itself can last. */
 const SETTLE_MS_MAX = 240_000;
+/** Far more than a run needs, and the same on every machine. */
+const EVENTS_MAX = 500_000;
 const RESTART_MS = 400;
 const LOOK_MS = 350;
 
@@ -189,11 +193,9 @@ class World {
     const { fired, nowMs } = this.#loop;
     const struck = this.#struck + this.#network.struck;
     const end = this.#violation === null ? (this.#end ?? 'violation') : 'violation';
+    const transactions = this.#scene.truth.transactions.filter(({ changes, truncates }) => changes.length + truncates.length > 0).length;
     this.#coverage.add(`runs ${end}`);
-    this.#coverage.add(
-      'transactions',
-      this.#scene.truth.transactions.filter(({ changes, truncates }) => changes.length + truncates.length > 0).length,
-    );
+    this.#coverage.add('transactions', transactions);
     this.#coverage.add('processes', this.#lives);
     return {
       plan: this.#plan,
@@ -203,6 +205,7 @@ class World {
       tookMs: nowMs,
       events: fired,
       struck,
+      transactions,
       coverage: this.#coverage,
       trace: this.#trace.lines ?? [],
       scene: this.#scene,
@@ -308,7 +311,7 @@ class World {
     if (this.#begun && nowMs >= this.#quietAtMs) {
       if (this.#isSettled()) this.#end = 'settled';
       else if (this.#isStopped()) this.#end = 'stopped';
-      else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX)
+      else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX || this.#loop.fired > EVENTS_MAX)
         this.#scene.fail('end', `nothing is settled after a long time: ${this.#standing()}`);
     }
     this.#loop.in(LOOK_MS, () => this.#look());
@@ -320,6 +323,7 @@ class World {
     const last = watermarkSequence(EPOCH_FIRST, truth.lastCommit);
     return (
       !this.#operator.waiting &&
+      this.#plan.sinks.every((sink) => this.#isWorkedOn(sink)) &&
       this.#plan.sinks.every((sink) =>
         [...this.#processes.values()].some(({ life, statuses }) => {
           if (life.dead || life.held) return false;
@@ -330,6 +334,19 @@ class World {
       // One that has not noticed yet that the sink went back still reports what was there.
       this.#plan.sinks.every((sink) => this.#checkers.isComplete(sink, last))
     );
+  }
+
+  /**
+   * False while a worker waits whether another one, which may be gone, moves its partition: what was sent again then waits too, and
+   * a key that it parks again with it.
+   */
+  #isWorkedOn(sink: string): boolean {
+    const running = new Set<number>();
+    for (const { life, statuses } of this.#processes.values()) {
+      if (life.dead || life.held) continue;
+      for (const { partition, state } of statuses.get(sink)?.().partitions ?? []) if (state === 'running') running.add(partition);
+    }
+    return running.size === this.#plan.partitions;
   }
 
   #isStopped(): boolean {
@@ -376,7 +393,8 @@ class World {
   }
 
   #happened(fault: Fault): void {
-    this.#struck += 1;
+    // The end of a refusal is a mend, not a fault.
+    if (fault.tag !== 'refusal_ends') this.#struck += 1;
     this.#coverage.happened(fault.tag);
     this.#say(`!! ${JSON.stringify(fault)}`);
   }
@@ -384,6 +402,9 @@ class World {
   #strike(fault: Exclude<Fault, { readonly tag: 'call' | 'sink_back' | 'control_back' }>): void {
     const { nowMs } = this.#loop;
     const database = this.#database;
+    // A process that is not there, or is held already, feels nothing.
+    const life = fault.tag === 'pause' || fault.tag === 'stop' ? this.#processes.get(fault.daemon)?.life : null;
+    if (life === undefined || life?.dead === true || life?.held === true) return;
     if (terminalTags.has(fault.tag)) this.#terminate(fault as Terminal);
     else this.#happened(fault);
     switch (fault.tag) {
@@ -394,7 +415,6 @@ class World {
         return;
       }
       case 'pause': {
-        const life = this.#processes.get(fault.daemon)?.life;
         life?.hold(fault.clock);
         this.#loop.in(fault.forMs, () => life?.letGo());
         return;
