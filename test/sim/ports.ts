@@ -132,7 +132,7 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
       });
     },
     comparePositions: (a, b) => server.comparePositions(a, b),
-    compareFingerprints: (stored, current) => server.compareFingerprints(stored, current),
+    compareFingerprints: (stored, current, truncated) => server.compareFingerprints(stored, current, truncated),
     heartbeat: (signal) => line.call('source.heartbeat', signal, () => server.heartbeat(never)),
     addMark: (signal) => line.call('source.mark', signal, () => server.addMark(never)),
     dropMarks: (ids, signal) => line.call('source.mark', signal, () => server.dropMarks(ids, never)),
@@ -309,7 +309,6 @@ function lineLetters(line: Line, server: DeadLetters, released: (keys: readonly 
         released(releases.map(({ key }) => key));
         await server.release(partition, releases, never);
       }),
-    restore: (partition, from, signal) => line.call('letters.restore', signal, () => server.restore(partition, from, never)),
     async *read(partition, signal) {
       const letters = await line.call('letters.read', signal, () => Array.fromAsync(server.read(partition, never)));
       yield* letters;
