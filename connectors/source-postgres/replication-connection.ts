@@ -4,9 +4,9 @@ import type { Client, ClientConfig } from 'pg';
 import { LogicalReplicationService } from 'pg-logical-replication';
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
-import { postgresError, sqlstateOf, valueSettings } from '../lib/postgres/connection.ts';
-import { UTF8 } from './encoding.ts';
-import { formatLsn, LSN_ZERO, parseLsn, type Lsn } from './lsn.ts';
+import { formatLsn, LSN_ZERO, type Lsn } from './lsn.ts';
+import { asksForReply, isKeepalive, messageLsn, XLOG_DATA_HEAD_BYTES } from './replication-message.ts';
+import { prepareReplication, replicationError, startStatement } from './replication-session.ts';
 
 /**
  * One connection to a walsender. pg-logical-replication speaks the wire; what it decides by itself is switched off, because it
@@ -59,10 +59,6 @@ const FINISH_MS_MAX = 1_000;
 
 /** Terminate, "PostgreSQL documentation, Message Formats": a type and the length of nothing more. */
 const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4]);
-
-const SQLSTATE_OBJECT_IN_USE = '55006';
-const SQLSTATE_NOT_IN_PREREQUISITE_STATE = '55000';
-const SQLSTATE_UNDEFINED_OBJECT = '42704';
 
 export class ReplicationConnection implements AsyncDisposable {
   readonly #options: ReplicationOptions;
@@ -177,8 +173,6 @@ export class ReplicationConnection implements AsyncDisposable {
       this.#started.resolve(undefined);
     });
     service.on('error', (error) => this.#end(error));
-    service.on('data', (lsn, frame: Buffer) => this.#onData(lsn, frame));
-    service.on('heartbeat', (lsn, _timestamp, shouldRespond) => this.#onHeartbeat(lsn, shouldRespond));
     // Only name, parse and start of a plugin are ever used; the class that the library asks for is not exported.
     const plugin = {
       name: 'pgoutput',
@@ -205,75 +199,40 @@ export class ReplicationConnection implements AsyncDisposable {
 
   async #startReplication(client: Client): Promise<unknown> {
     this.#client = client;
-    await this.#checkSettings(client);
-    await this.#readSlot(client);
-    await this.#convertNothing(client);
-    const publication = `"${this.#options.publication.replaceAll('"', '""')}"`;
-    return client.query(
-      `START_REPLICATION SLOT "${this.#options.slot.replaceAll('"', '""')}" LOGICAL 0/0 ` +
-        `(proto_version '1', publication_names ${literal(publication)}, messages 'true')`,
-    );
-  }
-
-  /** The same log decodes to other texts under other settings (C3), and some proxies drop what a client asks for at its start. */
-  async #checkSettings(client: Client): Promise<void> {
-    const names = Object.keys(valueSettings);
-    const columns = names.map((name, index) => `pg_catalog.current_setting(${literal(name)}) AS s${index}`);
-    const timeout = `(SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout') AS sender_timeout`;
-    const row = (await client.query<Record<string, string>>(`SELECT ${[...columns, timeout].join(', ')}`)).rows[0];
-    names.forEach((name, index) => {
-      const actual = row?.[`s${index}`];
-      if (unquoted(actual ?? '') !== unquoted(valueSettings[name] ?? '')) {
-        throw new CausewayError('source_misconfigured', `the replication connection asked for ${name}, and the server did not take it`);
-      }
-    });
-    const timeoutMs = Number(row?.['sender_timeout'] ?? 0);
-    if (timeoutMs > 0) {
-      this.#silenceMsMax = Math.max(SILENCE_MS_MIN, 2 * timeoutMs);
-      this.#statusIntervalMs = Math.max(STATUS_INTERVAL_MS_MIN, Math.min(STATUS_INTERVAL_MS_MAX, timeoutMs / STATUS_PER_TIMEOUT));
-    }
-  }
-
-  /** Asks for texts in the database's own encoding: the server then converts none, and so meets none that it cannot convert (O4). */
-  async #convertNothing(client: Client): Promise<void> {
-    const { encoding, publication } = this.#options;
-    if (encoding === UTF8.name) return;
-    // From here on the server reads in that encoding too, and the driver writes UTF-8.
-    if (!ASCII.test(publication)) {
-      throw new CausewayError(
-        'source_misconfigured',
-        `the name of the publication ${publication} is not plain ASCII, which it has to be in a database in ${encoding}`,
-      );
-    }
-    const { rows } = await client.query<{ taken: string; own: string }>(
-      `SELECT pg_catalog.set_config('client_encoding', ${literal(encoding)}, false) AS taken, pg_catalog.getdatabaseencoding()::text AS own`,
-    );
-    if (rows[0]?.taken !== encoding || rows[0].own !== encoding)
-      throw new CausewayError('source_misconfigured', `the replication connection does not read a database in ${encoding}`);
-  }
-
-  /** Until somebody acknowledges, the status repeats what the slot stands at: nothing else is known to be durable. */
-  async #readSlot(client: Client): Promise<void> {
-    const slot = literal(this.#options.slot);
-    const result = await client.query<{ flushed: string | null }>(
-      `SELECT confirmed_flush_lsn::text AS flushed FROM pg_catalog.pg_replication_slots WHERE slot_name = ${slot}`,
-    );
-    const flushed = parseLsn(result.rows[0]?.flushed ?? '');
-    if (flushed === null) throw new CausewayError('source_slot_lost', `the logical replication slot ${this.#options.slot} does not exist`);
+    this.#takeMessages(wireOf(client));
+    const { flushed, senderTimeoutMs } = await prepareReplication(client, this.#options);
     this.#flushed = flushed;
+    if (senderTimeoutMs > 0) {
+      this.#silenceMsMax = Math.max(SILENCE_MS_MIN, 2 * senderTimeoutMs);
+      this.#statusIntervalMs = Math.max(STATUS_INTERVAL_MS_MIN, Math.min(STATUS_INTERVAL_MS_MAX, senderTimeoutMs / STATUS_PER_TIMEOUT));
+    }
+    return client.query(startStatement(this.#options));
   }
 
-  #onData(lsn: string, frame: Buffer): void {
-    if (this.#hasEnded) return;
-    this.#listener.data(lsnFrom(lsn), frame);
+  /**
+   * Takes the place of the library's listener, which makes a text of each LSN and passes each message on through a promise and an
+   * emitter of its own. A message that cannot be read ends the connection, because nothing may be thrown here.
+   */
+  #takeMessages(wire: Wire): void {
+    wire.removeAllListeners('copyData');
+    wire.on('copyData', ({ chunk }) => {
+      if (this.#hasEnded) return;
+      const lsn = messageLsn(chunk);
+      if (lsn === null) this.#end(new CausewayError('source_stream_invalid', 'the source sent a replication message that is not known'));
+      else if (isKeepalive(chunk)) this.#onKeepalive(lsn, asksForReply(chunk));
+      else this.#onData(lsn, chunk.subarray(XLOG_DATA_HEAD_BYTES));
+    });
+  }
+
+  #onData(lsn: Lsn, frame: Buffer): void {
+    this.#listener.data(lsn, frame);
     this.#rest();
   }
 
-  #onHeartbeat(lsn: string, shouldRespond: boolean): void {
-    if (this.#hasEnded) return;
+  #onKeepalive(lsn: Lsn, shouldRespond: boolean): void {
     this.#heard();
     if (shouldRespond) this.#sendStatus(false);
-    this.#listener.keepalive(lsnFrom(lsn));
+    this.#listener.keepalive(lsn);
   }
 
   #rest(): void {
@@ -328,19 +287,7 @@ export class ReplicationConnection implements AsyncDisposable {
   #mapped(error: unknown): CausewayError {
     if (error instanceof CausewayError) return error;
     if (error === null) return new CausewayError('source_unavailable', 'the source ended the replication connection');
-    const { slot, publication } = this.#options;
-    switch (sqlstateOf(error)) {
-      case SQLSTATE_OBJECT_IN_USE:
-        return new CausewayError('source_slot_in_use', `another connection holds the replication slot ${slot}`);
-      case SQLSTATE_NOT_IN_PREREQUISITE_STATE:
-        return new CausewayError('source_slot_lost', `the replication slot ${slot} cannot be read any more`);
-      case SQLSTATE_UNDEFINED_OBJECT:
-        return this.#hasStarted
-          ? new CausewayError('source_misconfigured', `the publication ${publication} does not exist`)
-          : new CausewayError('source_slot_lost', `the replication slot ${slot} does not exist`);
-      default:
-        return postgresError(error, 'source');
-    }
+    return replicationError(error, { ...this.#options, hasStarted: this.#hasStarted });
   }
 }
 
@@ -349,25 +296,13 @@ function ignore(): void {
 }
 
 /** pg keeps the connection below its client untyped. */
-type Wire = { readonly stream: Duplex; on(event: 'error', listener: () => void): unknown };
+type Wire = {
+  readonly stream: Duplex;
+  on(event: 'error', listener: () => void): unknown;
+  on(event: 'copyData', listener: (message: { readonly chunk: Buffer }) => void): unknown;
+  removeAllListeners(event: 'copyData'): unknown;
+};
 
 function wireOf(client: Client): Wire {
   return (client as unknown as { readonly connection: Wire }).connection;
-}
-
-function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
-}
-
-const ASCII = /^[\x20-\x7e]*$/;
-
-/** The server shows an empty search_path as `""`. */
-function unquoted(setting: string): string {
-  return setting.replaceAll('"', '');
-}
-
-/** The library's own form, made from eight bytes, so it cannot fail to parse; called for each row. */
-function lsnFrom(text: string): Lsn {
-  const slash = text.indexOf('/');
-  return ((BigInt(Number.parseInt(text.slice(0, slash), 16)) << 32n) | BigInt(Number.parseInt(text.slice(slash + 1), 16))) as Lsn;
 }

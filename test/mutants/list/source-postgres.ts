@@ -3,6 +3,7 @@ import { integration, unit, type Mutant } from '../mutant.ts';
 const assemble = 'connectors/source-postgres/assemble.ts';
 const fingerprint = 'connectors/source-postgres/fingerprint.ts';
 const replication = 'connectors/source-postgres/replication-connection.ts';
+const session = 'connectors/source-postgres/replication-session.ts';
 const stream = (only: string): Mutant['suite'] => integration('postgres-stream', only);
 const encodings = (only: string): Mutant['suite'] => integration('postgres-source-encoding', only);
 const prints = (only: string): Mutant['suite'] => integration('postgres-source-fingerprint', only);
@@ -43,16 +44,16 @@ export const sourcePostgresMutants: readonly Mutant[] = [
   {
     name: 'the status repeats what was only received',
     file: replication,
-    find: 'this.#listener.data(lsnFrom(lsn), frame);',
-    put: 'this.#flushed = lsnFrom(lsn); this.#listener.data(this.#flushed, frame);',
+    find: 'this.#listener.data(lsn, frame);',
+    put: 'this.#flushed = lsn; this.#listener.data(lsn, frame);',
     breaks: 'C1',
     suite: stream('acknowledges nothing by itself'),
   },
   {
     name: 'a keepalive acknowledges by itself',
     file: replication,
-    find: 'this.#listener.keepalive(lsnFrom(lsn));',
-    put: 'this.#flushed = lsnFrom(lsn); this.#listener.keepalive(this.#flushed);',
+    find: 'this.#listener.keepalive(lsn);',
+    put: 'this.#flushed = lsn; this.#listener.keepalive(lsn);',
     breaks: 'C1',
     suite: stream('acknowledges nothing by itself'),
   },
@@ -66,9 +67,9 @@ export const sourcePostgresMutants: readonly Mutant[] = [
   },
   {
     name: 'the settings of the connection are not checked',
-    file: replication,
-    find: 'await this.#checkSettings(client);',
-    put: '',
+    file: session,
+    find: 'await checkSettings(client);',
+    put: '0;',
     breaks: 'C3, counterexample 16',
     suite: stream('drops the settings'),
   },
@@ -251,7 +252,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
   },
   {
     name: 'the stream asks the server to convert its texts',
-    file: replication,
+    file: session,
     find: "pg_catalog.set_config('client_encoding', ${literal(encoding)}, false)",
     put: '${literal(encoding)}::text',
     breaks: 'O4',
