@@ -133,6 +133,6 @@ function epochInSequence(sequence: Sequence): number {
 function behind(what: 'generation' | 'epoch', found: number, own: number): CausewayError {
   return new CausewayError(
     'generation_behind',
-    `the log holds ${what} ${found}, and the control store gave out ${own}: it was lost or restored. Run \`causeway lease raise --above ${found}\``,
+    `the log holds ${what} ${found}, and the control store gave out ${own}: it was lost or restored. Run \`causeway lease raise${what === 'epoch' ? ' --epoch' : ''} --above ${found}\``,
   );
 }

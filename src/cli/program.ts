@@ -244,9 +244,10 @@ function slotAndLeaseCommands(program: Command, run: Run): void {
     .action(async (_: unknown, command: Command) => run(command, async (context) => (await import('./lease.ts')).list(context)));
   lease
     .command('raise')
-    .description('makes the next generation greater than a number, after a control store was lost')
-    .requiredOption('--above <generation>', 'the number that the error names')
-    .action(async (options: { readonly above: string }, command: Command) =>
+    .description('makes the next generation, or the epoch, greater than a number, after a control store was lost')
+    .requiredOption('--above <number>', 'the number that the error names')
+    .option('--epoch', 'the epoch, with an unknown fork: each table has to be loaded again')
+    .action(async (options: { readonly above: string; readonly epoch?: boolean }, command: Command) =>
       run(command, async (context) => (await import('./lease.ts')).raise(context, options)),
     );
 }

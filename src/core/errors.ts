@@ -147,7 +147,9 @@ export const errorTable = {
   generation_behind: {
     retry: 'manual',
     meaning: 'The log holds a generation or epoch at or above the one that the control store gave out: the store was lost or restored.',
-    mend: 'Run `causeway lease raise --above N` with the number in the message, then docs/resync.md if the checkpoint is lost too.',
+    mend:
+      'Run the command in the message: `causeway lease raise --above N`, with `--epoch` for an epoch, after which each table has to be loaded ' +
+      'again. If the checkpoint is lost too: docs/resync.md.',
   },
   checkpoint_lost: {
     retry: 'manual',

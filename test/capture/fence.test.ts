@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { controlKeys, type LeaseRow } from '#core/control-rows.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
+import { decodeSequence } from '#core/sequence.ts';
+import { raiseEpoch } from '../../src/cli/raise-epoch.ts';
 import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { PIPELINE, World } from './world.ts';
 
@@ -138,6 +140,38 @@ describe('the control store is away', () => {
     await world.clock.advance(6_000);
     expect(codeOf(process.outcome()?.error)).toBe('lease_lost');
     expect(world.database.connection).toBeNull();
+  });
+
+  test('an epoch that it does not know stops capture, until the next one above is opened', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    const control = new MemoryControlStore(world.controlRows);
+    await world.stopped(await world.startStreaming());
+    const old = new Map(world.controlRows.rows);
+    const signal = new AbortController().signal;
+    expect(await raiseEpoch(control, { pipeline: PIPELINE, above: 4 }, signal)).toBe(5);
+    const later = await world.startStreaming({ options: { checkpointIntervalMs: 3_600_000 } });
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(2_000);
+    later.kill();
+    await world.clock.advance(100);
+
+    // The store comes back from before that epoch. The generation was raised by whoever did that.
+    for (const [key, row] of old) if (key !== controlKeys.lease(PIPELINE)) world.controlRows.rows.set(key, row);
+    const refused = world.start();
+    await world.clock.advance(20_000);
+    const { error } = refused.outcome() ?? {};
+    expect([codeOf(error), String(error)]).toEqual(['generation_behind', expect.stringContaining('lease raise --epoch --above 5')]);
+
+    expect(await raiseEpoch(control, { pipeline: PIPELINE, above: 5 }, signal)).toBe(6);
+    const process = await world.startStreaming({}, 20_000);
+    world.database.commit([insert(orders, '2')]);
+    await world.clock.advance(2_000);
+    await world.stopped(process);
+    const newest = world.everyRecord.filter(({ generation }) => generation === world.checkpoint.generation);
+    expect(newest.filter(({ tag }) => tag === 'generation-open')).toEqual(Array(3).fill(expect.objectContaining({ epoch: 6, fork: 0n })));
+    expect(newest.flatMap((record) => (record.tag === 'change' ? [decodeSequence(record.sequence).epoch] : []))).toContain(6);
+    expect(world.tableRow(orders).state).toBe('resync_required');
   });
 
   test('a generation given out twice is not used', async () => {

@@ -3,10 +3,20 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { controlKeys, type DesiredRow, type LeaseRow, type SinkRow, type StatusRow } from '#core/control-rows.ts';
+import {
+  controlKeys,
+  type CheckpointRow,
+  type DesiredRow,
+  type EpochRow,
+  type LeaseRow,
+  type SinkRow,
+  type StatusRow,
+  type TableRow,
+} from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
-import { fencingTokenOf, type Offset } from '#core/position.ts';
+import { epochOf, fencingTokenOf, positionOf, type Offset } from '#core/position.ts';
 import type { SchemaVersion, TableId } from '#core/schema.ts';
+import { watermarkSequence } from '#core/sequence.ts';
 import { connectors } from '../../connectors/registry.ts';
 import { runCommandLine } from '../../src/cli/program.ts';
 import { systemRuntime } from '../../src/runtime/runtime.ts';
@@ -232,6 +242,39 @@ test('lease raise makes the next generation greater, never less, and not under a
   expect((await causeway('lease', 'raise', '--above', '41')).err).toContain('the next generation of main is 42');
   expect((await causeway('lease', 'raise', '--above', '7')).err).toContain('nothing to do');
   expect((await causeway('lease', 'list')).out).toMatch(/main +41 +nobody/);
+});
+
+test('lease raise --epoch opens the next epoch with an unknown fork, once, and each table has to be loaded again', async () => {
+  const above = ['lease', 'raise', '--epoch', '--above'];
+  expect((await causeway(...above, '0')).code).toBe(2);
+  expect((await causeway(...above, '4')).code).toBe(4);
+  const identity = { system: 'one', timeline: 1 };
+  await put(controlKeys.epoch('main'), { epoch: epochOf(3), identity, fork: '0'.repeat(15) + '1' } satisfies EpochRow);
+  const checkpoint: CheckpointRow = {
+    generation: fencingTokenOf(7),
+    holder: 'h',
+    epoch: epochOf(3),
+    position: positionOf('0/8'),
+    sequence: watermarkSequence(epochOf(3), 8n),
+    partitions: [null],
+  };
+  await put(controlKeys.checkpoint('main'), checkpoint);
+  for (const [table, state] of [
+    ['public.a', 'streaming'],
+    ['public.b', 'stopped'],
+  ] as const) {
+    const fingerprint = { hash: '', facts: null };
+    const row: TableRow = { table: table as TableId, state, reason: null, fingerprint, schemas: [], reconcileWanted: 0 };
+    await put(controlKeys.table('main', row.table), row);
+  }
+  expect((await causeway(...above, '5')).err).toContain('the epoch of main is 6');
+  expect((await causeway(...above, '5')).err).toContain('nothing to do');
+  const rows = await withControl((control) => control.list('', never));
+  const value = (key: string): unknown => rows.find((row) => row.key === key)?.value;
+  expect(value('epoch/main')).toEqual({ epoch: 6, identity, fork: '0'.repeat(16) });
+  expect(value('checkpoint/main')).toEqual({ ...checkpoint, epoch: 6, sequence: null });
+  expect(value('table/main/public.a')).toMatchObject({ state: 'resync_required', reason: { code: 'generation_behind' } });
+  expect(value('table/main/public.b')).toMatchObject({ state: 'stopped' });
 });
 
 test('schema approve releases what waits, and refuses where nothing does', async () => {

@@ -13,6 +13,14 @@ const standby = 'src/lease/standby.ts';
 
 export const captureMutants: readonly Mutant[] = [
   {
+    name: 'an epoch is raised as if nothing were lost',
+    file: 'src/cli/raise-epoch.ts',
+    find: ", state: 'resync_required', reason: { code: 'generation_behind', text } };",
+    put: ' };',
+    breaks: 'C8 F2',
+    suite: unit('cli/command-line', 'capture/fence'),
+  },
+  {
     name: 'a table that was renamed while nobody looked starts as a new one',
     file: tables,
     find: 'else if (was !== undefined)',
