@@ -124,7 +124,7 @@ export class EmbeddedLog implements Log {
     } catch (error) {
       throw new CausewayError('log_unavailable', `the log ${this.#file.path} cannot be removed`, { cause: error });
     }
-    this.#shared.changed();
+    this.#shared.changed(Array.from({ length: this.partitions }, (_none, partition) => partition));
     return [`log ${this.#file.path}`];
   }
 
@@ -143,6 +143,6 @@ export class EmbeddedLog implements Log {
     for (let partition = 0; partition < this.partitions; partition += 1) {
       while (await trimmed({ file: this.#file, shared: this.#shared, keepBytes: this.#keepBytes }, partition, signal));
     }
-    this.#shared.changed();
+    this.#shared.changed(['room']);
   }
 }

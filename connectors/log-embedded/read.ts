@@ -57,10 +57,10 @@ async function* follow(
   const { partition } = place;
   let from: number = place.from;
   while (true) {
-    const seen = parts.shared.version;
+    const seen = parts.shared.version(partition);
     const records = await parts.file.read((file) => readPage(file, { partition, from, path: parts.file.path }), signal);
     if (records.length === 0) {
-      await parts.shared.wait({ seen, runtime: parts.runtime }, signal);
+      await parts.shared.wait({ concern: partition, seen, runtime: parts.runtime }, signal);
       continue;
     }
     yield { partition, records };
@@ -101,7 +101,7 @@ async function commit(
   const kept = { retained: parts.shared.retained, keepBytes: parts.keepBytes };
   try {
     const stored = await parts.file.write('commit', { of, progress, kept }, signal);
-    parts.shared.changed();
+    parts.shared.changed(['room']);
     return stored;
   } catch (error) {
     if (codeOf(error) !== 'log_full') throw error;

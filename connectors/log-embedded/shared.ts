@@ -4,40 +4,48 @@ import type { Runtime } from '#core/runtime.ts';
 /** How long an append of another process can stay unseen. */
 const POLL_MS = 200;
 
+/** What may change: the records of a partition, or the room for more. */
+export type Concern = number | 'room';
+
 /**
- * What the Log objects of one process share about one file: readers hear of an append at once, and whoever appends or commits
- * knows which consumers hold records back.
+ * What the Log objects of one process share about one file: readers hear of an append to their partition at once, and whoever
+ * appends or commits knows which consumers hold records back.
  */
 export class SharedState {
-  #version = 0;
+  readonly #versions = new Map<Concern, number>();
   /** Null until `retain` was called: then nothing is freed. */
   retained: readonly string[] | null = null;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Set<{ readonly concern: Concern; readonly wake: () => void }>();
 
-  /** Moves with each change that this process made. */
-  get version(): number {
-    return this.#version;
+  /** Moves with each change of it that this process made. */
+  version(concern: Concern): number {
+    return this.#versions.get(concern) ?? 0;
   }
 
-  changed(): void {
-    this.#version += 1;
-    for (const wake of this.#waiting) wake();
+  changed(concerns: Iterable<Concern>): void {
+    const all = new Set(concerns);
+    for (const concern of all) this.#versions.set(concern, this.version(concern) + 1);
+    for (const { concern, wake } of this.#waiting) if (all.has(concern)) wake();
   }
 
-  /** Returns as soon as `version` is no longer the one given, or after `ms`. */
-  async wait(input: { readonly seen: number; readonly ms?: number; readonly runtime: Runtime }, signal: AbortSignal): Promise<void> {
+  /** Returns as soon as the version is no longer the one given, or after `ms`. */
+  async wait(
+    input: { readonly concern: Concern; readonly seen: number; readonly ms?: number; readonly runtime: Runtime },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { concern, seen, ms, runtime } = input;
     signal.throwIfAborted();
-    if (this.#version !== input.seen) return;
+    if (this.version(concern) !== seen) return;
     const woken = new AbortController();
-    const wake = (): void => woken.abort();
-    this.#waiting.add(wake);
+    const waiting = { concern, wake: (): void => woken.abort() };
+    this.#waiting.add(waiting);
     try {
-      await input.runtime.sleep(input.ms ?? POLL_MS, AbortSignal.any([signal, woken.signal]));
+      await runtime.sleep(ms ?? POLL_MS, AbortSignal.any([signal, woken.signal]));
     } catch (error) {
       signal.throwIfAborted();
       if (!woken.signal.aborted) throw error;
     } finally {
-      this.#waiting.delete(wake);
+      this.#waiting.delete(waiting);
     }
   }
 }

@@ -75,7 +75,7 @@ export class EmbeddedLogWriter implements LogWriter {
       const part = { ...this.#encoded(runs), bytes, bytesMax };
       const ends = (await this.#tryAppend(part, signal)) ?? (await this.#makeRoom(part, signal)) ?? (await this.#waitForRoom(part, signal));
       for (const [partition, offset] of ends) offsets.set(partition, offset);
-      shared.changed();
+      shared.changed(ends.keys());
     }
     return offsets;
   }
@@ -117,7 +117,7 @@ export class EmbeddedLogWriter implements LogWriter {
     this.#stalled = true;
     try {
       for (let attempt = 0; ; attempt += 1) {
-        const seen = shared.version;
+        const seen = shared.version('room');
         const more = await this.#free(signal);
         const offsets = await this.#tryAppend(part, signal);
         if (offsets !== null) {
@@ -125,7 +125,7 @@ export class EmbeddedLogWriter implements LogWriter {
           return offsets;
         }
         const ms = backoffMs({ attempt, firstMs: STALL_FIRST_MS, maxMs: STALL_MAX_MS, random: runtime.random() });
-        if (!more) await shared.wait({ seen, ms, runtime }, signal);
+        if (!more) await shared.wait({ concern: 'room', seen, ms, runtime }, signal);
       }
     } finally {
       this.#stalled = false;

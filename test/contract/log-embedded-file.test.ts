@@ -97,10 +97,27 @@ describe('the file of the embedded log', () => {
   it('does not sleep through a change that came between the look and the wait', async () => {
     const clock = new VirtualClock();
     const state = new SharedState();
-    const seen = state.version;
-    state.changed();
-    await state.wait({ seen, runtime: clock.runtime }, never);
+    const seen = state.version(0);
+    state.changed([0]);
+    await state.wait({ concern: 0, seen, runtime: clock.runtime }, never);
     expect(clock.nowMs).toBe(0);
+  });
+
+  it('wakes only those whom a change concerns', async () => {
+    const clock = new VirtualClock();
+    const state = new SharedState();
+    const woken: unknown[] = [];
+    const waits = ([0, 1, 'room'] as const).map(async (concern) => {
+      await state.wait({ concern, seen: state.version(concern), runtime: clock.runtime }, never);
+      woken.push(concern);
+    });
+    state.changed([1]);
+    await waits[1];
+    state.changed(['room']);
+    await waits[2];
+    expect(woken).toEqual([1, 'room']);
+    await clock.advance(1_000);
+    expect(woken).toEqual([1, 'room', 0]);
   });
 
   it('wakes readers of the same process at once, without any clock', async () => {
