@@ -21,10 +21,21 @@ type SlotRow = {
   readonly backlog: string | null;
   readonly headroom: string | null;
   readonly failover: boolean | null;
+  readonly spilled: string | null;
+  readonly open: string | null;
 };
 
 /** `failover` is null before version 17. */
 export type Slot = { readonly facts: SlotFacts; readonly failover: boolean | null };
+
+/**
+ * A transaction has an id once it has written, and the slot's restart point stays before the oldest of them, whichever database it is
+ * in. A role without pg_read_all_stats sees its own sessions alone, which would look like none.
+ */
+const OPEN_SECONDS = `CASE WHEN pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') THEN (
+         SELECT COALESCE(max(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - o.since)), 0) FROM (
+           SELECT a.xact_start AS since FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL
+           UNION ALL SELECT p.prepared FROM pg_catalog.pg_prepared_xacts p) AS o) END::text`;
 
 /** Null where there is no such slot. Errors: `source_misconfigured` for one of another kind or database. */
 export async function readSlot(client: pg.ClientBase, version: number, name: string): Promise<Slot | null> {
@@ -35,7 +46,9 @@ export async function readSlot(client: pg.ClientBase, version: number, name: str
        ${version >= 170_000 ? 's.failover' : 'NULL::bool'} AS failover,
        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::text AS retained,
        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn)::text AS backlog,
-       s.safe_wal_size::text AS headroom
+       s.safe_wal_size::text AS headroom,
+       (SELECT t.spill_bytes FROM pg_catalog.pg_stat_replication_slots t WHERE t.slot_name = s.slot_name)::text AS spilled,
+       ${OPEN_SECONDS} AS open
      FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1`,
     [name],
   );
@@ -58,6 +71,10 @@ export async function readSlot(client: pg.ClientBase, version: number, name: str
       retainedBytes: bytesOf(row.retained),
       backlogBytes: bytesOf(row.backlog),
       headroomBytes: row.headroom === null ? null : Math.max(0, Number(row.headroom)),
+      plugin: PLUGIN,
+      failover: row.failover === true,
+      spilledBytes: row.spilled === null ? null : Number(row.spilled),
+      openTransactionSeconds: row.open === null ? null : Math.max(0, Number(row.open)),
       walStatus: row.status,
     },
   };

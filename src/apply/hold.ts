@@ -270,7 +270,7 @@ export class PartitionHold {
     await this.#parking.park(letters);
     await this.#parking.release(released, 'applied');
     const durationMs = runtime.monotonicMs() - startedMs;
-    observer.batch({ partition: held.partition, rows: folded.length, bytes, durationMs, committedAt });
+    observer.batch({ partition: held.partition, offset: this.#progress.done.offset, rows: folded.length, bytes, durationMs, committedAt });
     this.#tallies.report(observer);
   }
 

@@ -12,6 +12,8 @@ export type ApplyResult = 'applied' | 'stale' | 'duplicate' | 'fenced' | 'filter
 
 export type BatchReport = {
   readonly partition: number;
+  /** Of the oldest record that the batch was made from. */
+  readonly offset: Offset;
   /** Rows sent to the sink, after folding. */
   readonly rows: number;
   /** Bytes of the log records that went into the batch. */

@@ -34,6 +34,7 @@ async function standBy(deps: CaptureDeps, formerHolder: string | null, signal: A
   const leaseObserver: LeaseObserver = {
     facts: (facts) => observer.lease(facts),
     renewed: (durationMs) => observer.leaseRenewed(durationMs),
+    ended: (how) => observer.leaseEnded(how),
     trouble: (error) => observer.trouble(error, 'lease'),
   };
   try {

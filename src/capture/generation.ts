@@ -225,7 +225,7 @@ class Session {
     }
     this.#unsaved = true;
     this.#acknowledger.durable(durable.records);
-    this.#deps.observer.published(durable.batch);
+    this.#deps.observer.published({ ...durable.batch, offsets: durable.offsets });
   }
 
   async run(signal: AbortSignal): Promise<void> {

@@ -1,10 +1,10 @@
 import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
 import type { ErrorCode } from '#core/errors.ts';
-import type { Epoch, EpochMicros, FencingToken, Position } from '#core/position.ts';
+import type { Epoch, EpochMicros, FencingToken, Offset, Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { RefusedTable, SlotFacts } from '#core/source.ts';
-import type { LeaseFacts } from '../lease/lease.ts';
+import type { LeaseEnding, LeaseFacts } from '../lease/lease.ts';
 
 export type CaptureState =
   /** Another process holds the lease, or the control store cannot be reached. */
@@ -46,8 +46,13 @@ export type CaptureWatermark = { readonly sequence: Sequence; readonly position:
 export interface CaptureObserver {
   state(state: CaptureState): void;
   read(counts: ReadCounts): void;
-  /** Records that became durable in the log. */
-  published(durable: { readonly records: number; readonly bytes: number; readonly durationMs: number }): void;
+  /** Records that became durable in the log; `offsets` of each partition's last one. */
+  published(durable: {
+    readonly records: number;
+    readonly bytes: number;
+    readonly durationMs: number;
+    readonly offsets: ReadonlyMap<number, Offset>;
+  }): void;
   /** Bytes of encoded records that wait for the log, and the most that may. */
   queue(bytes: number, bytesMax: number): void;
   watermark(watermark: CaptureWatermark): void;
@@ -56,6 +61,8 @@ export interface CaptureObserver {
   checkpoint(row: CheckpointRow): void;
   lease(facts: LeaseFacts): void;
   leaseRenewed(durationMs: number): void;
+  /** Once for each lease that was held. */
+  leaseEnded(how: LeaseEnding): void;
   /** Null where the source has no slot of ours. */
   slot(facts: SlotFacts | null): void;
   tables(rows: readonly TableRow[]): void;
@@ -79,6 +86,7 @@ export const silentObserver: CaptureObserver = {
   checkpoint: () => undefined,
   lease: () => undefined,
   leaseRenewed: () => undefined,
+  leaseEnded: () => undefined,
   slot: () => undefined,
   tables: () => undefined,
   refused: () => undefined,

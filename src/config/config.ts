@@ -7,7 +7,12 @@ export type ListenAddress = { readonly host: string; readonly port: number } | n
 /** A connector's part: `config` is what the connector's own schema made of it, `raw` what stood in the file, expanded. */
 export type PartConfig = { readonly kind: string; readonly config: unknown; readonly raw: Readonly<Record<string, unknown>> };
 
-export type SinkConfig = PartConfig & { readonly name: string; readonly parkedKeysMax: number };
+export type SinkConfig = PartConfig & {
+  readonly name: string;
+  readonly parkedKeysMax: number;
+  /** How old the watermark may be; null where nothing is said. */
+  readonly freshnessMs: number | null;
+};
 
 export type PipelineConfig = {
   readonly name: string;

@@ -130,6 +130,7 @@ function resolve(file: string, value: ConfigFile, parts: ReadonlyMap<string, Par
       ...part(['pipelines', name, 'sinks', sink]),
       name: sink,
       parkedKeysMax: own.deadLetter.parkedKeysMax,
+      freshnessMs: own.slo.freshness ?? null,
     }));
     return {
       name,

@@ -65,6 +65,16 @@ export const sinkOwnKeys = {
     })
     .prefault({})
     .describe('What is kept of rows that the sink refuses for ever.'),
+  slo: z
+    .strictObject({
+      freshness: duration({ min: '1s', max: '1d' })
+        .optional()
+        .describe(
+          'How old what stands in the sink may be. Exported as `causeway_slo_objective_seconds`, for alert rules; nothing here acts on it.',
+        ),
+    })
+    .prefault({})
+    .describe('What is promised of this sink.'),
 } as const;
 
 const pipeline = z.strictObject({

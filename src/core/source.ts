@@ -18,6 +18,14 @@ export type SlotFacts = {
   readonly headroomBytes: number | null;
   readonly walStatus: string | null;
   readonly name: string;
+  /** What turns the source's log into the stream. */
+  readonly plugin: string;
+  /** True for one that a standby of the source can take over. */
+  readonly failover: boolean;
+  /** Bytes of large transactions that the source wrote to its disk while it read its log for us, as it counts them; null where it does not tell. */
+  readonly spilledBytes: number | null;
+  /** Age of the oldest open transaction that has written: the log is kept from its beginning on. 0 for none, null where it cannot be seen. */
+  readonly openTransactionSeconds: number | null;
 };
 
 export type CapturedTable = {

@@ -2,7 +2,7 @@ import type { LeaseRow } from '#core/control-rows.ts';
 import type { RowVersion } from '#core/control.ts';
 import { backoffMs, CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import type { FencingToken, MonoMs, WallMs } from '#core/position.ts';
-import { marginOf, type Lease, type LeaseDeps, type LeaseEnd } from './lease.ts';
+import { marginOf, type Lease, type LeaseDeps, type LeaseEnd, type LeaseEnding } from './lease.ts';
 import { rowOf, type LeaseClaim } from './standby.ts';
 
 const RENEWALS_PER_TTL = 3;
@@ -27,6 +27,7 @@ class HeldLease implements Lease {
   #row: LeaseRow;
   #version: RowVersion;
   #deadline: MonoMs;
+  #left = false;
 
   constructor(deps: LeaseDeps, claim: LeaseClaim) {
     this.#deps = deps;
@@ -50,13 +51,11 @@ class HeldLease implements Lease {
   }
 
   async abandon(): Promise<void> {
-    this.#stopped.abort(new CausewayError('lease_lost', 'the lease was given up'));
-    await this.#loops;
-    this.#report(false);
+    await this.#leave('stepdown');
   }
 
   async release(signal: AbortSignal): Promise<void> {
-    await this.abandon();
+    await this.#leave('released');
     if (this.#state.tag !== 'held') return;
     try {
       const value: LeaseRow = { ...this.#row, holder: null, describedAs: null };
@@ -69,6 +68,15 @@ class HeldLease implements Lease {
       // Nothing is wrong with a lease that was not released: others wait for its ttl.
       this.#deps.observer?.trouble(error);
     }
+  }
+
+  async #leave(how: LeaseEnding): Promise<void> {
+    this.#stopped.abort(new CausewayError('lease_lost', 'the lease was given up'));
+    await this.#loops;
+    this.#report(false);
+    if (this.#state.tag !== 'held' || this.#left) return;
+    this.#left = true;
+    this.#deps.observer?.ended(how);
   }
 
   async #renewing(): Promise<void> {
@@ -137,7 +145,7 @@ class HeldLease implements Lease {
     }
   }
 
-  #finish(end: LeaseEnd): void {
+  #finish(end: Exclude<LeaseEnd, { readonly tag: 'held' }>): void {
     if (this.#state.tag !== 'held') return;
     this.#state = end;
     const reason =
@@ -147,6 +155,7 @@ class HeldLease implements Lease {
     this.#end.abort(reason);
     this.#stopped.abort(reason);
     this.#report(false);
+    this.#deps.observer?.ended(end.tag === 'failed' ? 'stepdown' : end.tag);
   }
 
   #isOwn(row: LeaseRow | null): boolean {

@@ -36,9 +36,14 @@ export interface LeaseObserver {
   facts(facts: LeaseFacts): void;
   /** A renewal was stored; how long the request took. */
   renewed(durationMs: number): void;
+  /** Once for each lease that was held: how it ended. */
+  ended(how: LeaseEnding): void;
   /** The control store could not be asked; it is tried again. */
   trouble(error: unknown): void;
 }
+
+/** `stepdown`: given up by its holder without a release, so that others wait for its ttl. */
+export type LeaseEnding = 'released' | 'expired' | 'lost' | 'stepdown';
 
 export type LeaseEnd =
   | { readonly tag: 'held' }

@@ -30,7 +30,10 @@ export const metricTable = {
     group: 'Flow and lag',
     labels: ['pipeline', 'sink', 'stage'],
     buckets: STAGE_BUCKETS,
-    help: 'Time spent per stage: publish (one append to the log; sink is empty) or apply (one batch at the sink).',
+    help:
+      'Time spent per stage: capture (source commit to read from its log, of the newest transaction of each read), publish (one append to the ' +
+      'log; sink is empty for both), transit (durable in the log to sent to the sink, of the oldest record of each batch; only where one process ' +
+      'does both) or apply (one batch at the sink).',
   },
   causeway_source_watermark_timestamp_seconds: {
     type: 'gauge',
@@ -43,6 +46,24 @@ export const metricTable = {
     group: 'Flow and lag',
     labels: ['pipeline', 'sink'],
     help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked.",
+  },
+  causeway_slo_objective_seconds: {
+    type: 'gauge',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'How old the watermark of the sink may be, as configured (`slo.freshness`); absent where nothing is.',
+  },
+  causeway_sequence_gaps_total: {
+    type: 'counter',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'Gaps that the sink met in the log, each once: a counter jumped, a tail missing, or records gone (log_gap, log_offset_gone). Must stay 0.',
+  },
+  causeway_sequence_regressions_total: {
+    type: 'counter',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'Changes that were discarded because the sink holds their sequence or a greater one: older ones, and repetitions after a restart.',
   },
   causeway_changes_total: {
     type: 'counter',
@@ -137,8 +158,22 @@ export const metricTable = {
   causeway_slot_info: {
     type: 'gauge',
     group: 'Source log and slot',
-    labels: ['pipeline', 'slot'],
-    help: 'Constant 1, with the name of the slot.',
+    labels: ['pipeline', 'slot', 'plugin', 'failover'],
+    help: 'Constant 1, with the name of the slot, its output plugin, and whether a standby of the source can take it over.',
+  },
+  causeway_source_spilled_bytes_total: {
+    type: 'counter',
+    group: 'Source log and slot',
+    labels: ['pipeline'],
+    help: 'Bytes of large transactions that logical decoding wrote to the disk of the source, as the source counts them.',
+  },
+  causeway_source_long_transaction_seconds: {
+    type: 'gauge',
+    group: 'Source log and slot',
+    labels: ['pipeline'],
+    help:
+      'Age of the oldest open transaction that has written, in any database: the slot keeps the log from its beginning. 0 for none; absent where the ' +
+      'role lacks pg_read_all_stats.',
   },
   causeway_source_heartbeat_timestamp_seconds: {
     type: 'gauge',
@@ -182,7 +217,7 @@ export const metricTable = {
     type: 'counter',
     group: 'Leases and fencing',
     labels: ['lease', 'reason'],
-    help: 'Changes of the lease that this process made or met: acquired, released, lost or expired.',
+    help: 'Changes of the lease that this process made or met: acquired, released, expired (not renewed in time), lost (to another) or stepdown (given up).',
   },
   causeway_fenced_writes_total: {
     type: 'counter',

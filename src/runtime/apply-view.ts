@@ -1,4 +1,5 @@
 import { present } from '#core/assert.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
 import type { ApplyObserver, ApplyStatus } from '../apply/observer.ts';
 import type { Trouble } from '../http/status-document.ts';
@@ -6,6 +7,7 @@ import type { Metrics, SetGauge } from '../metrics/registry.ts';
 import { errorFields } from './logger.ts';
 import { Reminder } from './reminder.ts';
 import type { SourceTime } from './source-time.ts';
+import type { Transit } from './transit.ts';
 import { TroubleCell } from './trouble.ts';
 
 export type ApplyView = {
@@ -13,6 +15,8 @@ export type ApplyView = {
   /** What does not answer and is tried again, since the longest; null while everything answers. */
   readonly waiting: () => Trouble | null;
 };
+
+const GAP_CODES: ReadonlySet<ErrorCode> = new Set(['log_gap', 'log_offset_gone']);
 
 /** Keeps what an apply loop tells for the status and counts it for the metrics. */
 export function observeApply(deps: {
@@ -22,21 +26,30 @@ export function observeApply(deps: {
   readonly logger: Logger;
   readonly runtime: Pick<Runtime, 'wallMs' | 'monotonicMs'>;
   readonly time: SourceTime;
-}): { readonly view: ApplyView; readonly observer: ApplyObserver } {
-  const { pipeline, sink, metrics, logger, runtime, time } = deps;
+  readonly transit: Transit;
+}): { readonly view: ApplyView; readonly observer: ApplyObserver; readonly failed: (error: unknown) => void } {
+  const { pipeline, sink, metrics, logger, runtime, time, transit } = deps;
   const labels = { pipeline, sink };
   const waits = new Map<object, TroubleCell>();
   const reminder = new Reminder(runtime);
   const view: ApplyView = { status: null, waiting: () => waits.values().next().value?.get() ?? null };
   const observer: ApplyObserver = {
-    attach: (status) => void (view.status = status),
+    attach: (status) => {
+      view.status = status;
+      // From here on it is known that there was none yet.
+      metrics.count('causeway_sequence_gaps_total', labels, 0);
+      metrics.count('causeway_sequence_regressions_total', labels, 0);
+    },
     outcome: (op, result, count) => {
       metrics.count('causeway_applied_total', { ...labels, op, result }, count);
+      if (result === 'stale') metrics.count('causeway_sequence_regressions_total', labels, count);
       if (result === 'fenced') metrics.count('causeway_fenced_writes_total', labels, count);
     },
-    batch: ({ bytes, durationMs, committedAt }) => {
+    batch: ({ partition, offset, bytes, durationMs, committedAt }) => {
       metrics.count('causeway_egress_bytes_total', labels, bytes);
       metrics.observe('causeway_stage_duration_seconds', { ...labels, stage: 'apply' }, durationMs / 1_000);
+      const waited = transit.secondsSince(partition, offset, runtime.monotonicMs() - durationMs);
+      if (waited !== null) metrics.observe('causeway_stage_duration_seconds', { ...labels, stage: 'transit' }, waited);
       for (const moment of committedAt) {
         const lag = time.secondsSince(moment);
         if (lag !== null) metrics.observe('causeway_end_to_end_lag_seconds', labels, lag);
@@ -59,7 +72,14 @@ export function observeApply(deps: {
     released: ({ how, keys }) => metrics.count('causeway_dlq_released_total', { ...labels, how }, keys),
     swept: () => undefined,
   };
-  return { view, observer };
+  let lastGap = '';
+  /** Why the loop ended. A gap is met again at each attempt. */
+  const failed = (error: unknown): void => {
+    if (!(error instanceof CausewayError) || !GAP_CODES.has(error.code) || error.message === lastGap) return;
+    lastGap = error.message;
+    metrics.count('causeway_sequence_gaps_total', labels);
+  };
+  return { view, observer, failed };
 }
 
 /** The gauges of one sink, where its loop runs in this process. */

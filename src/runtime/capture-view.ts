@@ -9,6 +9,7 @@ import type { Metrics, SetGauge } from '../metrics/registry.ts';
 import { errorFields } from './logger.ts';
 import { Reminder } from './reminder.ts';
 import type { SourceTime } from './source-time.ts';
+import type { Transit } from './transit.ts';
 
 /** The newest facts that capture told of itself. */
 export type CaptureView = {
@@ -32,6 +33,7 @@ export type CaptureViewDeps = {
   readonly logger: Logger;
   readonly runtime: Pick<Runtime, 'wallMs' | 'monotonicMs'>;
   readonly time: SourceTime;
+  readonly transit: Transit;
   /** Told of each new state and of each new look at the lease. */
   readonly onChange: (view: CaptureView) => void;
 };
@@ -52,6 +54,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
     queue: null,
   };
   let standbyFor: string | null = null;
+  let spilledBytes = 0;
   const seenRefused = new Set<string>();
   const observer: CaptureObserver = {
     state: (state) => {
@@ -68,14 +71,21 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
         if (count > 0) metrics.count('causeway_changes_total', { pipeline, op }, count);
       }
     },
-    published: ({ durationMs }) =>
-      metrics.observe('causeway_stage_duration_seconds', { pipeline, sink: '', stage: 'publish' }, durationMs / 1_000),
+    published: ({ durationMs, offsets }) => {
+      metrics.observe('causeway_stage_duration_seconds', { pipeline, sink: '', stage: 'publish' }, durationMs / 1_000);
+      deps.transit.durable(offsets);
+    },
     queue: (bytes, bytesMax) => void (view.queue = { bytes, bytesMax }),
     watermark: () => undefined,
-    readUpTo: (sourceTime) => void (view.readUpTo = sourceTime),
+    readUpTo: (sourceTime) => {
+      const seconds = view.readUpTo === null || sourceTime > view.readUpTo ? time.secondsSince(sourceTime) : null;
+      if (seconds !== null) metrics.observe('causeway_stage_duration_seconds', { pipeline, sink: '', stage: 'capture' }, seconds);
+      view.readUpTo = sourceTime;
+    },
     checkpoint: (row) => void (view.checkpoint = row),
     lease: (facts) => {
-      countTransition(view.lease, facts, { pipeline, metrics });
+      const acquired = facts.held && view.lease?.held !== true;
+      if (acquired) metrics.count('causeway_lease_transitions_total', { lease: pipeline, reason: 'acquired' });
       view.lease = facts;
       const other = heldByAnother(facts, deps.describedAs) ? facts.holder : null;
       if (other !== null && other !== standbyFor) {
@@ -85,7 +95,15 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       deps.onChange(view);
     },
     leaseRenewed: (durationMs) => metrics.observe('causeway_lease_renew_duration_seconds', { lease: pipeline }, durationMs / 1_000),
-    slot: (facts) => void (view.slot = facts),
+    leaseEnded: (how) => metrics.count('causeway_lease_transitions_total', { lease: pipeline, reason: how }),
+    slot: (facts) => {
+      view.slot = facts;
+      const now = facts?.spilledBytes ?? null;
+      if (now === null) return;
+      // A count that fell was begun anew, by a reset of the statistics or with a new slot.
+      metrics.count('causeway_source_spilled_bytes_total', { pipeline }, now < spilledBytes ? now : now - spilledBytes);
+      spilledBytes = now;
+    },
     tables: (rows) => {
       for (const row of rows) {
         const before = view.tables.find(({ table }) => table === row.table);
@@ -127,18 +145,6 @@ export function heldByAnother(lease: LeaseFacts | null, describedAs: string): bo
   return lease !== null && !lease.held && lease.holder !== null && lease.holder !== describedAs;
 }
 
-function countTransition(
-  before: LeaseFacts | null,
-  now: LeaseFacts,
-  { pipeline, metrics }: { readonly pipeline: string; readonly metrics: Metrics },
-): void {
-  const wasHeld = before?.held === true;
-  if (!wasHeld && now.held) metrics.count('causeway_lease_transitions_total', { lease: pipeline, reason: 'acquired' });
-  if (!wasHeld || now.held) return;
-  const lost = now.generation !== null && before.generation !== null && now.generation > before.generation;
-  metrics.count('causeway_lease_transitions_total', { lease: pipeline, reason: lost ? 'lost' : 'released' });
-}
-
 /** The gauges of capture. A standby exports its lease and nothing else. */
 export function captureGauges(pipeline: string, view: CaptureView, time: SourceTime, set: SetGauge): void {
   const { lease, slot, queue } = view;
@@ -161,7 +167,8 @@ export function captureGauges(pipeline: string, view: CaptureView, time: SourceT
     set('causeway_source_retained_bytes', { pipeline }, slot.retainedBytes);
     set('causeway_source_retention_headroom_bytes', { pipeline }, slot.headroomBytes);
     set('causeway_slot_active', { pipeline }, slot.active ? 1 : 0);
-    set('causeway_slot_info', { pipeline, slot: slot.name }, 1);
+    set('causeway_slot_info', { pipeline, slot: slot.name, plugin: slot.plugin, failover: String(slot.failover) }, 1);
+    set('causeway_source_long_transaction_seconds', { pipeline }, slot.openTransactionSeconds);
     for (const status of ['reserved', 'extended', 'unreserved', 'lost']) {
       if (slot.walStatus !== null) set('causeway_slot_wal_status', { pipeline, status }, slot.walStatus === status ? 1 : 0);
     }

@@ -17,6 +17,8 @@ export function pipelineGauges(state: PipelineState, set: SetGauge): void {
   for (const sink of state.sinks) {
     const labels = { pipeline, sink: sink.config.name };
     const sinkNow = sinkStateName(state, sink);
+    const { freshnessMs } = sink.config;
+    set('causeway_slo_objective_seconds', labels, freshnessMs === null ? null : freshnessMs / 1_000);
     for (const name of sinkStates) set('causeway_sink_state', { ...labels, state: name }, sinkNow === name ? 1 : 0);
     if (sink.running) applyGauges(labels, sink.view, set);
   }

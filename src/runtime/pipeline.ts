@@ -26,6 +26,7 @@ import type { PipelineState, Role, SinkUnit } from './pipeline-state.ts';
 import { pipelineStatus } from './pipeline-status.ts';
 import { keepRunning, type Loop, type StopSignals } from './policy.ts';
 import { SourceTime } from './source-time.ts';
+import { Transit } from './transit.ts';
 import { TroubleCell } from './trouble.ts';
 import { runUnit } from './unit.ts';
 import { Wanted } from './wanted.ts';
@@ -70,6 +71,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { config, runtime, metrics } = deps;
   const logger = deps.logger.with({ pipeline: config.name });
   const time = new SourceTime(runtime);
+  const transit = new Transit(runtime);
   // With capture in this process, sinks are served by the process that captures: a standby's would only take the partitions away.
   const leading = new Wanted(!deps.roles.includes('capture'));
   const captureWanted = new Wanted(false);
@@ -81,6 +83,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     logger,
     runtime,
     time,
+    transit,
     onChange: ({ state, lease }) => {
       const other = heldByAnother(lease, deps.describedAs);
       // Capture passes through its first states at every attempt; only here has it got over what kept it.
@@ -93,7 +96,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const applyObservers = new Map(
     config.sinks.map((sink) => {
       const sinkLogger = logger.with({ sink: sink.name });
-      return [sink.name, observeApply({ pipeline: config.name, sink: sink.name, metrics, logger: sinkLogger, runtime, time })];
+      return [sink.name, observeApply({ pipeline: config.name, sink: sink.name, metrics, logger: sinkLogger, runtime, time, transit })];
     }),
   );
   const sinks = config.sinks.map((sink): SinkUnit => {
@@ -204,7 +207,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
             unit.running = running;
             if (!running) unit.trouble.clear();
           },
-          onTrouble: (error) => unit.trouble.set(error),
+          onTrouble: (error) => {
+            unit.trouble.set(error);
+            applyObservers.get(unit.config.name)?.failed(error);
+          },
         },
         signals,
       ),

@@ -20,6 +20,10 @@ const slot = {
   retainedBytes: 0,
   backlogBytes: 0,
   headroomBytes: null,
+  plugin: 'fake',
+  failover: false,
+  spilledBytes: null,
+  openTransactionSeconds: null,
   walStatus: null,
   name: 'slot',
 };

@@ -63,4 +63,5 @@ pipelines:
         kind: postgres
         url: postgres://writer:hunter2@warm/db
         deadLetter: { parkedKeysMax: 7 }
+        slo: { freshness: 60s }
 `;

@@ -40,7 +40,7 @@ test('a whole file is resolved, with defaults, durations in milliseconds and con
     leaseTtlMs: 15_000,
     source: { config: { url: env.SOURCE_URL } },
     log: { config: { resolved: { path: './data/orders.log', partitions: 4 } } },
-    sinks: [{ name: 'warm', kind: 'postgres', parkedKeysMax: 7, config: { kind: 'postgres' } }],
+    sinks: [{ name: 'warm', kind: 'postgres', parkedKeysMax: 7, freshnessMs: 60_000, config: { kind: 'postgres' } }],
     tables: [
       { pattern: 'public.orders', snapshot: 'initial', target: null },
       { pattern: 'public.order_lines', snapshot: 'initial', target: null },
@@ -78,7 +78,7 @@ test.each([
     goodFile.replace('parkedKeysMax: 7', 'parkedKeysMax: many'),
     '19 pipelines.orders.sinks.warm.deadLetter.parkedKeysMax: must be a number |',
   ],
-  ['a duration without unit', `${goodFile}stop: { grace: "25" }\n`, '20 stop.grace: is not a duration | Write a number with its unit'],
+  ['a duration without unit', `${goodFile}stop: { grace: "25" }\n`, '21 stop.grace: is not a duration | Write a number with its unit'],
   [
     'a lease outside its bounds',
     goodFile.replace('    sinks:', '    lease: { ttl: 100ms }\n    sinks:'),

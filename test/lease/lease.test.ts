@@ -240,6 +240,31 @@ describe('keeping the lease', () => {
     expect(lease.end.tag).toBe('lost');
   });
 
+  test('how it ended is told once: released, expired, lost, or given up', async () => {
+    const told: string[] = [];
+    const observer = {
+      facts: () => undefined,
+      renewed: () => undefined,
+      trouble: () => undefined,
+      ended: (how: string) => void told.push(how),
+    };
+    const released = await held(depsOf({ observer }));
+    await released.release(never);
+    await released.release(never);
+    const lost = await held(depsOf({ observer }));
+    rows.rows.set(KEY, { text: JSON.stringify({ ...row(), token: 7, holder: null }), version: 'x' as never });
+    await clock.advance(TTL_MS);
+    await lost.release(never);
+    const expired = await held(depsOf({ observer }));
+    rows.failure = new CausewayError('control_unavailable', 'away');
+    await clock.advance(TTL_MS);
+    await expired.release(never);
+    rows.failure = null;
+    const abandoned = await held(depsOf({ observer, formerHolder: expired.holder }));
+    await abandoned.abandon();
+    expect(told).toEqual(['released', 'lost', 'expired', 'stepdown']);
+  });
+
   test('a process that has dropped everything takes its own expired row over at once', async () => {
     const lease = await held();
     rows.failure = new CausewayError('control_unavailable', 'away');

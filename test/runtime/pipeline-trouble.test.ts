@@ -20,7 +20,7 @@ const config: PipelineConfig = {
   source: part,
   tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
   log: part,
-  sinks: [{ ...part, name: 'warm', parkedKeysMax: 10 }],
+  sinks: [{ ...part, name: 'warm', parkedKeysMax: 10, freshnessMs: null }],
   leaseTtlMs: 15_000,
 };
 

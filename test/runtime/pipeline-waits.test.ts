@@ -2,29 +2,8 @@
 import { expect, test } from 'vitest';
 import { CausewayError } from '#core/errors.ts';
 import type { LogEnds } from '#core/log.ts';
-import type { TableId } from '#core/schema.ts';
-import { jsonCodec } from '../../src/codec/json.ts';
-import type { PipelineConfig } from '../../src/config/config.ts';
-import type { PipelineStatus } from '../../src/http/status-document.ts';
-import { createMetrics } from '../../src/metrics/registry.ts';
-import { createPipeline, type Pipeline } from '../../src/runtime/pipeline.ts';
-import { FakeDatabase, FakeSource } from '../support/fake-source.ts';
-import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { MemoryLog, MemoryLogStore } from '../support/memory-log.ts';
-import { MemorySink, MemorySinkStore } from '../support/memory-sink.ts';
-import { keepingLogger } from '../support/silent-logger.ts';
-import { VirtualClock } from '../support/test-runtime.ts';
-
-const part = { kind: 'fake', config: null, raw: {} };
-
-const config: PipelineConfig = {
-  name: 'orders',
-  source: part,
-  tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
-  log: part,
-  sinks: [{ ...part, name: 'warm', parkedKeysMax: 10 }],
-  leaseTtlMs: 15_000,
-};
+import { Ground } from './pipeline-ground.ts';
 
 /** A log that is not there before somebody provisions it, like one in a file. */
 class LateLog extends MemoryLog {
@@ -38,55 +17,6 @@ class LateLog extends MemoryLog {
   override async ends(signal: AbortSignal): Promise<readonly LogEnds[]> {
     if (!this.#made) throw new CausewayError('log_unavailable', 'the log does not exist');
     return super.ends(signal);
-  }
-}
-
-class Ground {
-  readonly clock = new VirtualClock();
-  readonly database = new FakeDatabase(this.clock.runtime);
-  readonly table: TableId = this.database.createTable('public.orders');
-  readonly sinkStore = new MemorySinkStore();
-  readonly logger = keepingLogger();
-  readonly pipeline: Pipeline;
-  readonly #stop = new AbortController();
-  readonly #run: Promise<void>;
-
-  constructor(log: MemoryLog = new MemoryLog(new MemoryLogStore({ partitions: 4 }))) {
-    this.pipeline = createPipeline({
-      config,
-      roles: ['capture', 'apply'],
-      describedAs: 'test',
-      codec: jsonCodec,
-      runtime: this.clock.runtime,
-      logger: this.logger,
-      metrics: createMetrics({ version: '1', nodeVersion: 'v24', nodeDefaults: false }),
-      build: () =>
-        Promise.resolve({
-          control: new MemoryControlStore(),
-          source: new FakeSource(this.database),
-          log,
-          sinks: new Map([['warm', new MemorySink(this.sinkStore)]]),
-        }),
-    });
-    this.#run = this.pipeline.run({ stop: this.#stop.signal, kill: new AbortController().signal });
-  }
-
-  insert(id: number): void {
-    this.database.commit([{ op: 'insert', table: this.table, row: [String(id), 'v'.repeat(200)] }]);
-  }
-
-  status(): PipelineStatus & { readonly sink: PipelineStatus['sinks'][number] | undefined } {
-    const status = this.pipeline.status();
-    return { ...status, sink: status.sinks[0] };
-  }
-
-  lines(message: string): number {
-    return this.logger.lines.filter((line) => line.message === message).length;
-  }
-
-  async end(): Promise<void> {
-    this.#stop.abort(new DOMException('stop', 'AbortError'));
-    await this.clock.runUntil(this.#run);
   }
 }
 

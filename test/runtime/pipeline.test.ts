@@ -19,7 +19,7 @@ function configOf(sinks: readonly string[]): PipelineConfig {
     source: part,
     tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
     log: part,
-    sinks: sinks.map((name) => ({ ...part, name, parkedKeysMax: 10 })),
+    sinks: sinks.map((name) => ({ ...part, name, parkedKeysMax: 10, freshnessMs: null })),
     leaseTtlMs: 15_000,
   };
 }

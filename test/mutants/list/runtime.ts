@@ -1,4 +1,4 @@
-import { unit, type Mutant } from '../mutant.ts';
+import { integration, unit, type Mutant } from '../mutant.ts';
 
 const waits = unit('runtime/pipeline-waits');
 
@@ -67,5 +67,53 @@ export const runtimeMutants: readonly Mutant[] = [
     put: '',
     breaks: 'STYLE, wrap with cause and log once',
     suite: unit('apply/schema'),
+  },
+  {
+    name: 'an expired lease counts as released',
+    file: 'src/lease/keeper.ts',
+    find: "ended(end.tag === 'failed' ? 'stepdown' : end.tag)",
+    put: "ended('released')",
+    breaks: 'the metrics tell what was so',
+    suite: unit('lease/lease'),
+  },
+  {
+    name: 'a lease that is given back twice counts twice',
+    file: 'src/lease/keeper.ts',
+    find: '|| this.#left) return;',
+    put: ') return;',
+    breaks: 'the metrics tell what was so',
+    suite: unit('lease/lease'),
+  },
+  {
+    name: 'a gap counts at each attempt',
+    file: 'src/runtime/apply-view.ts',
+    find: '|| error.message === lastGap) return;',
+    put: ') return;',
+    breaks: 'the metrics tell what was so',
+    suite: unit('runtime/pipeline-metrics'),
+  },
+  {
+    name: 'a reset of the statistics of the source is taken for more of the same',
+    file: 'src/runtime/capture-view.ts',
+    find: 'now < spilledBytes ? now : now - spilledBytes',
+    put: 'Math.abs(now - spilledBytes)',
+    breaks: 'the metrics tell what was so',
+    suite: unit('runtime/pipeline-metrics'),
+  },
+  {
+    name: 'the time in the log is made up for what another process appended',
+    file: 'src/runtime/transit.ts',
+    find: 'if (append === undefined || after === 0) return null;',
+    put: 'if (append === undefined) return null;',
+    breaks: 'an unknown figure is absent',
+    suite: unit('runtime/pipeline-metrics'),
+  },
+  {
+    name: 'a transaction that cannot be seen counts as none',
+    file: 'connectors/source-postgres/slot.ts',
+    find: "CASE WHEN pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') THEN (",
+    put: 'CASE WHEN true THEN (',
+    breaks: 'an unknown figure is absent',
+    suite: integration('postgres-source-slot'),
   },
 ];
