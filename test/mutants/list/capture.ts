@@ -4,7 +4,7 @@ const acknowledger = 'src/capture/acknowledger.ts';
 const checkpoint = 'src/capture/checkpoint.ts';
 const continuity = 'src/capture/continuity.ts';
 const encode = 'src/capture/encode.ts';
-const generation = 'src/capture/generation.ts';
+const session = 'src/capture/session.ts';
 const logTail = 'src/capture/log-tail.ts';
 const publisher = 'src/capture/publisher.ts';
 const tables = 'src/capture/tables.ts';
@@ -46,7 +46,7 @@ export const captureMutants: readonly Mutant[] = [
   },
   {
     name: 'no truncate is told to those who compare the tables',
-    file: generation,
+    file: session,
     find: 'tables.truncated(this.#truncated.splice(0), message.position);',
     put: 'this.#truncated.splice(0);',
     breaks: 'C9',
@@ -78,7 +78,7 @@ export const captureMutants: readonly Mutant[] = [
   },
   {
     name: 'heartbeats that fall under a running capture are passed over',
-    file: generation,
+    file: 'src/capture/heartbeats.ts',
     find: 'if (known !== undefined && now <= known)',
     put: 'if (known !== undefined && now < 0)',
     breaks: 'section 5',
@@ -142,7 +142,7 @@ export const captureMutants: readonly Mutant[] = [
   },
   {
     name: 'acknowledge before the checkpoint is stored',
-    file: generation,
+    file: session,
     find: 'const row = await checkpoint.advance(',
     put: 'this.#holder.stream?.acknowledge(position); const row = await checkpoint.advance(',
     breaks: 'C1, counterexample 1',
@@ -390,7 +390,7 @@ export const captureMutants: readonly Mutant[] = [
   },
   {
     name: 'a schema version is not stored before its first change',
-    file: generation,
+    file: session,
     find: 'await this.#remember(next.value, signal);',
     put: '',
     breaks: 'C7',
