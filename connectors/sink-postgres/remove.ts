@@ -1,7 +1,9 @@
 import type { TableId } from '#core/schema.ts';
 
+import { quoteIdentifier } from '../lib/postgres/quote.ts';
 import { readTable } from './catalogue.ts';
 import { claimed, ownerOf } from './claim.ts';
+import type { OwnTables } from './names.ts';
 import type { ProgressOwner } from './progress.ts';
 import { ADVISORY_LOCK } from './provision.ts';
 import type { Session } from './session.ts';
@@ -29,6 +31,24 @@ export async function removeOwn(session: Session, of: ProgressOwner, owners: rea
     const partitions = await deleteFrom(own.progress, 'partition');
     if (partitions.length > 0) removed.push(`progress of ${partitions.length} partitions`);
     if (hasOwners) await deleteFrom(own.owners, 'owner');
+    if (await isUnused(session, own)) removed.push(leftEmpty(own));
     return { result: removed, commit: 'COMMIT' };
   });
+}
+
+/** True where our own tables hold nothing any more, and the schema holds nothing but them. */
+async function isUnused(session: Session, own: OwnTables): Promise<boolean> {
+  const held = [own.progress, own.tables].map((table) => `EXISTS (SELECT FROM ${table})`).join(' OR ');
+  const [row] = await session.texts(
+    `SELECT ${held} OR EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname NOT IN ('sink_progress', 'sink_table', 'sink_owner'))`,
+    [own.schema],
+  );
+  return row?.[0] === 'f';
+}
+
+/** They are not dropped: another pipeline may be about to claim its place in them. */
+function leftEmpty(own: OwnTables): string {
+  const schema = quoteIdentifier(own.schema);
+  return `the last rows of schema ${schema}, whose empty tables stay: where no other pipeline is to use them, DROP SCHEMA ${schema} CASCADE; removes them`;
 }

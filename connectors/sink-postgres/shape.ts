@@ -83,7 +83,10 @@ export function checkComplete({ target, missing }: Shape): void {
 }
 
 function missingColumns(target: TableId, names: readonly string[]): CausewayError {
-  return new CausewayError('sink_misconfigured', `the sink's table ${target} has no column ${names.join(', ')}`);
+  return new CausewayError(
+    'sink_misconfigured',
+    `the sink's table ${target} has no column ${names.join(', ')}: add it again (\`causeway check --only sink\` prints the statement)`,
+  );
 }
 
 function columnShape(input: {

@@ -177,9 +177,10 @@ export class PostgresSink implements Sink {
     let after: readonly string[] | null = null;
     do {
       const from: readonly string[] | null = after;
-      const page: Awaited<ReturnType<typeof readPage>> = await this.#withShape(schema, signal, (session, shape) =>
-        readPage(session, shape, range, from),
-      );
+      const page: Awaited<ReturnType<typeof readPage>> = await this.#withShape(schema, signal, (session, shape) => {
+        checkComplete(shape);
+        return readPage(session, shape, range, from);
+      });
       if (page.rows.length > 0) yield page.rows;
       after = page.after;
     } while (after !== null);
@@ -191,10 +192,10 @@ export class PostgresSink implements Sink {
     return removed;
   }
 
+  /** The shape may lack columns: what looks at keys and deletes alone, as a sweep does, needs no others. */
   async #withShape<T>(schema: TableSchema, signal: AbortSignal, work: (session: Session, shape: Shape) => Promise<T>): Promise<T> {
     return await this.#sessions.use(signal, async (session) => {
       const { shape } = await this.#shapes.writer(session, schema);
-      checkComplete(shape);
       return await work(session, shape);
     });
   }

@@ -175,6 +175,46 @@ describePostgres('sink-postgres provision and check', (major) => {
     expect(await sink.differences(after, never)).toEqual([]);
   });
 
+  it.each(['sidecar', 'inline'])(
+    'a table that lost a column is swept all the same, and read once it has it again (%s)',
+    async (register) => {
+      const sink = open({ register });
+      await sink.provision([plain], never);
+      const partition = await takePartition(sink, 0, never);
+      await partition.apply({ rows: [upsertAt(plain, sequenceAt(1), ['1', 'x'])], progress: null }, never);
+      await database.query('ALTER TABLE app.orders DROP COLUMN a');
+      const other = open({ register });
+      const scan = async (): Promise<number> => {
+        let rows = 0;
+        for await (const page of other.scan(plain, { from: null, to: null }, never)) rows += page.length;
+        return rows;
+      };
+      const error = await refusal(scan());
+      expect(error.code).toBe('sink_misconfigured');
+      expect(error.message).toContain('add it again (`causeway check --only sink` prints the statement)');
+      expect(await other.holdsRows(plain, never)).toBe(true);
+      expect(await other.sweep(plain, { table: plain.table, sequence: sequenceAt(2) }, never)).toEqual({ rows: 1 });
+      expect(await other.holdsRows(plain, never)).toBe(false);
+      const statements = (await other.check([plain], never)).flatMap(({ mend }) => mend).filter((mend) => mend.includes('ADD COLUMN'));
+      for (const statement of statements) await database.query(statement);
+      expect(await scan()).toBe(1);
+    },
+  );
+
+  it('`remove` says that its empty tables stay, once nothing else is in them', async () => {
+    const one = open();
+    await one.provision([plain], never);
+    const partition = await takePartition(one, 0, never);
+    await partition[Symbol.asyncDispose]();
+    await database.query("INSERT INTO causeway.sink_table VALUES ('another', 's', 'x.y', 'x.y', 'inline')");
+    expect((await one.remove(['o'], never)).join()).not.toContain('DROP SCHEMA');
+    await database.query('DELETE FROM causeway.sink_table');
+    const [said = ''] = await one.remove(['o'], never);
+    const statement = /DROP SCHEMA .*;/.exec(said)?.[0] ?? '';
+    await database.query(statement);
+    expect(await database.query("SELECT FROM pg_namespace WHERE nspname = 'causeway'")).toEqual([]);
+  });
+
   it('a sweep that was broken off goes on where it stopped', async () => {
     const sink = open({ batchRows: 20_000 });
     await sink.provision([plain], never);

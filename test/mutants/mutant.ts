@@ -33,6 +33,11 @@ export function integration(file: string, only?: string): Suite {
   return suite('integration', `test/integration/${file}.test.ts`, only);
 }
 
+/** One of the schedules that were written out. */
+export function schedule(only: string): Suite {
+  return suite('sim', 'test/sim/schedules.test.ts', only);
+}
+
 /** Seeds of the simulator. */
 export function simulation(): Suite {
   return suite('sim', 'test/sim/sim.test.ts', 'keep every invariant');

@@ -97,6 +97,24 @@ describe('capture', () => {
     expect(figure(outcome, 'parked keys at the end')).toBe(1);
   });
 
+  for (const port of ['source', 'log', 'sink'] as const) {
+    test(`30: an outage of ${port === 'log' ? 'the log' : `the ${port}`} is ridden out by the same process, however long it takes`, async () => {
+      const faults: readonly Fault[] = [{ tag: 'partition', daemon: 0, port, atMs: 2_000, forMs: 90_000 }];
+      const outcome = await settles({ transactions: steadily(4), faults });
+      expect([...outcome.coverage.faults.keys()].filter((name) => name.startsWith('exit'))).toEqual([]);
+    });
+  }
+
+  test('44: hosts whose clocks are hours off change nothing', async () => {
+    const hours = 3_600_000;
+    const clocks = [
+      { rate: 1, wallSkewMs: 2 * hours },
+      { rate: 1, wallSkewMs: -5 * hours },
+    ];
+    const faults: readonly Fault[] = [{ tag: 'pause', daemon: 0, atMs: 3_000, forMs: 6_000, clock: 'runs' }];
+    await settles({ daemons: 2, clocks, transactions: steadily(8), faults });
+  });
+
   test('32: a control store that went back gives a generation out twice, which is noticed', async () => {
     const faults: readonly Fault[] = [
       call('crash_before', 'control.swap', { afterMs: 3_000, ms: 200 }),
@@ -113,6 +131,24 @@ describe('capture', () => {
 });
 
 describe('apply', () => {
+  test('26: a parked key holds up neither the position nor a truncate, nor does a truncate wait for the key', async () => {
+    const rows = Array.from({ length: 20 }, (_, key) => put(key));
+    const kept = await settles({ transactions: transactions([put(1, { refused: true })], rows.slice(2), [remove(3)], [put(4)]) });
+    expect(figure(kept, 'parked keys at the end')).toBe(1);
+    const released = await settles({
+      transactions: transactions([put(1, { refused: true })], rows.slice(2), [{ op: 'truncate', tables: [0] }], [put(4)]),
+    });
+    expect(figure(released, 'parked keys at the end')).toBe(0);
+  });
+
+  test('30: two that take the partitions from each other end neither process', async () => {
+    const faults = [0, 1].flatMap((daemon): readonly Fault[] =>
+      [1, 2, 3].map((round) => ({ tag: 'partition', daemon, port: 'sink', atMs: round * 2_000 + daemon * 700, forMs: 900 })),
+    );
+    const outcome = await settles({ daemons: 2, applyEverywhere: true, transactions: steadily(8), faults });
+    expect([...outcome.coverage.faults.keys()].filter((name) => name.startsWith('exit'))).toEqual([]);
+  });
+
   for (const batchRowsMax of [1, 2, 500]) {
     test(`2: partial images fold over what stands before them, in batches of ${batchRowsMax}`, async () => {
       const limits = { batchRowsMax, pendingBytesMax: 1_000_000, readAheadBytesMax: 1_000_000 };

@@ -1,4 +1,4 @@
-import { integration, unit, type Mutant } from '../mutant.ts';
+import { integration, schedule, unit, type Mutant } from '../mutant.ts';
 
 const acknowledger = 'src/capture/acknowledger.ts';
 const checkpoint = 'src/capture/checkpoint.ts';
@@ -19,6 +19,22 @@ export const captureMutants: readonly Mutant[] = [
     put: ' };',
     breaks: 'C8 F2',
     suite: unit('cli/command-line', 'capture/fence'),
+  },
+  {
+    name: 'tables are not looked at again once the slot is there',
+    file: 'src/capture/first-start.ts',
+    find: '  await assertCapturable(facts);',
+    put: '',
+    breaks: 'C8, counterexample 7',
+    suite: integration('postgres-source-stalled-standby'),
+  },
+  {
+    name: 'an outage of the log ends the process',
+    file: 'src/core/errors.ts',
+    find: "log_unavailable: {\n    retry: 'timed',",
+    put: "log_unavailable: {\n    retry: 'fatal',",
+    breaks: 'section 4, counterexample 30',
+    suite: schedule('30: an outage of the log'),
   },
   {
     name: 'a table that was renamed while nobody looked starts as a new one',

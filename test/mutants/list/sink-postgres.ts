@@ -13,6 +13,22 @@ const faults = (only: string): Mutant['suite'] => integration('sink-postgres-fau
 
 export const sinkPostgresMutants: readonly Mutant[] = [
   {
+    name: 'a policy hides rows instead of being an error',
+    file: 'connectors/lib/postgres/session-settings.ts',
+    find: "row_security: 'off',",
+    put: "row_security: 'on',",
+    breaks: 'section 11, counterexample 21',
+    suite: integration('postgres-row-security'),
+  },
+  {
+    name: 'a sweep asks for columns that it does not need',
+    file: 'connectors/sink-postgres/sink.ts',
+    find: 'return await work(session, shape);',
+    put: 'checkComplete(shape); return await work(session, shape);',
+    breaks: 'A3',
+    suite: integration('sink-postgres-provision', 'lost a column'),
+  },
+  {
     name: 'a second deployment takes the first one’s progress for its own',
     file: claim,
     find: 'if (owner !== by.owner) throw claimed(of, owner);',
