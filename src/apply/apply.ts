@@ -1,12 +1,12 @@
 import type { SinkRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
+import type { SinkProgress } from '#core/sink.ts';
 import { KnownSchemas } from './catalogue.ts';
 import type { SinkContext } from './context.ts';
 import { ParkingLimit } from './dead-letter.ts';
 import type { ApplyDeps, ApplySignals } from './deps.ts';
 import type { ApplyState, ApplyStatus, ParkedStatus, WatermarkPoint } from './observer.ts';
 import { sinkPosition } from './position.ts';
-import type { PartitionStanding } from './position.ts';
 import { RequestDesk } from './requests.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
 import { SchemaGate } from './schema-gate.ts';
@@ -165,8 +165,8 @@ class SinkApply {
     }
   }
 
-  #standings(): ReadonlyMap<number, PartitionStanding> {
-    const standings = new Map<number, PartitionStanding>();
+  #standings(): ReadonlyMap<number, SinkProgress> {
+    const standings = new Map<number, SinkProgress>();
     for (const worker of this.#workers.values()) if (worker.done !== null) standings.set(worker.partition, worker.done);
     return standings;
   }
@@ -177,6 +177,10 @@ class SinkApply {
       if (!worker.wentBack) continue;
       // Until the partition is held again, nobody knows how far the sink is.
       if (worker.done !== null) worker.wentBack = false;
+      this.#position = null;
+      this.#sweeper.forget();
+    }
+    if (this.#sweeper.noticesLoss()) {
       this.#position = null;
       this.#sweeper.forget();
     }

@@ -1,5 +1,6 @@
 import { assert } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
+import { compareProgress } from '#core/log.ts';
 import type { Floor, SinkProgress } from '#core/sink.ts';
 import type { SinkContext } from './context.ts';
 import { hasPassed, owedFloors, pendingFloors } from './position.ts';
@@ -12,18 +13,19 @@ import { passesByItself } from './ride-out.ts';
  */
 export class Sweeper {
   readonly #context: SinkContext;
-  readonly #standings: () => ReadonlyMap<number, PartitionStanding>;
+  readonly #standings: () => ReadonlyMap<number, SinkProgress>;
   readonly #onLook: () => void;
   #sweptAtMs = Number.NEGATIVE_INFINITY;
   /** Progress as stored, for the partitions that work elsewhere; looked up only where there are some. */
-  #stored: ReadonlyMap<number, SinkProgress> = new Map();
+  #stored = new Map<number, SinkProgress>();
+  #lost = false;
   #storedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     context: SinkContext,
     input: {
       /** What the workers here know of their partitions. */
-      readonly standings: () => ReadonlyMap<number, PartitionStanding>;
+      readonly standings: () => ReadonlyMap<number, SinkProgress>;
       /** Called at each look, so that the position moves on though nobody asks for it. */
       readonly onLook: () => void;
     },
@@ -49,6 +51,18 @@ export class Sweeper {
     this.#sweptAtMs = Number.NEGATIVE_INFINITY;
     this.#stored = new Map();
     this.#storedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** True, once, where what other workers had stored is not there any more: the sink went back, and no worker here was told. */
+  noticesLoss(): boolean {
+    for (const [partition, done] of this.#standings()) {
+      const before = this.#stored.get(partition);
+      this.#stored.delete(partition);
+      if (before !== undefined && compareProgress(done, before) < 0) this.#lost = true;
+    }
+    const lost = this.#lost;
+    this.#lost = false;
+    return lost;
   }
 
   /** The newest known standing of each partition; null where none is known. */
@@ -123,7 +137,13 @@ export class Sweeper {
     const here = this.#standings();
     const nowMs = deps.runtime.monotonicMs();
     if (here.size >= deps.log.partitions || nowMs - this.#storedAtMs < deps.options.controlPollMs) return;
-    this.#stored = await deps.sink.progress(signal);
+    const stored = await deps.sink.progress(signal);
+    for (const [partition, before] of this.#stored) {
+      const now = stored.get(partition);
+      if (now === undefined || compareProgress(now, before) < 0) this.#lost = true;
+    }
+    const held = this.#standings();
+    this.#stored = new Map([...stored].filter(([partition]) => !held.has(partition)));
     this.#storedAtMs = nowMs;
   }
 

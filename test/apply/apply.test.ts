@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { PartitionAssignment } from '#core/log.ts';
-import { fencingTokenOf, type Offset } from '#core/position.ts';
+import { epochMicrosOf, epochOf, fencingTokenOf, type Offset } from '#core/position.ts';
+import { watermarkSequence } from '#core/sequence.ts';
+import { MemorySink } from '../support/memory-sink.ts';
 import { at, change, del, keyOf, never, opened, part, Publisher, put, schema, Stage, watermark } from './stage.ts';
 
 describe('apply', () => {
@@ -221,6 +223,29 @@ describe('a sink that is known to have gone back', () => {
     expect(run.status().position?.sourceTime).toBe(12_000_000);
     await run.stop();
     expect(run.code()).toBeNull();
+  });
+});
+
+describe('a sink that goes back while another worker holds its partition', () => {
+  it('is noticed by who stands by, whose position falls with it (A3)', async () => {
+    const { stage, first } = await opened();
+    const run = stage.start();
+    await first.send(put('1', 10, 'a'), watermark(10));
+    await stage.clock.advance(2_000);
+    const sink = new MemorySink(stage.sinkStore);
+    await sink.claim({ owner: present(stage.sinkStore.owner, 'owner'), known: true }, never);
+    const other = await sink.assign(0, never);
+    const restore = stage.sinkStore.keep();
+    const stored = present(other.start, 'progress');
+    await first.send(put('2', 11, 'b'));
+    const watermarkOf = { sequence: watermarkSequence(epochOf(1), 11n), sourceTime: epochMicrosOf(11_000_000) };
+    await other.save({ ...stored, offset: (stored.offset + 1) as Offset, watermark: watermarkOf }, never);
+    await stage.clock.advance(20_000);
+    expect(run.status().position?.sourceTime).toBe(11_000_000);
+    restore();
+    await stage.clock.advance(20_000);
+    expect(run.status().position?.sourceTime).toBe(10_000_000);
+    await run.stop();
   });
 });
 

@@ -54,6 +54,15 @@ export const applyMutants: readonly Mutant[] = [
     suite: unit('apply/apply'),
   },
   {
+    name: 'who stands by does not notice that a sink went back',
+    file: 'src/apply/sweeper.ts',
+    find: 'if (now === undefined || compareProgress(now, before) < 0) this.#lost = true;',
+    put: '',
+    also: [{ find: 'if (before !== undefined && compareProgress(done, before) < 0) this.#lost = true;', put: '' }],
+    breaks: 'A3, counterexample 20',
+    suite: unit('apply/apply'),
+  },
+  {
     name: 'a repeated send stops the sink',
     file: counter,
     find: 'if (record.counter <= state.counter) return REPEATED;',
