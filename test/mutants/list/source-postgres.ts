@@ -10,6 +10,22 @@ const prints = (only: string): Mutant['suite'] => integration('postgres-source-f
 
 export const sourcePostgresMutants: readonly Mutant[] = [
   {
+    name: 'a parent of plain inheritance is published with its children',
+    file: 'connectors/source-postgres/provision.ts',
+    find: "return relation.kind === 'p' ? quoteTable(table) : `ONLY ${quoteTable(table)}`;",
+    put: "return relation.kind === 'p' ? quoteTable(table) : quoteTable(table);",
+    breaks: 'section 4, counterexample 31',
+    suite: integration('postgres-source-provision', 'makes publication, schema and slot once'),
+  },
+  {
+    name: 'rows of children fill their parent',
+    file: 'connectors/source-postgres/partitions.ts',
+    find: "const only = kind === 'p' ? '' : 'ONLY ';",
+    put: "const only = kind === 'p' ? '' : '';",
+    breaks: 'section 4, counterexample 31',
+    suite: integration('postgres-source-provision', 'a parent of plain inheritance'),
+  },
+  {
     name: 'a column under the name of another one is harmless',
     file: 'connectors/source-postgres/fingerprint.ts',
     find: '.filter(({ name }) => columns.some((was) => was.name === name) || known.formerNames?.includes(name) === true)',
