@@ -1,10 +1,10 @@
-import { codeOf, type CausewayError } from '#core/errors.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, TableId } from '#core/schema.ts';
 
-import { quoteTable } from '../lib/postgres/quote.ts';
 import { readTarget } from './catalogue.ts';
 import { checkCompanions } from './check-companions.ts';
+import { missingPrivileges } from './check-privileges.ts';
 import { findDifferences, type Difference } from './differences.ts';
 import { missingStatements, type ProvisionInput } from './provision.ts';
 import type { Session } from './session.ts';
@@ -30,11 +30,14 @@ export async function checkSink(session: Session, schemas: readonly DescribedTab
     differences.push(...(await findDifferences(session, { schema, target, register: input.register, own: input.own })));
   }
   const about = (...kinds: readonly Difference['about'][]): Trouble[] => differences.filter((one) => kinds.includes(one.about));
+  const missing = await planned(session, schemas, input);
+  // With `provision: check` somebody else makes them, under rights of their own.
+  const made = input.mode === 'create' && !(missing instanceof CausewayError) ? missing : [];
   return [
     await checkVersion(session),
     await checkWritable(session),
-    finding('TP-003', 'the role may write the tables', 'error', await missingPrivileges(session, tables, input)),
-    await checkProvisioned(session, schemas, input),
+    finding('TP-003', 'the role may write the tables', 'error', await missingPrivileges(session, { tables, made, own: input.own.schema })),
+    checkProvisioned(missing, input),
     finding('TP-005', "columns and types hold the source's values", 'error', about('table', 'column')),
     finding('TP-006', "the primary key is the source's, and the register fits", 'error', about('key', 'register')),
     finding('TP-007', 'no unique or exclusion constraint but the key', 'error', await otherUnique(session, tables)),
@@ -69,54 +72,23 @@ async function checkWritable(session: Session): Promise<Finding> {
   return finding('TP-002', 'the server takes writes', 'error', troubles);
 }
 
-/** What apply does in a table; TRUNCATE and ownership are not among it. */
-const TABLE_PRIVILEGES = ['SELECT', 'INSERT', 'UPDATE', 'DELETE'] as const;
-
-async function missingPrivileges(session: Session, tables: readonly Checked[], input: CheckInput): Promise<Trouble[]> {
-  const [who] = await session.texts(
-    "SELECT pg_catalog.quote_ident(current_user), pg_catalog.has_database_privilege(current_database(), 'CREATE')::text",
-  );
-  const role = who?.[0] ?? '';
-  const troubles: Trouble[] = [];
-  for (const { target, oid } of tables) {
-    const [row] = await session.texts(
-      `SELECT ${TABLE_PRIVILEGES.map((privilege) => `pg_catalog.has_table_privilege($1::pg_catalog.oid, '${privilege}')::text`).join(', ')}`,
-      [oid],
-    );
-    const missing = TABLE_PRIVILEGES.filter((_, index) => row?.[index] !== 'true');
-    if (missing.length === 0) continue;
-    const text = `the role ${role} may not ${missing.join(', ')} in ${target}`;
-    troubles.push({ text, mend: `GRANT ${missing.join(', ')} ON ${quoteTable(target)} TO ${role}` });
-  }
-  const [own] = await session.texts(
-    `SELECT (SELECT pg_catalog.has_schema_privilege(oid, 'USAGE')::text FROM pg_catalog.pg_namespace WHERE nspname = $1)`,
-    [input.own.schema],
-  );
-  const schemaUsable = own?.[0] ?? null;
-  if (schemaUsable === 'false') {
-    troubles.push({
-      text: `the role ${role} may not use the schema ${input.own.schema}`,
-      mend: `GRANT USAGE ON SCHEMA ${input.own.schema} TO ${role}`,
-    });
-  }
-  if (schemaUsable === null && input.mode === 'create' && who?.[1] !== 'true') {
-    troubles.push({
-      text: `the role ${role} may not make the schema ${input.own.schema}`,
-      mend: `CREATE SCHEMA ${input.own.schema} AUTHORIZATION ${role}`,
-    });
-  }
-  return troubles;
-}
-
-async function checkProvisioned(session: Session, schemas: readonly DescribedTable[], input: CheckInput): Promise<Finding> {
-  const title = 'the tables and the register are there';
-  let missing: string[];
+/** What `provision: create` would run; the error where a table cannot be made at all. */
+async function planned(
+  session: Session,
+  schemas: readonly DescribedTable[],
+  input: CheckInput,
+): Promise<readonly string[] | CausewayError> {
   try {
-    missing = await missingStatements(session, schemas, { ...input, makeDomains: true });
+    return await missingStatements(session, schemas, { ...input, makeDomains: true });
   } catch (error) {
     if (codeOf(error) !== 'sink_misconfigured') throw error;
-    return finding('TP-004', title, 'error', [{ text: (error as CausewayError).message }]);
+    return error as CausewayError;
   }
+}
+
+function checkProvisioned(missing: readonly string[] | CausewayError, input: CheckInput): Finding {
+  const title = 'the tables and the register are there';
+  if (missing instanceof CausewayError) return finding('TP-004', title, 'error', [{ text: missing.message }]);
   if (missing.length === 0 || input.mode === 'check') {
     return finding(
       'TP-004',

@@ -4,13 +4,13 @@ import type { Finding } from '#core/finding.ts';
 import { connect, withClient, type Connection } from '../lib/postgres/connection.ts';
 import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
 import { readCatalogue, type Catalogue, type CatalogueTable } from './catalogue.ts';
+import { checkPublication } from './check-publication.ts';
 import { failover, keptLog, slotFinding, slotsFree, workMemory } from './check-server.ts';
 import type { PostgresSource } from './config.ts';
 import { NO_ENCODING, readEncoding, UTF8 } from './encoding.ts';
 import { finding, ok } from './finding.ts';
 import { sortTables, type Sorted } from './inspect.ts';
 import { Births } from './partitions.ts';
-import { assertSomeTable, publicationStatements, publishedTables } from './provision.ts';
 import { refusedWrites } from './refusals.ts';
 import type { Selection } from './selection.ts';
 import { inSnapshot, readServer, sessionOptions, streamOptions, VERSION_MIN, type ServerFacts } from './session.ts';
@@ -32,7 +32,7 @@ export async function checkSource(source: PostgresSource, selection: Selection, 
     );
     findings.push(await slotsFree(client, slot !== null));
     const { catalogue, sorted } = await readTables(client, { source, selection, version: server.version });
-    findings.push(await readable(client, sorted), publication(source, catalogue, sorted), ...identities(sorted));
+    findings.push(await readable(client, sorted), await checkPublication(client, { source, catalogue, sorted }), ...identities(sorted));
     findings.push(await keptLog(client, slot), await slotFinding(client, source.slot, slot, server.version));
     findings.push(await failover(client, slot, server.version), await heartbeatWritable(client), await workMemory(client));
     findings.push(oddTables(sorted));
@@ -181,33 +181,6 @@ async function readable(client: pg.ClientBase, { capturable }: Sorted): Promise<
       ...(hidden.length > 0 ? [`ALTER ROLE ${role} BYPASSRLS;`] : []),
     ],
   });
-}
-
-function publication(source: PostgresSource, catalogue: Catalogue, sorted: Sorted): Finding {
-  const title = `the publication ${source.publication} carries every captured table`;
-  try {
-    assertSomeTable(sorted.capturable);
-  } catch (error) {
-    const details = [error instanceof Error ? error.message : 'there is none'];
-    return finding('PG-007', title, { level: 'error', details, mend: ['correct `tables` in the configuration'] });
-  }
-  const tables = publishedTables(sorted.capturable, { first: true, catalogue, isLoadedByHand: () => true });
-  const statements = publicationStatements(source.publication, catalogue, tables);
-  const narrowed = catalogue.members.filter(({ filter, columns }) => filter !== null || columns !== null);
-  const details = narrowed.map(
-    ({ schema, name }) => `${schema}.${name} has a row filter or a column list: what it leaves out is not copied`,
-  );
-  if (statements.length > 0) {
-    return finding('PG-007', title, {
-      level: 'warning',
-      details: [
-        ...details,
-        'the statements below are run when capture starts, if the role owns the tables; otherwise their owner runs them first',
-      ],
-      mend: statements.map((statement) => `${statement};`),
-    });
-  }
-  return narrowed.length > 0 ? finding('PG-007', title, { level: 'warning', details }) : ok('PG-007', title, [`${tables.length} tables`]);
 }
 
 const IDENTITY_CODES: ReadonlySet<string> = new Set([

@@ -246,7 +246,10 @@ describePostgres('provisioning', (major) => {
         try {
           const one = source({ url: database.urlAs(role, 'choose-one') });
           await expect(one.provision('create', signal)).rejects.toMatchObject({ code: 'source_permission' });
+          const published = async (): Promise<string | undefined> => (await one.check(signal)).find(({ id }) => id === 'PG-007')?.level;
+          expect(await published()).toBe('error');
           await database.query(named(publish));
+          expect(await published()).toBe('ok');
           await one.provision('create', signal);
           await using stream = await one.open(signal);
           await one.heartbeat(signal);

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { CausewayError, codeOf } from '#core/errors.ts';
@@ -210,6 +211,54 @@ describePostgres('sink-postgres under faults', (major) => {
       expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }, { tag: 'applied' }]);
       await sink[Symbol.asyncDispose]();
       await database.query(`DROP OWNED BY ${database.name}; DROP ROLE ${database.name}`);
+    });
+  });
+
+  describe('a role that is to make what is missing', () => {
+    const described: TableSchema = contractSchema('shop.orders' as TableId, [
+      contractColumn('id', 'bigint', { tag: 'int', bits: 64, unsigned: false }, false),
+      contractColumn('mood', 'kinds."a mood"', { tag: 'enum', labels: ['sad', 'ok'] }),
+    ]);
+    const levelOf = async (sink: Sink): Promise<string | undefined> =>
+      (await sink.check([described], never)).find(({ id }) => id === 'TP-003')?.level;
+
+    it.each([
+      ['where no schema is there', ''],
+      ['in schemas of others', 'CREATE SCHEMA shop; CREATE SCHEMA kinds; GRANT USAGE ON SCHEMA kinds TO PUBLIC; CREATE SCHEMA causeway'],
+    ])('is told every right that it lacks, %s', async (_, schemas) => {
+      await database.query(`CREATE ROLE ${database.name} LOGIN PASSWORD 'pw'; ${schemas}`);
+      const sink = open(database.urlAs(database.name, 'pw'), { provision: 'create' });
+      const finding = (await sink.check([described], never)).find(({ id }) => id === 'TP-003');
+      expect(finding).toMatchObject({ level: 'error', details: Array.from({ length: 3 }, () => expect.any(String) as string) });
+      for (const statement of finding?.mend ?? []) await database.query(statement);
+      expect(await levelOf(sink)).toBe('ok');
+      await sink.provision([described], never);
+      expect(await levelOf(sink)).toBe('ok');
+      await sink[Symbol.asyncDispose]();
+      await database.query(`DROP OWNED BY ${database.name} CASCADE; DROP ROLE ${database.name}`);
+    });
+
+    it('has them all with the GRANTs of docs/privileges.md', async () => {
+      const blocks = [...readFileSync('docs/privileges.md', 'utf8').matchAll(/```sql\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
+      const grants = blocks
+        .at(-1)
+        ?.replaceAll(/\b(TO|ROLE|AUTHORIZATION) causeway\b/g, `$1 ${database.name}`)
+        .replaceAll('DATABASE copy', `DATABASE ${database.name}`);
+      await database.query('CREATE TABLE public.there (id int PRIMARY KEY)');
+      await database.query(grants ?? '');
+      const sink = open(database.urlAs(database.name, 'choose-one'), { provision: 'create' });
+      const there = contractSchema('public.there' as TableId, [
+        contractColumn('id', 'integer', { tag: 'int', bits: 32, unsigned: false }, false),
+      ]);
+      const errors = (await sink.check([schema, there], never)).filter(({ level }) => level === 'error');
+      expect(errors).toEqual([]);
+      await sink.provision([schema, there], never);
+      const partition = await takePartition(sink, 0, never);
+      expect(await partition.apply({ rows: [...rows, upsertAt(there, sequenceAt(5), ['1'])], progress: null }, never)).toEqual(
+        Array.from({ length: 3 }, () => ({ tag: 'applied' })),
+      );
+      await sink[Symbol.asyncDispose]();
+      await database.query(`DROP OWNED BY ${database.name} CASCADE; DROP ROLE ${database.name}`);
     });
   });
 

@@ -13,6 +13,14 @@ const faults = (only: string): Mutant['suite'] => integration('sink-postgres-fau
 
 export const sinkPostgresMutants: readonly Mutant[] = [
   {
+    name: 'check does not ask for the right to make tables in a schema',
+    file: 'connectors/sink-postgres/check-privileges.ts',
+    find: "CREATE: row?.[1] === 'false' && making.has(schema)",
+    put: 'CREATE: false',
+    breaks: 'the way of README to a first start',
+    suite: faults('is told every right that it lacks, in schemas of others'),
+  },
+  {
     name: 'a policy hides rows instead of being an error',
     file: 'connectors/lib/postgres/session-settings.ts',
     find: "row_security: 'off',",

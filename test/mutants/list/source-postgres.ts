@@ -10,6 +10,12 @@ const prints = (only: string): Mutant['suite'] => integration('postgres-source-f
 
 export const sourcePostgresMutants: readonly Mutant[] = [
   {
+    name: 'check finds nothing wrong with a role that may not publish',
+    file: 'connectors/source-postgres/check-publication.ts',
+    find: 'return rows[0]?.allowed === true;',
+    put: 'return rows.length > 0;',
+    breaks: 'the way of README to a first start',
+    suite: integration('postgres-source-provision', 'exactly the privileges'),
     name: 'a parent of plain inheritance is published with its children',
     file: 'connectors/source-postgres/provision.ts',
     find: "return relation.kind === 'p' ? quoteTable(table) : `ONLY ${quoteTable(table)}`;",

@@ -1,0 +1,82 @@
+import { tableIdParts, type TableId } from '#core/schema.ts';
+import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
+import type { Session } from './session.ts';
+
+/** What apply does in a table; TRUNCATE and ownership are not among it. */
+const TABLE_PRIVILEGES = ['SELECT', 'INSERT', 'UPDATE', 'DELETE'] as const;
+
+type MissingPrivilege = { readonly text: string; readonly mend: string };
+
+type Wanted = {
+  /** The replicated tables that are there. */
+  readonly tables: readonly { readonly target: TableId; readonly oid: string }[];
+  /** The statements that the role itself will run, as `missingStatements` writes them. */
+  readonly made: readonly string[];
+  /** The schema of the tables that the sink keeps for itself. */
+  readonly own: string;
+};
+
+export async function missingPrivileges(session: Session, wanted: Wanted): Promise<MissingPrivilege[]> {
+  const [who] = await session.texts(
+    "SELECT pg_catalog.quote_ident(current_user), pg_catalog.has_database_privilege(current_database(), 'CREATE')::text",
+  );
+  const role = who?.[0] ?? '';
+  return [
+    ...(await inTables(session, wanted, role)),
+    ...(who?.[1] === 'true' ? [] : schemasToMake(wanted, role)),
+    ...(await inSchemas(session, wanted, role)),
+  ];
+}
+
+async function inTables(session: Session, { tables }: Wanted, role: string): Promise<MissingPrivilege[]> {
+  const troubles: MissingPrivilege[] = [];
+  for (const { target, oid } of tables) {
+    const [row] = await session.texts(
+      `SELECT ${TABLE_PRIVILEGES.map((privilege) => `pg_catalog.has_table_privilege($1::pg_catalog.oid, '${privilege}')::text`).join(', ')}`,
+      [oid],
+    );
+    const missing = TABLE_PRIVILEGES.filter((_, index) => row?.[index] !== 'true').join(', ');
+    if (missing === '') continue;
+    troubles.push({
+      text: `the role ${role} may not ${missing} in ${target}`,
+      mend: `GRANT ${missing} ON ${quoteTable(target)} TO ${role}`,
+    });
+  }
+  return troubles;
+}
+
+function schemasToMake({ made }: Wanted, role: string): MissingPrivilege[] {
+  const names = made.flatMap((statement) => /^CREATE SCHEMA (.+)$/.exec(statement)?.[1] ?? []);
+  return names.map((name) => ({
+    text: `the role ${role} may not make the schema ${name}`,
+    mend: `CREATE SCHEMA ${name} AUTHORIZATION ${role}`,
+  }));
+}
+
+/** Since PostgreSQL 15 not even `public` lets every role make tables. A type may stand in a schema without a table. */
+async function inSchemas(session: Session, { tables, made, own }: Wanted, role: string): Promise<MissingPrivilege[]> {
+  const making = new Set(made.flatMap((statement) => schemaOfMade(statement) ?? []));
+  const troubles: MissingPrivilege[] = [];
+  for (const schema of new Set([own, ...tables.map(({ target }) => tableIdParts(target).schema), ...making])) {
+    // One that is not there yet has no row, and will belong to the role that makes it.
+    const [row] = await session.texts(
+      `SELECT pg_catalog.has_schema_privilege(oid, 'USAGE')::text, pg_catalog.has_schema_privilege(oid, 'CREATE')::text
+       FROM pg_catalog.pg_namespace WHERE nspname = $1`,
+      [schema],
+    );
+    const mayNot = { USAGE: row?.[0] === 'false', CREATE: row?.[1] === 'false' && making.has(schema) };
+    const rights = (['USAGE', 'CREATE'] as const).filter((right) => mayNot[right]);
+    if (rights.length === 0) continue;
+    const text = rights.map((right) => (right === 'USAGE' ? 'use' : 'make what is missing in')).join(' or ');
+    troubles.push({
+      text: `the role ${role} may not ${text} the schema ${schema}`,
+      mend: `GRANT ${rights.join(', ')} ON SCHEMA ${quoteIdentifier(schema)} TO ${role}`,
+    });
+  }
+  return troubles;
+}
+
+function schemaOfMade(statement: string): string | null {
+  const name = /^CREATE (?:TABLE|TYPE|DOMAIN) (?:"((?:[^"]|"")+)"|([^".\s]+))\./.exec(statement);
+  return name?.[1]?.replaceAll('""', '"') ?? name?.[2] ?? null;
+}
