@@ -30,7 +30,7 @@ export async function runCommandLine(argv: readonly string[], io: Io): Promise<n
   return result.code;
 }
 
-/** Every command with its words, for tests of what the documentation tells people to run. */
+/** Every command with its words. */
 export function commandPaths(): ReadonlySet<string> {
   const silent: Io = { stdout: () => undefined, stderr: () => undefined, env: {}, signal: new AbortController().signal };
   const walk = (command: Command, path: readonly string[]): readonly string[] =>
@@ -44,6 +44,28 @@ export function commandPaths(): ReadonlySet<string> {
       [],
     ),
   );
+}
+
+/**
+ * What is wrong with a command line that the documentation shows: a word or an option that does not exist, a word too many. Null
+ * where there is nothing; a value or an option may be missing, as a text often only names a command.
+ */
+export async function misunderstood(argv: readonly string[]): Promise<string | null> {
+  const silent: Io = { stdout: () => undefined, stderr: () => undefined, env: {}, signal: new AbortController().signal };
+  try {
+    await createProgram(silent, () => Promise.resolve()).parseAsync([...argv], { from: 'user' });
+    return null;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    const open = [
+      'commander.optionMissingArgument',
+      'commander.missingArgument',
+      'commander.missingMandatoryOptionValue',
+      'commander.help',
+      'commander.helpDisplayed',
+    ];
+    return open.includes(error.code) ? null : error.message;
+  }
 }
 
 function explain(error: unknown, io: Io, { verbose, output }: GlobalOptions): number {
@@ -72,6 +94,7 @@ function createProgram(io: Io, run: Run): Command {
     .description('Keeps a live copy of a database in stores elsewhere, and proves that the copy is right.')
     .configureOutput({ writeOut: io.stdout, writeErr: io.stderr })
     .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(see `causeway help`)')
     .option('-c, --config <file>', 'configuration file', io.env['CAUSEWAY_CONFIG'] ?? 'causeway.yaml')
     .option('-p, --pipeline <name>', 'the pipeline that the command is about; the only one, or all, unless given')

@@ -94,6 +94,7 @@ test('an unknown command, an unknown option and a bad choice end with 2', async 
 
 test('help and version end with 0', async () => {
   expect((await causeway('help')).code).toBe(0);
+  expect((await causeway('pipeline', 'pause', '--help')).out).toContain('--pipeline <name>');
   expect((await causeway('version')).out).toMatch(/^causeway \d+\.\d+\.\d+ /);
   expect(JSON.parse((await causeway('version', '-o', 'json')).out)).toMatchObject({ apiVersion: 'causeway/v1', kind: 'Version' });
 });

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { connectors } from '../../connectors/registry.ts';
-import { commandPaths } from '../../src/cli/program.ts';
+import { misunderstood } from '../../src/cli/program.ts';
 import { initialConfig } from '../../src/config/initial.ts';
 import { loadConfig, type Loaded } from '../../src/config/load.ts';
 import { formatMistakes } from '../../src/config/mistakes.ts';
@@ -44,26 +44,30 @@ test('what `config init` writes is valid, also with its comments turned into key
 
 const pages = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
 const documents = ['README.md', ...pages.map((name) => join('docs', name))];
-const known = commandPaths();
 
-/** Commands that a text tells a reader to run: `causeway pipeline pause` and the like. */
+/** Command lines that a text tells a reader to run, in a block or between backticks, without what a shell makes of them. */
 function commandsIn(text: string): readonly string[] {
-  return [...text.matchAll(/(?:^|`)causeway((?: [a-z]+)+)/gm)].map(([, words = '']) => words.trim());
+  return [...text.matchAll(/(?:^ *|`|<\()causeway ([^`#|()\n]*)/gm)].map(([, line = '']) => line.trim());
 }
 
-/** Words behind a command are its arguments. */
-function isKnown(command: string): boolean {
-  const words = command.split(' ');
-  return words[0] === 'help' || words.some((_, index) => known.has(words.slice(0, index + 1).join(' ')));
+async function misunderstandings(text: string): Promise<readonly string[]> {
+  const found = await Promise.all(commandsIn(text).map(async (line) => ({ line, wrong: await misunderstood(line.split(/\s+/)) })));
+  return found.flatMap(({ line, wrong }) => (wrong === null ? [] : [`causeway ${line}: ${wrong}`]));
 }
 
-test.each(documents)('%s: every whole file that it shows is valid, and every command exists', async (name) => {
+test('a command that does not exist, an option too many or a word too many is found', async () => {
+  const lines = ['causeway pipeline stop', 'causeway status --all', 'causeway pipeline pause main'];
+  for (const line of lines) expect(await misunderstandings(`say \`${line}\``)).toHaveLength(1);
+  expect(await misunderstandings('causeway pipeline pause -p main   # stops\n`causeway dlq show KEY`')).toEqual([]);
+});
+
+test.each(documents)('%s: every whole file that it shows is valid, and every command can be run as it stands', async (name) => {
   const text = readFileSync(join(root, name), 'utf8');
   for (const [, block = ''] of text.matchAll(/```yaml\n(.*?)```/gs)) {
     // A part of a file is shown without its version.
     if (block.startsWith('version:')) await accept(name, block);
   }
-  expect(commandsIn(text).filter((command) => !isKnown(command))).toEqual([]);
+  expect(await misunderstandings(text)).toEqual([]);
 });
 
 test('links between the pages lead to files', () => {
@@ -76,13 +80,9 @@ test('links between the pages lead to files', () => {
   expect(broken).toEqual([]);
 });
 
-test('every command that a mend names exists', () => {
-  const missing = Object.entries(errorTable).flatMap(([code, { mend, meaning }]) =>
-    commandsIn(`${mend} ${meaning}`)
-      .filter((command) => !isKnown(command))
-      .map((command) => `${code}: ${command}`),
-  );
-  expect(missing).toEqual([]);
+test('every command that a mend names can be run', async () => {
+  const missing = await Promise.all(Object.values(errorTable).map(({ mend, meaning }) => misunderstandings(`${mend} ${meaning}`)));
+  expect(missing.flat()).toEqual([]);
 });
 
 test('the README shows the file that `config init` writes', async () => {
