@@ -16,6 +16,8 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     put: 'return rows.length > 0;',
     breaks: 'the way of README to a first start',
     suite: integration('postgres-source-provision', 'exactly the privileges'),
+  },
+  {
     name: 'a parent of plain inheritance is published with its children',
     file: 'connectors/source-postgres/provision.ts',
     find: "return relation.kind === 'p' ? quoteTable(table) : `ONLY ${quoteTable(table)}`;",
