@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CausewayError } from '#core/errors.ts';
+import type { Offset } from '#core/position.ts';
+import type { Sink } from '#core/sink.ts';
 import {
   clientConfig,
   connectionSchema,
@@ -15,7 +17,9 @@ import {
   type SessionOptions,
 } from '../../connectors/lib/postgres/connection.ts';
 import { KeptClient } from '../../connectors/lib/postgres/kept-client.ts';
+import { firstProgress } from '../../src/apply/sink-row.ts';
 import { createAuthority } from '../support/certificates.ts';
+import { postgresSink, takePartition } from '../support/postgres-sink-context.ts';
 import { postgresSource } from '../support/postgres-source.ts';
 import { freePort, PostgresServer } from '../support/postgres-server.ts';
 import { describePostgres } from '../support/postgres.ts';
@@ -125,6 +129,33 @@ describePostgres('connections', (major) => {
       'ok',
       'ok',
     ]);
+  });
+
+  test('the connections of a sink are verified like any other', async () => {
+    const url = `postgres://postgres@127.0.0.1:${server.port}/postgres`;
+    const tls = { mode: 'verify-full', ca: files.ca };
+    const sinkAt = (to: string, settings: Readonly<Record<string, unknown>>): Sink =>
+      postgresSink(to, { passwordFile: files.password, ...settings });
+    await using sink = sinkAt(url, { tls });
+    await sink.provision([], signal());
+    await using partition = await takePartition(sink, 0, signal());
+    await partition.save(firstProgress(0 as Offset), signal());
+    const sessions = await withClient(at({ tls }), options, signal(), (client) =>
+      client.query(
+        `SELECT DISTINCT s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.application_name LIKE 'causeway p/%'`,
+      ),
+    );
+    expect(sessions.rows).toEqual([{ ssl: true }]);
+    for (const [to, refused] of [
+      [url, { tls: { mode: 'verify-full', ca: files.strangerCa } }],
+      [url, { tls: { mode: 'verify-full' } }],
+      [url.replace('127.0.0.1', 'localhost'), { tls }],
+      [url, { tls: { mode: 'disable' } }],
+    ] as const) {
+      await using other = sinkAt(to, refused);
+      await expect(other.provision([], signal())).rejects.toMatchObject({ code: 'sink_credentials' });
+      await expect(takePartition(other, 1, signal())).rejects.toMatchObject({ code: 'sink_credentials' });
+    }
   });
 
   test('a password file is read at each connection, without its last line break', async () => {

@@ -1,6 +1,7 @@
 // A replication stream on a database of its own, and what tests ask of it.
 import pg from 'pg';
 import type { SourceMessage } from '#core/event.ts';
+import type { Runtime } from '#core/runtime.ts';
 import type { SourceStream } from '#core/source.ts';
 import { startupOptions, valueSettings } from '../../connectors/lib/postgres/session-settings.ts';
 import { openPostgresStream, type StreamLimits } from '../../connectors/source-postgres/stream.ts';
@@ -17,6 +18,9 @@ export type StreamFixtureOptions = {
   /** Over those that a value session sets. */
   readonly settings?: Readonly<Record<string, string>>;
   readonly limits?: StreamLimits;
+  /** Of the replication connection, where that is led another way. */
+  readonly streamUrl?: string;
+  readonly runtime?: Runtime;
 };
 
 export class StreamFixture implements AsyncDisposable {
@@ -55,11 +59,14 @@ export class StreamFixture implements AsyncDisposable {
   async openWithoutTaking(slot: string, signal = new AbortController().signal): Promise<OpenStream> {
     const stream = await openPostgresStream(
       {
-        clientConfig: { connectionString: this.#options.url, options: startupOptions({ ...valueSettings, ...this.#options.settings }) },
+        clientConfig: {
+          connectionString: this.#options.streamUrl ?? this.#options.url,
+          options: startupOptions({ ...valueSettings, ...this.#options.settings }),
+        },
         slot,
         publication,
         resolver: this.resolver,
-        runtime: systemRuntime,
+        runtime: this.#options.runtime ?? systemRuntime,
         ...(this.#options.limits === undefined ? {} : { limits: this.#options.limits }),
       },
       signal,

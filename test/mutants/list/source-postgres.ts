@@ -298,4 +298,20 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     breaks: 'A1',
     suite: encodings('withholds its row|names of schemas'),
   },
+  {
+    name: 'a connection that has gone silent is waited for without end',
+    file: replication,
+    find: 'if (this.#options.runtime.monotonicMs() - this.#heardAtMs > this.#silenceMsMax) {',
+    put: 'if (this.#hasEnded) {',
+    breaks: 'O4, a network that swallows packets',
+    suite: stream('swallows what the server says'),
+  },
+  {
+    name: 'answers without data do not keep a connection alive',
+    file: replication,
+    find: '    this.#heard();\n    if (shouldRespond)',
+    put: '    if (shouldRespond)',
+    breaks: 'an idle source is not a dead one',
+    suite: stream('swallows what the server says'),
+  },
 ];
