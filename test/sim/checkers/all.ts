@@ -65,7 +65,10 @@ export class Checkers {
     switch (call.name) {
       case 'apply': {
         this.#bounds.batch(sink, call);
-        for (const { key, schema } of call.rows) this.#registers.changed(sink, schema.table, key);
+        for (const { key, schema } of call.rows) {
+          this.#registers.changed(sink, schema.table, key);
+          if (!this.#logLost) this.#records.applied(sink, schema.table, key);
+        }
         if (call.progress !== null) this.#stored(sink, call.partition);
         return;
       }

@@ -1,6 +1,7 @@
 import { partitionOf } from '#core/hash.ts';
 import type { RowKey } from '#core/key.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
+import type { TableId } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
 import type { Moment } from '../truth.ts';
 import type { ReadRecord } from './log-reader.ts';
@@ -8,7 +9,7 @@ import type { Scene } from './scene.ts';
 
 /**
  * C3: a change decoded again is the same record. C4: every record is of a committed transaction, and says what it did. C5: the
- * changes of a key stand in its partition in commit order, none left out.
+ * changes of a key stand in its partition in commit order, none left out. C6: records that do not count have no effect.
  */
 export class RecordsChecker {
   readonly #scene: Scene;
@@ -41,6 +42,15 @@ export class RecordsChecker {
       fail('C5', `a change stands in partition ${partition}, which is not its key's`, record.key);
     }
     if (counts) this.#inOrder(moment, record, offset);
+  }
+
+  /** C6: what a sink shows of a key stands in a record that counts, and not only in one of a superseded generation. */
+  applied(sink: string, table: TableId, key: RowKey): void {
+    const { truth, sinks, fail } = this.#scene;
+    const sequence = sinks.get(sink)?.stored(table, key)?.sequence ?? null;
+    const moment = sequence === null ? undefined : truth.at(key, sequence);
+    if (moment === undefined || moment.what === 'truncated' || moment.nth < (this.#reached.get(key) ?? 0)) return;
+    fail('C6', `${sink}: the change at ${moment.sequence} took effect, and no record of it counts`, key);
   }
 
   #same(moment: Moment, record: Envelope & ChangeRecord): void {
