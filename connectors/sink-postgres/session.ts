@@ -4,7 +4,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 
 import { connect, sqlstateOf, valueSettings, type Connection } from '../lib/postgres/connection.ts';
-import { Flight, type Answer, type Statement } from '../lib/postgres/flight.ts';
+import { Flight, type Answer, type Parameter, type Statement } from '../lib/postgres/flight.ts';
 import { sinkError } from './errors.ts';
 
 /** Beside the settings that fix how values are printed. */
@@ -61,8 +61,8 @@ export class Session {
   }
 
   /** One statement; all values as the server prints them. With a name it is prepared once for the connection. */
-  async texts(text: string, values: readonly (string | null)[] = [], name?: string): Promise<readonly TextRow[]> {
-    const config = { text, values: [...values], rowMode: 'array' as const, types: rawText };
+  async texts(text: string, values: readonly Parameter[] = [], name?: string): Promise<readonly TextRow[]> {
+    const config = { text, values: values.map(textOf), rowMode: 'array' as const, types: rawText };
     const result = await this.#client.query<(string | null)[]>(name === undefined ? config : { ...config, name });
     return result.rows;
   }
@@ -273,6 +273,10 @@ export class Sessions implements AsyncDisposable {
     await Promise.all(this.#idle.splice(0).map((session) => session.end()));
     for (const waiter of this.#waiting.splice(0)) waiter.wake();
   }
+}
+
+function textOf(parameter: Parameter): string | null {
+  return typeof parameter === 'string' || parameter === null ? parameter : parameter.bytes.toString('utf8');
 }
 
 /** Not by the startup packet: a role without the right could not connect at all. */

@@ -4,7 +4,7 @@ import type { RowChange, RowOutcome } from '#core/sink.ts';
 import type { SchemaVersion, TableSchema } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
 
-import type { Statement } from '../lib/postgres/flight.ts';
+import type { Bytes, Statement } from '../lib/postgres/flight.ts';
 import { encodeFlags, encodeSequences } from './encode.ts';
 import type { Session, TextRow } from './session.ts';
 import { checkComplete, type ColumnShape, type Shape } from './shape.ts';
@@ -152,7 +152,7 @@ async function writeWhole(
 }
 
 /** Of the statements that advance a register: what the rows are, their sequences, which of them are tombstones. */
-export function parametersOf(shape: Shape, placed: readonly Placed[]): string[] {
+export function parametersOf(shape: Shape, placed: readonly Placed[]): Bytes[] {
   const isDelete = (index: number): boolean => placed[index]?.change.tag === 'delete';
   const columns = shape.register === 'inline' ? shape.columns : shape.key;
   return [...encoded(columns, placed), sequences(placed), encodeFlags(placed.length, isDelete)];
@@ -228,11 +228,11 @@ async function patch(session: Session, writer: Writer, placed: readonly Placed[]
   await session.texts(text, [...encoded(shape.key, patched), sequences(patched)], name);
 }
 
-function encoded(columns: readonly ColumnShape[], placed: readonly Placed[]): string[] {
+function encoded(columns: readonly ColumnShape[], placed: readonly Placed[]): Bytes[] {
   return columns.map((column) => column.encode(placed.length, (index) => placed[index]?.row[column.index]));
 }
 
-function sequences(placed: readonly Placed[]): string {
+function sequences(placed: readonly Placed[]): Bytes {
   return encodeSequences(placed.length, (index) => present(placed[index], 'a row').change.sequence);
 }
 

@@ -22,19 +22,26 @@ import {
   tokenOf,
   u64Of,
 } from './json-fields.ts';
+import { expectHead, scanChange } from './json-scan.ts';
 import { schemaOf } from './json-schema.ts';
 
 /** Of a digest. */
 const VERSION_FORM = /^[0-9a-f]{16}$/;
 
 export function decodeText(text: string, schemas: SchemaCatalogue): LogRecord {
+  const scanned = scanChange(text, schemas);
+  if (scanned !== null) return scanned;
   const fields = objectOf(parse(text), 'the record');
   const format = fields['v'];
   if (format !== FORMAT_VERSION) throw formatError(format);
   const generation = tokenOf(fields['gen']);
   const holder = textOf(fields['by'], 'by');
   const counter = countOf(fields['n'], 'n');
-  if (fields['kind'] === 'change') return changeOf({ text, fields, envelope: { generation, holder, counter } }, schemas);
+  if (fields['kind'] === 'change') {
+    const change = changeOf({ text, fields, envelope: { generation, holder, counter } }, schemas);
+    expectHead(change);
+    return change;
+  }
   return { generation, holder, counter, ...controlOf(fields) };
 }
 

@@ -1,19 +1,26 @@
 import type pg from 'pg';
 
-/** With a name the statement is prepared once for the connection. Texts and nulls stand for the parameters in the server's text form. */
-export type Statement = { readonly text: string; readonly name?: string; readonly values?: readonly (string | null)[] };
+import { bindMessage } from './bind-message.ts';
+
+/** A text in UTF-8, for a parameter that is too large to be put together as a string. */
+export type Bytes = { readonly bytes: Buffer };
+
+/** In the server's text form. */
+export type Parameter = string | Bytes | null;
+
+/** With a name the statement is prepared once for the connection. */
+export type Statement = { readonly text: string; readonly name?: string; readonly values?: readonly Parameter[] };
 
 /** What one statement answered: its rows as the server prints them, its command, and how many rows it touched. */
 export type Answer = { readonly rows: readonly (readonly (string | null)[])[]; readonly command: string; readonly count: number };
 
 /** The driver's own connection, as it gives it to what is submitted to it. Its `parsedStatements` says which names are prepared. */
 type Wire = {
-  readonly stream: { cork(): void; uncork(): void };
+  readonly stream: { cork(): void; uncork(): void; write(message: Buffer): void };
   readonly parsedStatements: Record<string, string>;
   on(event: 'parseComplete', listener: () => void): void;
   off(event: 'parseComplete', listener: () => void): void;
   parse(message: { readonly name: string; readonly text: string; readonly types: readonly number[] }): void;
-  bind(message: { readonly statement: string; readonly values: readonly (string | null)[] }): void;
   execute(message: object): void;
   sync(): void;
 };
@@ -58,7 +65,7 @@ export class Flight implements pg.Submittable {
         wire.parse({ name, text, types: [] });
         parsing.push(statement);
       }
-      wire.bind({ statement: name, values });
+      wire.stream.write(bindMessage(name, values.map(plain)));
       wire.execute({});
     }
     wire.sync();
@@ -84,4 +91,8 @@ export class Flight implements pg.Submittable {
     this.#leave();
     this.#outcome.resolve(this.#answers);
   }
+}
+
+function plain(parameter: Parameter): string | Buffer | null {
+  return typeof parameter === 'string' || parameter === null ? parameter : parameter.bytes;
 }

@@ -2,9 +2,12 @@ import { describe, expect, it } from 'vitest';
 
 import type { CanonicalType, Value } from '#core/value.ts';
 
+import type { Bytes } from '../../../connectors/lib/postgres/flight.ts';
 import { columnEncoder, encodeFlags, encodeSequences } from '../../../connectors/sink-postgres/encode.ts';
 
-const encode = (type: CanonicalType, values: readonly Value[]): string => columnEncoder(type)(values.length, (index) => values[index]);
+const text = ({ bytes }: Bytes): string => bytes.toString('utf8');
+const encode = (type: CanonicalType, values: readonly Value[]): string =>
+  text(columnEncoder(type)(values.length, (index) => values[index]));
 
 describe('a column as an array literal', () => {
   it('has numbers bare, and quotes what only looks like one', () => {
@@ -23,9 +26,27 @@ describe('a column as an array literal', () => {
     expect(encode({ tag: 'bytes' }, ['/wA=', ''])).toBe(String.raw`{"\\xff00","\\x"}`);
   });
 
+  it('is the same for texts of any length and script, side by side', () => {
+    const texts = [
+      'a'.repeat(600_000),
+      'ü',
+      '😀'.repeat(200_000),
+      '"\\'.repeat(100_000),
+      '\ud800',
+      'b'.repeat(512),
+      'c'.repeat(513),
+      '',
+      'ß"',
+    ];
+    for (const some of [texts, texts.toReversed()]) {
+      const escaped = some.map((one) => `"${one.replace(/["\\]/g, '\\$&')}"`);
+      expect(encode({ tag: 'text' }, some)).toBe(Buffer.from(`{${escaped.join(',')}}`).toString('utf8'));
+    }
+  });
+
   it('of no rows is empty', () => {
     expect(encode({ tag: 'text' }, [])).toBe('{}');
-    expect(encodeFlags(2, (index) => index === 0)).toBe('{t,f}');
-    expect(encodeSequences(1, () => '00ff')).toBe(String.raw`{"\\x00ff"}`);
+    expect(text(encodeFlags(2, (index) => index === 0))).toBe('{t,f}');
+    expect(text(encodeSequences(1, () => '00ff'))).toBe(String.raw`{"\\x00ff"}`);
   });
 });

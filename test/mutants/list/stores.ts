@@ -157,6 +157,22 @@ export const coreMutants: readonly Mutant[] = [
     suite: unit('codec/json'),
   },
   {
+    name: 'an escape in a value is taken for what it says',
+    file: 'src/codec/json-scan.ts',
+    find: 'if (code === BACKSLASH || code < BLANK) return -1;',
+    put: 'if (code < BLANK) return -1;',
+    breaks: 'C3 A1',
+    suite: unit('codec/json-scan'),
+  },
+  {
+    name: 'a change without an image is scanned as a delete',
+    file: 'src/codec/json-scan.ts',
+    find: "if (hasRow ? op === 'delete' : op !== 'delete' && op !== 'repair') return null;",
+    put: '',
+    breaks: 'A1',
+    suite: unit('codec/json-scan'),
+  },
+  {
     name: 'a record that is no JSON is quoted',
     file: 'src/codec/json-decode.ts',
     find: "throw invalid('it is not JSON');",
