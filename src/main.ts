@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=16 --heap-growing-percent=100
+#!/usr/bin/env -S node --max-semi-space-size=8 --heap-growing-percent=100
 // Without these V8 lets its young generation alone grow to 128 MB on a machine with much memory: docs/performance.md has the figures.
 import { runCommandLine } from './cli/program.ts';
 

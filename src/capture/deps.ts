@@ -37,7 +37,7 @@ export const defaultCaptureOptions: CaptureOptions = {
   idleWatermarkIntervalMs: 5_000,
   heartbeatIntervalMs: 3_000,
   fingerprintIntervalMs: 10_000,
-  pendingBytesMax: 4 * 1024 * 1024,
+  pendingBytesMax: 2 * 1024 * 1024,
   largeTransactionChanges: 10_000,
   stallMs: 2_000,
   reconnectFirstMs: 100,

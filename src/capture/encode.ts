@@ -1,37 +1,16 @@
 import { unreachable } from '#core/assert.ts';
 import type { Codec } from '#core/codec.ts';
-import { CausewayError, type ErrorCode } from '#core/errors.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { SourceBegin, SourceChange, SourceMessage } from '#core/event.ts';
 import { partitionOf } from '#core/hash.ts';
 import type { RowKey } from '#core/key.ts';
-import type { EncodedRecord } from '#core/log.ts';
-import type { Epoch, EpochMicros, FencingToken, Position } from '#core/position.ts';
+import type { Epoch, FencingToken, Position } from '#core/position.ts';
 import type { ChangeOp, ChangeRecord, ControlRecord, LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
 import { commitPrefix, sequenceIn, SUB_DELETE_HALF, SUB_WHOLE } from '#core/sequence.ts';
 import { isPartial, type Row } from '#core/value.ts';
-
-export type EncodedBatch = {
-  readonly records: EncodedRecord[];
-  /** Keys and values. */
-  bytes: number;
-  /** Ends of transactions and keepalives, in stream order. */
-  readonly marks: Mark[];
-  readonly counts: { insert: number; update: number; delete: number; truncate: number; withheld: number; dropped: number };
-  /** Changes of the largest transaction that ended here. */
-  largestTransaction: number;
-};
-
-export type Mark =
-  /** `records` counts everything encoded since the generation began, up to and including this transaction. */
-  | {
-      readonly tag: 'commit';
-      readonly position: Position;
-      readonly commit: bigint;
-      readonly committedAt: EpochMicros;
-      readonly records: number;
-    }
-  | { readonly tag: 'keepalive'; readonly position: Position };
+import { encodeChange, withheldText } from './encode-change.ts';
+import { type EncodedBatch, emptyBatch } from './encoded-batch.ts';
 
 export type EncoderInput = {
   readonly codec: Codec;
@@ -44,9 +23,6 @@ export type EncoderInput = {
   /** False for a table that is stopped or not captured: its changes are dropped. */
   readonly captures: (table: TableId) => boolean;
 };
-
-/** Key texts are mostly ASCII; three bytes is the most that a UTF-16 code unit takes. */
-const BYTES_PER_UNIT_MAX = 3;
 
 /**
  * Makes log records of what the source's stream shows: sequence, partition, dense counter, bytes. Synchronous, because every
@@ -238,7 +214,7 @@ export class Encoder {
     batch: EncodedBatch,
     sub: 0 | 1 = SUB_WHOLE,
   ): void {
-    const { generation, holder, partitions, recordBytesMax } = this.#input;
+    const { codec, generation, holder, partitions, recordBytesMax } = this.#input;
     const { transaction, schema, key } = of;
     const partition = partitionOf(key, partitions);
     const counter = this.#next(partition);
@@ -260,32 +236,10 @@ export class Encoder {
       trace: null,
       sink: null,
     };
-    if (of.withheld !== null) batch.counts.withheld += 1;
-    const value = this.#valueOf(record, schema);
-    let encoded = value.bytes;
-    if (value.withheld !== null || tooLarge(key, encoded, recordBytesMax)) {
-      const size = encoded.length + Buffer.byteLength(key);
-      const withheld =
-        value.withheld ?? withheldText('record_too_large', `the record would take ${size} bytes of at most ${recordBytesMax}`);
-      if (of.withheld === null) batch.counts.withheld += 1;
-      encoded = this.#input.codec.encode({ ...record, row: null, withheld }, schema);
-      if (tooLarge(key, encoded, recordBytesMax)) {
-        throw new CausewayError('record_too_large', `a key of ${schema.table} alone is larger than a record may be`);
-      }
-    }
-    batch.records.push({ partition, key, value: encoded });
-    batch.bytes += encoded.length + key.length;
-  }
-
-  /** A row that cannot be encoded stops nothing: its key and the reason are published in its place. */
-  #valueOf(record: LogRecord & ChangeRecord, schema: TableSchema): { readonly bytes: Uint8Array; readonly withheld: string | null } {
-    try {
-      return { bytes: this.#input.codec.encode(record, schema), withheld: null };
-    } catch (error) {
-      // A change without values has nothing that could be left out: the fault is ours.
-      if (record.row === null) throw error;
-      return { bytes: NOTHING, withheld: withheldText('value_unreadable', 'the row could not be encoded') };
-    }
+    const { value, withheld } = encodeChange({ codec, recordBytesMax }, record, schema);
+    if (withheld) batch.counts.withheld += 1;
+    batch.records.push({ partition, key, value });
+    batch.bytes += value.length + key.length;
   }
 
   #truncate(tables: readonly TableSchema[], change: bigint, batch: EncodedBatch): void {
@@ -326,28 +280,6 @@ export class Encoder {
   }
 }
 
-const NOTHING = new Uint8Array(0);
-
-/** Begins with the error's code, so that whoever parks the key need not guess. Never holds a value. */
-function withheldText(code: ErrorCode, words: string): string {
-  return `${code}: ${words}`;
-}
-
-function tooLarge(key: string, value: Uint8Array, bytesMax: number): boolean {
-  if (value.length + key.length * BYTES_PER_UNIT_MAX <= bytesMax) return false;
-  return value.length + Buffer.byteLength(key) > bytesMax;
-}
-
 function invalid(message: string): CausewayError {
   return new CausewayError('source_stream_invalid', message);
-}
-
-function emptyBatch(): EncodedBatch {
-  return {
-    records: [],
-    bytes: 0,
-    marks: [],
-    counts: { insert: 0, update: 0, delete: 0, truncate: 0, withheld: 0, dropped: 0 },
-    largestTransaction: 0,
-  };
 }

@@ -1,7 +1,7 @@
 import type { Epoch, EpochMicros, MonoMs, Position } from '#core/position.ts';
 import type { WatermarkRecord } from '#core/record.ts';
 import { decodeSequence, watermarkSequence, type Sequence } from '#core/sequence.ts';
-import type { Mark } from './encode.ts';
+import type { Mark } from './encoded-batch.ts';
 
 /**
  * Knows what stands whole in front of the next record, and when a watermark is due. A watermark tells of it in every

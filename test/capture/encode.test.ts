@@ -8,7 +8,8 @@ import { positionOf, type Epoch, type EpochMicros, type FencingToken } from '#co
 import type { LogRecord } from '#core/record.ts';
 import { tableSchema, type SchemaVersion, type TableId, type TableSchema } from '#core/schema.ts';
 import { jsonCodec } from '../../src/codec/json.ts';
-import { Encoder, type EncodedBatch } from '../../src/capture/encode.ts';
+import { Encoder } from '../../src/capture/encode.ts';
+import type { EncodedBatch } from '../../src/capture/encoded-batch.ts';
 
 const text = { tag: 'text' } as const;
 const schema = tableSchema({

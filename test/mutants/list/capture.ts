@@ -358,9 +358,9 @@ export const captureMutants: readonly Mutant[] = [
   },
   {
     name: 'a row that is too large is published whole',
-    file: encode,
-    find: 'if (value.withheld !== null || tooLarge(key, encoded, recordBytesMax)) {',
-    put: 'if (value.withheld !== null) {',
+    file: 'src/capture/encode-change.ts',
+    find: 'if (whole !== null && !tooLarge(key, whole, recordBytesMax)) return',
+    put: 'if (whole !== null) return',
     breaks: 'O4, counterexample 13',
     suite: unit('capture/encode'),
   },
