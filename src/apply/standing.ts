@@ -20,7 +20,10 @@ export class Standing {
   offset: Offset;
   counter: CounterState;
   watermark: SinkProgress['watermark'];
-  /** Truncates that were passed, in rising order; the newest is the table's floor. Older ones stay while their sweep is owed. */
+  /**
+   * Truncates that were passed, in rising order; the newest is the table's floor, and stays for good: a row that is read again may be
+   * older than it. Older ones stay while their sweep is owed.
+   */
   readonly #floors = new Map<TableId, readonly Sequence[]>();
   readonly openLoads: Set<TableId>;
   #epochs: EpochEnd[] = [];

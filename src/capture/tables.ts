@@ -14,6 +14,13 @@ export type TablesInput = {
   readonly comparePositions: Source['comparePositions'];
 };
 
+/**
+ * Versions of a table that the control store keeps. Which of them the log still holds nobody knows but its slowest reader, and a parked
+ * key keeps its own for as long as it is parked; so none is dropped before there are far more than a sink can be behind. A sink that is
+ * behind all the same stops at the first record that it cannot read; nothing is skipped.
+ */
+export const VERSIONS_KEPT = 200;
+
 /** When the source was looked at: where its log ended then, and how far the stream was read. */
 type Look = { readonly head: Position; readonly reached: Position };
 
@@ -67,7 +74,7 @@ export class Tables {
         schema.table,
         (current) => {
           if (current === null || current.schemas.some(({ version }) => version === schema.version)) return null;
-          return { ...current, schemas: [...current.schemas, schema] };
+          return { ...current, schemas: [...current.schemas, schema].slice(-VERSIONS_KEPT) };
         },
         signal,
       );

@@ -86,7 +86,7 @@ export type TableRow = {
   /** Why the state is not `streaming`: a finding's code and words for people. */
   readonly reason: { readonly code: string; readonly text: string } | null;
   readonly fingerprint: TableFingerprint;
-  /** Every schema version that may still stand in the log, the newest last. */
+  /** The schema versions that may still stand in the log, the newest last; the newest 200 of more. */
   readonly schemas: readonly TableSchema[];
   /** As the source last told them: what a sink makes later, and what `check` prints when the source is gone. */
   readonly companions?: TableCompanions | undefined;

@@ -79,6 +79,15 @@ describe('the standing in a partition', () => {
     expect(at.progress().floors).toEqual([{ table, sequence: truncate(20n) }]);
   });
 
+  it('keeps one floor of a table and those whose sweep is owed, however many truncates there were', () => {
+    const at = fresh();
+    for (let round = 1n; round <= 100n; round += 1n) at.raiseFloor(table, truncate(round * 10n), truncate(round * 10n - 10n));
+    expect(at.progress().floors).toEqual([{ table, sequence: truncate(1_000n) }]);
+    at.raiseFloor(table, truncate(1_010n), truncate(990n));
+    expect(at.progress().floors.map(({ sequence }) => sequence)).toEqual([truncate(1_000n), truncate(1_010n)]);
+    expect(at.isBelowFloor(table, truncate(1_010n))).toBe(true);
+  });
+
   it('comes back whole from its progress', () => {
     const at = fresh();
     at.raiseFloor(table, truncate(20n));

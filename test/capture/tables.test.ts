@@ -4,7 +4,7 @@ import { positionOf, type Position } from '#core/position.ts';
 import { tableIdOf, type TableId } from '#core/schema.ts';
 import type { FingerprintVerdict, SourceFacts } from '#core/source.ts';
 import { silentObserver } from '../../src/capture/observer.ts';
-import { Tables } from '../../src/capture/tables.ts';
+import { Tables, VERSIONS_KEPT } from '../../src/capture/tables.ts';
 import { contractColumn, contractSchema } from '../contract/sink.ts';
 import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { VirtualClock } from '../support/test-runtime.ts';
@@ -138,4 +138,19 @@ test('another table under the old name changes nothing about that', async () => 
   for (const place of [1, 2]) await stage.look(place, place, ...shown);
   expect(await stage.row(a)).toMatchObject({ state: 'resync_required', fingerprint: { relation: '16500' } });
   expect(await stage.row(b)).toMatchObject({ state: 'stopped', reason: { code: 'table_renamed' } });
+});
+
+test('as many versions of a table are kept as a sink can be behind, the newest among them', async () => {
+  const stage = new Stage();
+  await stage.start({ table: a, hash: 'one' });
+  const versions = Array.from({ length: VERSIONS_KEPT + 3 }, (_, index) =>
+    contractSchema(a, [contractColumn(`c${index}`, 'bigint', { tag: 'int', bits: 64, unsigned: false }, false)]),
+  );
+  for (const schema of versions) await stage.tables.remember(schema, signal);
+  expect((await stage.row(a)).schemas).toEqual(versions.slice(3));
+  const [first] = versions;
+  if (first === undefined) throw new Error('there are some');
+  expect(stage.tables.remembers(first)).toBe(false);
+  await stage.tables.remember(first, signal);
+  expect((await stage.row(a)).schemas).toEqual([...versions.slice(4), first]);
 });

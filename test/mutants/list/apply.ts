@@ -412,4 +412,12 @@ export const applyMutants: readonly Mutant[] = [
     breaks: 'A3',
     suite: unit('apply/position'),
   },
+  {
+    name: 'floors whose sweep is done are kept',
+    file: 'src/apply/standing.ts',
+    find: 'const owed = swept === undefined ? passed : passed.filter((older) => older > swept);',
+    put: 'const owed = swept === undefined ? passed : passed.filter((older) => older !== swept || older === passed[0]);',
+    breaks: 'O2',
+    suite: unit('apply/position'),
+  },
 ];

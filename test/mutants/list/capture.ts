@@ -508,4 +508,12 @@ export const captureMutants: readonly Mutant[] = [
     breaks: 'section 5, what fails how',
     suite: unit('capture/fence'),
   },
+  {
+    name: 'every version that a table ever had is kept',
+    file: tables,
+    find: '.slice(-VERSIONS_KEPT) };',
+    put: ' };',
+    breaks: 'O2',
+    suite: unit('capture/tables'),
+  },
 ];
