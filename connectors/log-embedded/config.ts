@@ -14,7 +14,7 @@ const fields = z.strictObject({
   partitions: z.int().min(1).max(512).default(4).describe('Fixed for the life of the file.'),
   bytesMax: sizeText('1MiB', '64TiB')
     .default(8 * GIB)
-    .describe('Size at which capture waits, because a sink is behind. `8GiB` unless set.'),
+    .describe('Size at which capture waits, because a sink is behind; dead letters come on top. `8GiB` unless set.'),
   keepBytes: sizeText('0B', '64TiB')
     .optional()
     .describe(

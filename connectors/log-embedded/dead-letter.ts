@@ -1,14 +1,15 @@
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, DeadLetters } from '#core/log.ts';
 import type { Sequence } from '#core/sequence.ts';
+import type { OpenFile } from '../lib/sqlite/handle.ts';
 import type { LogFile } from './log-file.ts';
 
 /** A letter can be as large as a record, so that they are read one by one. */
-const NEXT = `
-  SELECT key, sequence, code, reason, committed_at, record FROM dead_letter
-  WHERE consumer = ? AND partition = ? AND key > ? ORDER BY key LIMIT 1`;
+const SELECT = 'SELECT key, sequence, code, reason, committed_at, record FROM dead_letter WHERE consumer = ? AND partition = ? AND key > ?';
+const NEXT = `${SELECT} AND released_at IS NULL ORDER BY key LIMIT 1`;
+const NEXT_RELEASED = `${SELECT} AND released_at >= ? ORDER BY key LIMIT 1`;
 
-/** A table in the log's file: a key has one row, its newest letter. */
+/** A table in the log's file: a key has one row, its newest letter. A released one says where, until the log begins behind that. */
 export function embeddedDeadLetters(file: LogFile, consumer: string): DeadLetters {
   return {
     async park(partition, letters, signal) {
@@ -17,17 +18,25 @@ export function embeddedDeadLetters(file: LogFile, consumer: string): DeadLetter
     async release(partition, releases, signal) {
       if (releases.length > 0) await file.write('release', { of: { consumer, partition }, releases }, signal);
     },
-    async *read(partition, signal) {
-      let after = '';
-      while (true) {
-        const row = await file.read(({ prepare }) => prepare(NEXT).get(consumer, partition, after), signal);
-        if (row === undefined) return;
-        const letter = letterOf(row);
-        after = letter.key;
-        yield letter;
-      }
-    },
+    read: (partition, signal) => lettersIn(file, ({ prepare }, after) => prepare(NEXT).get(consumer, partition, after), signal),
+    readReleased: (partition, from, signal) =>
+      lettersIn(file, ({ prepare }, after) => prepare(NEXT_RELEASED).get(consumer, partition, after, from), signal),
   };
+}
+
+async function* lettersIn(
+  file: LogFile,
+  next: (opened: OpenFile, after: string) => Readonly<Record<string, unknown>> | undefined,
+  signal: AbortSignal,
+): AsyncIterable<DeadLetter> {
+  let after = '';
+  while (true) {
+    const row = await file.read((opened) => next(opened, after), signal);
+    if (row === undefined) return;
+    const letter = letterOf(row);
+    after = letter.key;
+    yield letter;
+  }
 }
 
 function letterOf(row: Readonly<Record<string, unknown>>): DeadLetter {

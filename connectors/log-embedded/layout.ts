@@ -17,8 +17,9 @@ const TABLES = `
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE dead_letter (
     consumer TEXT NOT NULL, partition INTEGER NOT NULL, key TEXT NOT NULL, sequence TEXT NOT NULL, code TEXT NOT NULL,
-    reason TEXT NOT NULL, committed_at INTEGER NOT NULL, record BLOB, PRIMARY KEY (consumer, partition, key)
+    reason TEXT NOT NULL, committed_at INTEGER NOT NULL, released_at INTEGER, record BLOB, PRIMARY KEY (consumer, partition, key)
   ) STRICT;
+  CREATE INDEX dead_letter_released ON dead_letter (partition, released_at) WHERE released_at IS NOT NULL;
 `;
 
 /** 2^44 records a partition are five years at a hundred thousand a second. */

@@ -1,19 +1,24 @@
-import type { DeadLetter, LetterRelease } from '#core/log.ts';
+import type { LetterRelease, LetterToPark } from '#core/log.ts';
 import type { OpenFile } from '../lib/sqlite/handle.ts';
 import type { ConsumerPartition } from './progress.ts';
 
 /** Inside a write transaction. */
-export function parkLetters({ prepare }: OpenFile, { consumer, partition }: ConsumerPartition, letters: readonly DeadLetter[]): undefined {
+export function parkLetters(
+  { prepare }: OpenFile,
+  { consumer, partition }: ConsumerPartition,
+  letters: readonly LetterToPark[],
+): undefined {
   const insert = prepare(
     `INSERT INTO dead_letter (consumer, partition, key, sequence, code, reason, committed_at, record)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (consumer, partition, key) DO UPDATE SET sequence = excluded.sequence, code = excluded.code,
-       reason = excluded.reason, committed_at = excluded.committed_at, record = excluded.record
-     WHERE dead_letter.sequence <= excluded.sequence`,
+       reason = excluded.reason, committed_at = excluded.committed_at, record = excluded.record, released_at = NULL
+     WHERE dead_letter.sequence < excluded.sequence
+       OR dead_letter.sequence = excluded.sequence AND (dead_letter.released_at IS NULL OR ?)`,
   );
   for (const letter of letters) {
-    const { key, sequence, code, reason, committedAtMicros, record } = letter;
-    insert.run(consumer, partition, key, sequence, code, reason, committedAtMicros, record);
+    const { key, sequence, code, reason, committedAtMicros, record, again } = letter;
+    insert.run(consumer, partition, key, sequence, code, reason, committedAtMicros, record, again === true ? 1 : 0);
   }
 }
 
@@ -23,8 +28,24 @@ export function releaseLetters(
   { consumer, partition }: ConsumerPartition,
   releases: readonly LetterRelease[],
 ): undefined {
-  const remove = prepare('DELETE FROM dead_letter WHERE consumer = ? AND partition = ? AND key = ? AND sequence <= ?');
-  for (const { key, sequence } of releases) remove.run(consumer, partition, key, sequence);
+  const where = 'WHERE consumer = ? AND partition = ? AND key = ? AND sequence <= ?';
+  const remove = prepare(`DELETE FROM dead_letter ${where}`);
+  const mark = prepare(`UPDATE dead_letter SET released_at = max(coalesce(released_at, 0), ?) ${where}`);
+  for (const { key, sequence, at } of releases) {
+    if (at === null) remove.run(consumer, partition, key, sequence);
+    else mark.run(at, consumer, partition, key, sequence);
+  }
+}
+
+/** Released letters that no sink can ask for any more: it would need records before `start` as well. Inside a write transaction. */
+export function forgetReleased({ prepare }: OpenFile, partition: number, start: number): void {
+  prepare('DELETE FROM dead_letter WHERE partition = ? AND released_at < ?').run(partition, start);
+}
+
+/** About what the letters take in the file: overflow pages of 8 KiB. Looks at each row, though not at the records themselves. */
+export function letterBytes({ prepare }: OpenFile): number {
+  const size = 'CASE WHEN length(record) > 2000 THEN (length(record) / 8188 + 1) * 8192 ELSE coalesce(length(record), 0) END';
+  return Number(prepare(`SELECT coalesce(sum(200 + ${size}), 0) AS bytes FROM dead_letter`).get()?.['bytes'] ?? 0);
 }
 
 /** Returns how many there were. */

@@ -1,5 +1,5 @@
 import { assert } from '#core/assert.ts';
-import type { DeadLetter, LetterRelease, LogProgress } from '#core/log.ts';
+import type { LetterRelease, LetterToPark, LogProgress } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { OpenFile, SqliteHandle } from '../lib/sqlite/handle.ts';
 import { blockChecksum } from './block.ts';
@@ -7,7 +7,7 @@ import { blockId } from './layout.ts';
 import { parkLetters, releaseLetters, removeLetters } from './letters.ts';
 import { nextOffset } from './pages.ts';
 import { type ConsumerPartition, lowerProgress, removeProgress, storeProgress } from './progress.ts';
-import { type Kept, shrinkStep, trimStep, usedBytes } from './trim.ts';
+import { type Kept, pagesInUse, shrinkStep, trimStep, usedBytes } from './trim.ts';
 
 /** A block of an append: `count` records of a partition, as bytes `start` to `end` of the append's data. */
 export type AppendedBlock = { readonly partition: number; readonly count: number; readonly start: number; readonly end: number };
@@ -29,7 +29,7 @@ export type Operations = {
   rewind: { args: { readonly of: ConsumerPartition; readonly progress: LogProgress }; result: undefined };
   /** True if there is more to free. */
   trim: { args: { readonly partition: number; readonly kept: Kept }; result: boolean };
-  park: { args: { readonly of: ConsumerPartition; readonly letters: readonly DeadLetter[] }; result: undefined };
+  park: { args: { readonly of: ConsumerPartition; readonly letters: readonly LetterToPark[] }; result: undefined };
   release: { args: { readonly of: ConsumerPartition; readonly releases: readonly LetterRelease[] }; result: undefined };
   /** How many rows were removed. */
   remove: { args: { readonly consumer: string }; result: { readonly progress: number; readonly letters: number } };
@@ -82,7 +82,8 @@ export function perform<Name extends OperationName>(
 }
 
 function append(file: OpenFile, { blocks, data, bytes, bytesMax }: Append): ReadonlyMap<number, Offset> | null {
-  if (usedBytes(file) + bytes > bytesMax) return null;
+  // Counting the letters takes longer, and changes nothing while there is room.
+  if (pagesInUse(file) + bytes > bytesMax && usedBytes(file) + bytes > bytesMax) return null;
   const statement = file.prepare('INSERT INTO block (id, count, bytes, crc, data) VALUES (?, ?, ?, ?, ?)');
   const ends = new Map<number, number>();
   for (const { partition, count, start, end } of blocks) {

@@ -1,5 +1,6 @@
 import type { OpenFile } from '../lib/sqlite/handle.ts';
 import { blockId, offsetOfId } from './layout.ts';
+import { forgetReleased, letterBytes } from './letters.ts';
 import { endsOf } from './pages.ts';
 import { storedProgress } from './progress.ts';
 
@@ -45,7 +46,10 @@ export function trimStep(file: OpenFile, partition: number, { retained, keepByte
     freed = block.id;
     bytes += block.bytes;
   }
-  if (freed !== null) file.prepare('DELETE FROM block WHERE id >= ? AND id <= ?').run(blockId(partition, 0), freed);
+  if (freed !== null) {
+    file.prepare('DELETE FROM block WHERE id >= ? AND id <= ?').run(blockId(partition, 0), freed);
+    forgetReleased(file, partition, endsOf(file, partition).start);
+  }
   return more;
 }
 
@@ -65,8 +69,13 @@ function keptFrom(file: OpenFile, of: { readonly partition: number; readonly nee
   return recordBytes === 0 ? needed : Math.max(start, needed - Math.ceil(keepBytes / recordBytes));
 }
 
-/** Pages in use. Free ones are used again by the next appends. */
+/** Bytes that count for the log's limit: all pages in use but those of dead letters, for which no sink's progress would make room. */
 export function usedBytes(file: OpenFile): number {
+  return Math.max(0, pagesInUse(file) - letterBytes(file));
+}
+
+/** In bytes. Free pages are used again by the next appends. */
+export function pagesInUse(file: OpenFile): number {
   return (pragma(file, 'page_count') - pragma(file, 'freelist_count')) * pragma(file, 'page_size');
 }
 

@@ -2,7 +2,7 @@ import { CausewayError } from '#core/errors.ts';
 import { parseRowKey } from '#core/key.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, DeadLetters } from '#core/log.ts';
-import type { EpochMicros } from '#core/position.ts';
+import { OFFSET_FIRST, type EpochMicros, type Offset } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { ParkedStatus } from './observer.ts';
@@ -34,6 +34,9 @@ export class ParkedKeys {
   readonly #keys = new Map<RowKey, ParkedKey>();
   /** Marks that are not in the queue yet. */
   readonly #unwritten = new Map<RowKey, DeadLetter>();
+  /** Released behind the progress that the sink goes on from, which may have lost what released them. The queue has them as released. */
+  readonly #restored = new Set<RowKey>();
+  #from = OFFSET_FIRST;
 
   constructor(input: { readonly partition: number; readonly queue: DeadLetters; readonly limit: ParkingLimit }) {
     this.#partition = input.partition;
@@ -54,16 +57,33 @@ export class ParkedKeys {
     return this.#keys.size === 0 ? undefined : this.#keys.get(key)?.sequence;
   }
 
-  /** Called once, after the partition was taken and before its first batch. */
-  async load(signal: AbortSignal): Promise<void> {
+  /** Called once, after the partition was taken and before its first batch, with the progress that the sink goes on from. */
+  async load(from: Offset, signal: AbortSignal): Promise<void> {
     this.forget();
+    this.#from = from;
     for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);
+    for await (const letter of this.#queue.readReleased(this.#partition, from, signal)) {
+      if (this.#keys.has(letter.key)) continue;
+      this.#restored.add(letter.key);
+      this.#set(letter, letter.record === null);
+    }
+  }
+
+  /** The letters of keys that the queue has as released, as they stand there. */
+  async restored(signal: AbortSignal): Promise<readonly DeadLetter[]> {
+    const found: DeadLetter[] = [];
+    if (this.#restored.size === 0) return found;
+    for await (const letter of this.#queue.readReleased(this.#partition, this.#from, signal)) {
+      if (this.#restored.has(letter.key)) found.push(letter);
+    }
+    return found;
   }
 
   /** Leaves the limit's count without the keys of this partition; the queue keeps them. */
   forget(): void {
     this.#limit.keys -= this.#keys.size;
     this.#keys.clear();
+    this.#restored.clear();
     this.#unwritten.clear();
   }
 
@@ -86,7 +106,8 @@ export class ParkedKeys {
         `${this.#limit.keys} keys are parked and ${added} more would be: more than deadLetter.parkedKeysMax (${this.#limit.keysMax})`,
       );
     }
-    if (newer.length > 0) await this.#queue.park(this.#partition, newer, signal);
+    const given = newer.map((letter) => (this.#restored.has(letter.key) ? { ...letter, again: true } : letter));
+    if (given.length > 0) await this.#queue.park(this.#partition, given, signal);
     for (const letter of newer) {
       this.#unwritten.delete(letter.key);
       this.#set(letter, letter.record === null);
@@ -101,10 +122,10 @@ export class ParkedKeys {
   }
 
   /** Durable when it resolves. What another worker parked of a key since, this one knows nothing of: that stays in the queue. */
-  async release(keys: readonly RowKey[], signal: AbortSignal): Promise<void> {
+  async release(keys: readonly RowKey[], at: Offset | null, signal: AbortSignal): Promise<void> {
     const releases = keys.flatMap((key) => {
       const sequence = this.sequenceOf(key);
-      return sequence === undefined ? [] : [{ key, sequence }];
+      return sequence === undefined ? [] : [{ key, sequence, at }];
     });
     if (releases.length === 0) return;
     await this.#queue.release(this.#partition, releases, signal);

@@ -2,7 +2,7 @@ import { assert, unreachable } from '#core/assert.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, PartitionAssignment, StoredRecord } from '#core/log.ts';
-import type { EpochMicros } from '#core/position.ts';
+import type { EpochMicros, Offset } from '#core/position.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 import type { Bell } from './bell.ts';
@@ -64,7 +64,8 @@ export class PartitionHold {
     const ride: Ride = (work) => this.#ride(work);
     this.#progress = new ProgressKeeper(start, { deps: context.deps, held, assignment, kill, ride });
     const write = (rows: readonly RowChange[]): Promise<readonly RowOutcome[]> => this.#apply(rows);
-    this.#parking = new Parking({ context, parked, standing: this.#standing, kill, ride, write });
+    const done = (): Offset => this.#progress.done.offset;
+    this.#parking = new Parking({ context, parked, standing: this.#standing, done, kill, ride, write });
     this.#ahead = this.#openAhead();
   }
 
@@ -78,6 +79,7 @@ export class PartitionHold {
     const { leave, kill } = this.#input;
     try {
       await this.#parking.releaseBelowFloors();
+      await this.#parking.replayRestored();
       while (!leave.aborted) await this.#round();
       await this.#flush();
     } catch (error) {

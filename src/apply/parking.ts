@@ -1,6 +1,7 @@
 import { codeOf, policyFor } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter } from '#core/log.ts';
+import type { Offset } from '#core/position.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
 import type { FoldedChange } from './coalesce.ts';
@@ -15,6 +16,8 @@ type ParkingInput = {
   readonly context: SinkContext;
   readonly parked: ParkedKeys;
   readonly standing: Standing;
+  /** Everything before it took effect. */
+  readonly done: () => Offset;
   readonly kill: AbortSignal;
   readonly ride: Ride;
   /** Writes rows of distinct keys to the sink, between batches. */
@@ -23,6 +26,9 @@ type ParkingInput = {
 
 /** How a change that was published without its values begins to say why. */
 const WITHHELD_CODES = ['value_unreadable', 'partial_without_base', 'record_too_large'] as const;
+
+/** No replay ever released such a letter. */
+const RELEASED_BY_THE_LOG: ReadonlySet<string> = new Set(WITHHELD_CODES);
 
 /** Parks and releases keys of one partition, durably before its progress passes what caused it. */
 export class Parking {
@@ -65,8 +71,9 @@ export class Parking {
 
   async release(keys: readonly RowKey[], how: 'applied' | 'floor' | 'replayed' | 'discarded'): Promise<void> {
     if (keys.length === 0) return;
-    const { context, parked, kill, ride } = this.#input;
-    await ride(() => parked.release(keys, kill));
+    const { context, parked, done, kill, ride } = this.#input;
+    const at = how === 'discarded' ? null : done();
+    await ride(() => parked.release(keys, at, kill));
     context.deps.observer.released({ how, keys: keys.length });
   }
 
@@ -76,30 +83,71 @@ export class Parking {
     await this.release(below, 'floor');
   }
 
+  /**
+   * Keys that were released behind the progress that the sink goes on from. What released them by way of the log is read again, and
+   * releases them again. An operator's replay is not: so each whole image is written once more, where a sink that lost nothing finds
+   * its own sequence. What it does not take now is parked anew, before the progress moves on. The others need not be: as long as the
+   * log was not read to where they went, every worker meets them here.
+   */
+  async replayRestored(): Promise<void> {
+    const { context, parked, standing, kill, ride } = this.#input;
+    const letters = await ride(() => parked.restored(kill));
+    if (letters.length === 0) return;
+    const { released, kept } = await this.#rewrite(letters);
+    await this.release(released, 'replayed');
+    const refused = kept.filter(({ code }) => !RELEASED_BY_THE_LOG.has(code));
+    await this.park(refused.map(({ letter }) => letter));
+    context.deps.logger.log('info', 'keys were released behind the progress that the sink goes on from: they were replayed', {
+      partition: standing.partition,
+      keys: letters.length,
+      released: released.length,
+      parked: refused.length,
+    });
+  }
+
   /** Answers a request for this partition. Only between batches: a replay is a write of its key like any other. */
   async handle(task: DeadLetterTask): Promise<DeadLetterAnswer> {
-    const { context, parked, standing, kill, ride } = this.#input;
-    const kept = new Map<string, number>();
-    const keep = (code: string): void => void kept.set(code, (kept.get(code) ?? 0) + 1);
+    const { parked, kill, ride } = this.#input;
+    const letters = await ride(() => parked.letters(task.keys, kill));
+    if (task.kind === 'dlq-discard') {
+      await this.release(
+        letters.map(({ key }) => key),
+        'discarded',
+      );
+      return { released: letters.length, kept: {} };
+    }
+    const { released, kept } = await this.#rewrite(letters);
+    await this.release(released, 'replayed');
+    const counts = new Map<string, number>();
+    for (const { code } of kept) counts.set(code, (counts.get(code) ?? 0) + 1);
+    return { released: released.length, kept: Object.fromEntries(counts) };
+  }
+
+  /** Writes what can be put right by that. Tells which keys may be released, and why the others may not. */
+  async #rewrite(
+    letters: readonly DeadLetter[],
+  ): Promise<{ readonly released: readonly RowKey[]; readonly kept: readonly { readonly letter: DeadLetter; readonly code: string }[] }> {
+    const { context, standing } = this.#input;
     const released: RowKey[] = [];
-    const rows: RowChange[] = [];
-    for (const letter of await ride(() => parked.letters(task.keys, kill))) {
-      const replay = task.kind === 'dlq-discard' ? ({ tag: 'release' } as const) : replayOf(letter, context, standing);
-      if (replay.tag === 'apply') rows.push(replay.change);
+    const kept: { readonly letter: DeadLetter; readonly code: string }[] = [];
+    const writes: { readonly letter: DeadLetter; readonly change: RowChange }[] = [];
+    for (const letter of letters) {
+      const replay = replayOf(letter, context, standing);
+      if (replay.tag === 'apply') writes.push({ letter, change: replay.change });
       else if (replay.tag === 'release') released.push(letter.key);
-      else keep(replay.code);
+      else kept.push({ letter, code: replay.code });
     }
     const { batchRowsMax } = context.deps.sink.limits;
-    for (let from = 0; from < rows.length; from += batchRowsMax) {
-      const batch = rows.slice(from, from + batchRowsMax);
-      for (const [index, refusal] of (await this.#replay(batch)).entries()) {
-        const key = batch[index]?.key;
-        if (refusal !== null) keep(refusal);
-        else if (key !== undefined) released.push(key);
+    for (let from = 0; from < writes.length; from += batchRowsMax) {
+      const batch = writes.slice(from, from + batchRowsMax);
+      const refusals = await this.#replay(batch.map(({ change }) => change));
+      for (const [index, { letter }] of batch.entries()) {
+        const code = refusals[index] ?? null;
+        if (code === null) released.push(letter.key);
+        else kept.push({ letter, code });
       }
     }
-    await this.release(released, task.kind === 'dlq-discard' ? 'discarded' : 'replayed');
-    return { released: released.length, kept: Object.fromEntries(kept) };
+    return { released, kept };
   }
 
   /**

@@ -107,17 +107,36 @@ export type DeadLetter = {
   readonly committedAtMicros: number;
 };
 
+/** `again`: taken although the queue has it as released, because the sink may have lost what released it. */
+export type LetterToPark = DeadLetter & { readonly again?: boolean };
+
 /** A key whose letter goes, unless a newer one than `sequence` was parked meanwhile. */
-export type LetterRelease = { readonly key: RowKey; readonly sequence: Sequence };
+export type LetterRelease = {
+  readonly key: RowKey;
+  readonly sequence: Sequence;
+  /**
+   * The progress when what released the key took effect: a sink that goes back to it, or below, may have lost that. Null where
+   * nothing took effect and the letter is given up.
+   */
+  readonly at: Offset | null;
+};
 
 /**
  * One letter a key, that of the greatest sequence. The sequence guards it against a worker that was fenced and acts late: neither its
  * letters nor its releases touch what its successor parked.
  */
 export interface DeadLetters {
-  /** Durable when it resolves. A letter that is older than the one of its key is passed over. */
-  park(partition: number, letters: readonly DeadLetter[], signal: AbortSignal): Promise<void>;
-  /** Durable when it resolves. A key that is not parked is passed over, and so is one with a newer letter. */
+  /** Durable when it resolves. A letter that is older than the one of its key is passed over, and so is one that was released. */
+  park(partition: number, letters: readonly LetterToPark[], signal: AbortSignal): Promise<void>;
+  /**
+   * Durable when it resolves. A key without a letter is passed over, and so is one with a newer letter. Of one that was released
+   * before, the greater `at` stays.
+   */
   release(partition: number, releases: readonly LetterRelease[], signal: AbortSignal): Promise<void>;
+  /**
+   * Letters that were released at `from` or later and not parked since: a sink that goes on from there may have lost what released
+   * them. A released letter is kept for as long as the log still holds the offset `at`.
+   */
+  readReleased(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<DeadLetter>;
   read(partition: number, signal: AbortSignal): AsyncIterable<DeadLetter>;
 }

@@ -52,6 +52,7 @@ function crashAt(stage: Stage, crashCall: number): { readonly calls: () => numbe
       const queue = deadLetters(consumer);
       return {
         read: (...given) => queue.read(...given),
+        readReleased: (...given) => queue.readReleased(...given),
         park: async (...given) => {
           step();
           await queue.park(...given);

@@ -275,6 +275,85 @@ describe('requests', () => {
   });
 });
 
+describe('a sink that goes back', () => {
+  /** The daemon runs on, or comes only once the sink was restored. */
+  it.each(['under its worker', 'while nobody works'])('%s, to before an operator’s replay, has it again', async (when) => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000 });
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'), put('2', 10, 'bad'), put('3', 10, 'ok'));
+    let run = stage.start();
+    await stage.clock.advance(3_000);
+    const goBack = stage.sinkStore.keep();
+    stage.sinkStore.poison = () => null;
+    const asked = await request(stage, 'dlq-replay', ['1']);
+    await stage.clock.advance(3_000);
+    await request(stage, 'dlq-discard', ['2']);
+    await stage.clock.advance(3_000);
+    expect(await asked()).toMatchObject({ state: 'done', result: '1 key released' });
+    await first.send(put('4', 11, 'ok'));
+    await stage.clock.advance(3_000);
+    expect(stage.letters()).toEqual([]);
+    if (when === 'while nobody works') await run.stop();
+    goBack();
+    if (when === 'while nobody works') run = stage.start();
+    await first.send(put('5', 12, 'ok'));
+    await stage.clock.advance(3_000);
+    expect(stage.rows()).toEqual({ 1: ['bad', 'big'], 3: ['ok', 'big'], 4: ['ok', 'big'], 5: ['ok', 'big'] });
+    expect(stage.letters()).toEqual([]);
+    await run.stop();
+  });
+
+  it('to before a whole change released a key does not put a partial one on the row before it', async () => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000, limits: { batchRowsMax: 1 } });
+    refuseBad(stage);
+    await first.send(put('1', 10, 's1', 'A'), put('1', 11, 'bad', 'B'));
+    const run = stage.start();
+    await stage.clock.advance(3_000);
+    const goBack = stage.sinkStore.keep();
+    await first.send(part('1', 12, 's3'));
+    await stage.clock.advance(3_000);
+    await first.send(put('1', 13, 's4'));
+    await stage.clock.advance(3_000);
+    expect(stage.letters()).toEqual([]);
+    await run.stop();
+    goBack();
+    const seen: (string | null | undefined)[] = [];
+    stage.sinkStore.onCall = (when, call) => {
+      if (when === 'after' && call.name === 'apply') seen.push(stage.rows()['1']?.join());
+    };
+    await stage.drain();
+    expect(new Set(seen)).toEqual(new Set(['s4,big']));
+    expect(stage.letters()).toEqual([]);
+  });
+
+  it('forgets what it can never be asked for again: behind the start of the log', async () => {
+    const { stage, first } = await opened();
+    await stage.log().retain(['s'], never);
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'));
+    await stage.drain();
+    await first.send(put('1', 11, 'good'), put('2', 11, 'good'));
+    await stage.drain();
+    await first.send(put('2', 12, 'good'));
+    await stage.drain();
+    expect(stage.logStore.partition(0).start).toBeGreaterThan(3);
+    expect(stage.logStore.released.get('s')?.get(0)?.size).toBe(0);
+  });
+
+  it('is told by nothing, where none was lost: a start looks at what was released last, and finds it', async () => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000 });
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'));
+    await stage.drain();
+    stage.sinkStore.poison = () => null;
+    await request(stage, 'dlq-replay', ['1']);
+    await stage.drain();
+    const run = await stage.drain();
+    expect(run.outcomes.get('released replayed')).toBe(1);
+    expect([stage.letters(), stage.rows()]).toEqual([[], { 1: ['bad', 'big'] }]);
+  });
+});
+
 describe('a hand-over', () => {
   it('fixes the start before it reads the letters, so that what the old worker parks late is met in the log (counterexample 29)', async () => {
     const { stage, first } = await opened({ limits: { batchRowsMax: 1 } });

@@ -17,7 +17,7 @@ describe('the embedded log with a thread that writes', () => {
     try {
       await writer.append([record(0, 'a'), record(1, 'b')], never);
       await assignment.commit(progressAt(1, null), never);
-      await log.deadLetters('warm').release(0, [{ key: 'k', sequence: '' } as never], never);
+      await log.deadLetters('warm').release(0, [{ key: 'k', sequence: '', at: null } as never], never);
       expect((await readAll(log, 0)).map(({ value }) => Buffer.from(value).toString())).toEqual(['a']);
       expect(statements.mock.calls.map(([sql]) => sql)).not.toContain('BEGIN IMMEDIATE');
     } finally {
@@ -34,7 +34,7 @@ describe('the embedded log with a thread that writes', () => {
     other.exec('BEGIN IMMEDIATE');
     const appended = writer.append([record(0, 'b')], never);
     // Answered behind the first try of the append, which found the lock taken.
-    const released = log.deadLetters('warm').release(0, [{ key: 'k', sequence: '' } as never], never);
+    const released = log.deadLetters('warm').release(0, [{ key: 'k', sequence: '', at: null } as never], never);
     expect(await Promise.race([appended, new Promise((resolve) => setTimeout(resolve, 100, 'waits'))])).toBe('waits');
     other.exec('COMMIT');
     expect(await appended).toEqual(new Map([[0, 1]]));

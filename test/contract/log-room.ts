@@ -20,8 +20,8 @@ import {
 
 const [at1, at2] = ['1', '2'].map((digit) => digit.padStart(48, '0')) as [Sequence, Sequence];
 
-function released(key: string, sequence: Sequence): LetterRelease {
-  return { key: key as RowKey, sequence };
+function released(key: string, sequence: Sequence, at: number | null = null): LetterRelease {
+  return { key: key as RowKey, sequence, at: at as Offset | null };
 }
 
 /** What every log keeps about room, dead letters and removal. A part of the log's contract. */
@@ -29,12 +29,12 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
   describe(`log: ${name}, what it holds`, () => {
     const at = new LogAtHand(makeContext);
 
-    describe('room', () => {
-      async function appendOneByOne(count: number): Promise<void> {
-        await using writer = await at.log.writer(never);
-        for (let index = 0; index < count; index += 1) await writer.append([record(0, `${index}`)], never);
-      }
+    async function appendOneByOne(count: number): Promise<void> {
+      await using writer = await at.log.writer(never);
+      for (let index = 0; index < count; index += 1) await writer.append([record(0, `${index}`)], never);
+    }
 
+    describe('room', () => {
       it('is made behind the slowest of the retained consumers, and the newest record stays', async () => {
         await appendOneByOne(10);
         const [fast, slow] = [await assignmentOf(at.log, 'fast', 0), await assignmentOf(at.log, 'slow', 0)];
@@ -123,6 +123,54 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
         await letters.release(0, [released('["t","1"]', at2)], never);
         await letters.release(0, [released('["t","1"]', at2)], never);
         expect(await collect(letters.read(0, never))).toEqual([]);
+      });
+
+      it('that were released can be read from the place where they went, but for those that were given up', async () => {
+        const letters = at.log.deadLetters('warm');
+        const all = ['1', '2', '3', '4'].map((id) => letter(`["t","${id}"]`));
+        await letters.park(0, all, never);
+        await letters.release(0, [released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
+        await letters.release(0, [released('["t","3"]', at1, 6), released('["t","4"]', at1)], never);
+        expect(await collect(letters.read(0, never))).toEqual([]);
+        await at.reopen();
+        const again = at.log.deadLetters('warm');
+        const since = async (from: number): Promise<string> =>
+          (await collect(again.readReleased(0, from as Offset, never)))
+            .map(({ key }) => (JSON.parse(key) as string[])[1])
+            .toSorted()
+            .join();
+        expect(await since(0)).toBe('1,2,3');
+        expect(await since(5)).toBe('2,3');
+        expect(await collect(again.readReleased(1, 0 as Offset, never))).toEqual([]);
+        expect(await collect(at.log.deadLetters('cold').readReleased(0, 0 as Offset, never))).toEqual([]);
+        // Released once more, by whom the sink took it from: where it went last counts, whoever comes late.
+        await again.release(0, [released('["t","1"]', at1, 9), released('["t","2"]', at1, 1)], never);
+        expect(await since(5)).toBe('1,2,3');
+        // What comes late from a worker that was fenced: nothing lost what released the key.
+        await again.park(0, [letter('["t","1"]'), letter('["t","2"]')], never);
+        expect(await since(0)).toBe('1,2,3');
+        await again.park(0, [{ ...letter('["t","1"]'), again: true }], never);
+        expect(await since(0)).toBe('2,3');
+        expect((await collect(again.read(0, never))).map(({ key }) => key)).toEqual(['["t","1"]']);
+        await again.release(0, [released('["t","1"]', at1, 9)], never);
+        const newer = letter('["t","2"]', { sequence: at2 });
+        await again.park(0, [newer], never);
+        expect(await since(0)).toBe('1,3');
+        expect(await collect(again.read(0, never))).toEqual([{ ...newer, record: expect.anything() as Uint8Array }]);
+        await again.release(0, [released('["t","1"]', at1)], never);
+        expect(await since(0)).toBe('3');
+      });
+
+      it('that were released go with the part of the log from which a sink could ask for them', async () => {
+        const letters = at.log.deadLetters('warm');
+        await appendOneByOne(8);
+        await letters.park(0, [letter('["t","1"]'), letter('["t","2"]'), letter('["t","3"]')], never);
+        await letters.release(0, [released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
+        await at.log.retain(['warm'], never);
+        await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(5, [7, 5]), never);
+        expect((await at.log.ends(never))[0]?.start).toBe(5);
+        expect((await collect(letters.readReleased(0, 0 as Offset, never))).map(({ key }) => key)).toEqual(['["t","2"]']);
+        expect((await collect(letters.read(0, never))).map(({ key }) => key)).toEqual(['["t","3"]']);
       });
 
       it('gives the record back to the byte', async () => {

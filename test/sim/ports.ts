@@ -3,7 +3,7 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
 import type { RowKey } from '#core/key.ts';
-import type { DeadLetters, Log, LogProgress, LogReader, LogWriter, PartitionAssignment } from '#core/log.ts';
+import type { DeadLetter, DeadLetters, Log, LogProgress, LogReader, LogWriter, PartitionAssignment } from '#core/log.ts';
 import type { Position, WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import type { Sink, SinkPartition } from '#core/sink.ts';
@@ -309,6 +309,10 @@ function lineLetters(line: Line, server: DeadLetters, released: (keys: readonly 
         released(releases.map(({ key }) => key));
         await server.release(partition, releases, never);
       }),
+    async *readReleased(partition, from, signal) {
+      const released = (): Promise<readonly DeadLetter[]> => Array.fromAsync(server.readReleased(partition, from, never));
+      yield* await line.call('letters.readReleased', signal, released);
+    },
     async *read(partition, signal) {
       const letters = await line.call('letters.read', signal, () => Array.fromAsync(server.read(partition, never)));
       yield* letters;

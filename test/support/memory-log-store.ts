@@ -14,6 +14,8 @@ export class MemoryLogStore {
   readonly recordBytesMax: number;
   readonly progress = new Map<string, Map<number, LogProgress>>();
   readonly letters = new Map<string, Map<number, Map<RowKey, DeadLetter>>>();
+  /** Letters that were released, with where. */
+  readonly released = new Map<string, Map<number, Map<RowKey, { readonly letter: DeadLetter; readonly at: number }>>>();
   retained: readonly string[] | null = null;
   bytes = 0;
   stalled = 0;
@@ -82,6 +84,8 @@ export class MemoryLogStore {
       if (drop <= 0) continue;
       for (const record of partition.records.splice(0, drop)) this.bytes -= sizeOf(record);
       partition.start += drop;
+      for (const released of this.released.values())
+        for (const [key, { at }] of released.get(index) ?? []) if (at < partition.start) released.get(index)?.delete(key);
     }
     this.wakeAll();
   }
@@ -94,6 +98,7 @@ export class MemoryLogStore {
     this.bytes = 0;
     this.progress.clear();
     this.letters.clear();
+    this.released.clear();
   }
 }
 

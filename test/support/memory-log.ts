@@ -42,6 +42,7 @@ export class MemoryLog implements Log {
       return ['log'];
     }
     const had = [this.#store.progress.delete(consumer), this.#store.letters.delete(consumer)];
+    this.#store.released.delete(consumer);
     this.#store.trim();
     return had.includes(true) ? [`progress and dead letters of ${consumer}`] : [];
   }
@@ -222,19 +223,40 @@ function memoryDeadLetters(store: MemoryLogStore, consumer: string): DeadLetters
       partition,
       () => new Map<RowKey, DeadLetter>(),
     );
+  const released = (partition: number): Map<RowKey, { readonly letter: DeadLetter; readonly at: number }> =>
+    mapIn(
+      mapIn(store.released, consumer, () => new Map<number, Map<RowKey, { readonly letter: DeadLetter; readonly at: number }>>()),
+      partition,
+      () => new Map<RowKey, { readonly letter: DeadLetter; readonly at: number }>(),
+    );
   return {
     async park(partition, letters, signal) {
       await turn(signal);
       for (const letter of letters) {
+        const { again = false, ...kept } = letter;
         const before = parked(partition).get(letter.key);
-        if (before === undefined || before.sequence <= letter.sequence) parked(partition).set(letter.key, letter);
+        const gone = released(partition).get(letter.key)?.letter;
+        if (before !== undefined && before.sequence > letter.sequence) continue;
+        if (gone !== undefined && (gone.sequence > letter.sequence || (gone.sequence === letter.sequence && !again))) continue;
+        released(partition).delete(letter.key);
+        parked(partition).set(letter.key, kept);
       }
     },
     async release(partition, releases, signal) {
       await turn(signal);
-      for (const { key, sequence } of releases) {
-        const letter = parked(partition).get(key);
-        if (letter !== undefined && letter.sequence <= sequence) parked(partition).delete(key);
+      for (const { key, sequence, at } of releases) {
+        const before = released(partition).get(key);
+        const letter = parked(partition).get(key) ?? before?.letter;
+        if (letter === undefined || letter.sequence > sequence) continue;
+        parked(partition).delete(key);
+        if (at === null) released(partition).delete(key);
+        else released(partition).set(key, { letter, at: Math.max(at, before?.at ?? 0) });
+      }
+    },
+    async *readReleased(partition, from, signal) {
+      for (const { letter, at } of [...released(partition).values()]) {
+        await turn(signal);
+        if (at >= from) yield letter;
       }
     },
     async *read(partition, signal) {

@@ -1,4 +1,4 @@
-import { unit, type Mutant } from '../mutant.ts';
+import { contract, unit, type Mutant } from '../mutant.ts';
 
 const apply = 'src/apply/apply.ts';
 const coalesce = 'src/apply/coalesce.ts';
@@ -13,6 +13,46 @@ const window = 'src/apply/window.ts';
 const worker = 'src/apply/worker.ts';
 
 export const applyMutants: readonly Mutant[] = [
+  {
+    name: 'a replay that a sink lost when it went back is not made again',
+    file: 'src/apply/hold.ts',
+    find: '      await this.#parking.replayRestored();\n',
+    put: '',
+    breaks: 'A3 A6',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'keys that were released ahead of the sink’s progress are not parked',
+    file: 'src/apply/dead-letter.ts',
+    find: 'this.#restored.add(letter.key);\n      this.#set(letter, letter.record === null);',
+    put: 'this.#restored.add(letter.key);',
+    breaks: 'A1 A6',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'a letter is forgotten when it is released',
+    file: 'connectors/log-embedded/letters.ts',
+    find: 'if (at === null) remove',
+    put: 'if (at === null || at >= 0) remove',
+    breaks: 'A6',
+    suite: contract('log-embedded', 'that were released'),
+  },
+  {
+    name: 'a fenced worker parks what its successor released',
+    file: 'connectors/log-embedded/letters.ts',
+    find: '(dead_letter.released_at IS NULL OR ?)',
+    put: '(true OR ?)',
+    breaks: 'A6',
+    suite: contract('log-embedded', 'that were released'),
+  },
+  {
+    name: 'dead letters fill the log, and no sink can make room',
+    file: 'connectors/log-embedded/trim.ts',
+    find: 'return Math.max(0, pagesInUse(file) - letterBytes(file));',
+    put: 'return pagesInUse(file) + 0 * letterBytes(file);',
+    breaks: 'O4',
+    suite: contract('log-embedded-file', 'dead letters'),
+  },
   {
     name: 'a superseded generation is applied',
     file: counter,
@@ -289,7 +329,7 @@ export const applyMutants: readonly Mutant[] = [
   {
     name: 'the dead letters are not read',
     file: worker,
-    find: 'await rideOut(deps, () => this.#parked.load(kill), { signal: leave, onWait });',
+    find: 'await rideOut(deps, () => this.#parked.load(offset, kill), { signal: leave, onWait });',
     put: '',
     breaks: 'A6, counterexample 14',
     suite: unit('apply/dead-letter'),
@@ -298,10 +338,10 @@ export const applyMutants: readonly Mutant[] = [
     name: 'the dead letters are read before the start is fixed',
     file: worker,
     find: 'await using held = await rideOut(deps, () => deps.sink.assign(this.partition, kill), { signal: leave, onWait });',
-    put: 'await rideOut(deps, () => this.#parked.load(kill), { signal: leave, onWait }); await using held = await rideOut(deps, () => deps.sink.assign(this.partition, kill), { signal: leave, onWait });',
+    put: 'await rideOut(deps, () => this.#parked.load(0 as never, kill), { signal: leave, onWait }); await using held = await rideOut(deps, () => deps.sink.assign(this.partition, kill), { signal: leave, onWait });',
     also: [
       {
-        find: '// The letters are read after the start is fixed: what another worker parks from now on, this one meets in the log itself.\n    await rideOut(deps, () => this.#parked.load(kill), { signal: leave, onWait });',
+        find: '// The letters are read after the start is fixed: what another worker parks from now on, this one meets in the log itself.\n    await rideOut(deps, () => this.#parked.load(offset, kill), { signal: leave, onWait });',
         put: '',
       },
     ],
@@ -327,7 +367,7 @@ export const applyMutants: readonly Mutant[] = [
   {
     name: 'a parked key is kept in memory only',
     file: deadLetter,
-    find: 'if (newer.length > 0) await this.#queue.park(this.#partition, newer, signal);',
+    find: 'if (given.length > 0) await this.#queue.park(this.#partition, given, signal);',
     put: '',
     breaks: 'A4 A6',
     suite: unit('apply/dead-letter'),

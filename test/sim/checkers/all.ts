@@ -117,7 +117,6 @@ export class Checkers {
   sinkWentBack(sink: string, lives: readonly Life[], partitions: readonly number[]): void {
     this.#registers.wentBack(sink);
     this.#progress.wentBack(sink);
-    this.#parked.wentBack(sink);
     this.#watermark.wentBack(sink, lives, partitions);
   }
 

@@ -12,9 +12,6 @@ export class ParkedChecker {
   readonly #scene: Scene;
   readonly #log: LogReaderModel;
 
-  /** The sequence with which each key was released last, by sink. */
-  readonly #released = new Map<string, Map<RowKey, Sequence>>();
-
   constructor(scene: Scene, log: LogReaderModel) {
     this.#scene = scene;
     this.#log = log;
@@ -35,19 +32,12 @@ export class ParkedChecker {
         const floor = floorAbove(records, { table, sequence: record.sequence });
         if (floor !== null) {
           owe(this.#scene.owed, { sink, key, sequence: floor });
-          owe(this.#released, { sink, key, sequence: floor });
           continue;
         }
         fail('A6', `${sink}: the key is released, and its change ${record.sequence} before the progress took no effect`, key);
         break;
       }
-      owe(this.#released, { sink, key, sequence: stored });
     }
-  }
-
-  /** What was released since the state that the sink is in now is owed once more: the queue does not know of it any more. */
-  wentBack(sink: string): void {
-    for (const [key, sequence] of this.#released.get(sink) ?? []) owe(this.#scene.owed, { sink, key, sequence });
   }
 
   /** Whether the key's history gives a reason for it to be parked. */

@@ -19,8 +19,8 @@ export type Scene = {
   readonly controlRows: MemoryControlRows;
   readonly sinks: ReadonlyMap<string, MemorySinkStore>;
   /**
-   * Keys of each sink that were released and do not show it: by a floor whose sweep is still owed, or before the sink went back to a
-   * state from before their release. They are owed what brings them to this sequence.
+   * Keys of each sink that were released and do not show it: by a floor whose sweep is still owed. They are owed what brings them to
+   * this sequence.
    */
   readonly owed: Map<string, Map<RowKey, Sequence>>;
   /** Only the first one counts: it ends the run. */
@@ -35,7 +35,16 @@ export function isExcused(scene: Scene, sink: string, key: RowKey, upTo: Sequenc
     if (stored === undefined ? upTo === null || upTo < owed : (stored.sequence ?? '') < owed) return true;
     if (stored !== undefined) scene.owed.get(sink)?.delete(key);
   }
-  return isParked(scene, sink, key);
+  return isParked(scene, sink, key) || isReleasedAhead(scene, sink, key);
+}
+
+/** Released behind the progress that the sink has now, so that whoever takes its partition treats it as parked. */
+function isReleasedAhead(scene: Scene, sink: string, key: RowKey): boolean {
+  for (const [partition, letters] of scene.logStore.released.get(sink) ?? []) {
+    const at = letters.get(key)?.at;
+    if (at !== undefined && at >= (scene.sinks.get(sink)?.progress.get(partition)?.offset ?? 0)) return true;
+  }
+  return false;
 }
 
 export function isParked(scene: Scene, sink: string, key: RowKey): boolean {
