@@ -1,6 +1,7 @@
 import { controlKeys, type LeaseRow, type SinkRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
+import type { SourceFacts } from '#core/source.ts';
 import type { PipelineConfig } from '../config/config.ts';
 import { acquireLease } from '../lease/acquire.ts';
 import type { Lease } from '../lease/lease.ts';
@@ -42,6 +43,7 @@ export async function remove(context: CommandContext, options: RemoveOptions): P
     const lease = await holdLease(context, control, pipeline);
     let code: number;
     try {
+      if (options.sink === undefined) await refuseSlotOfAnother(context, control, pipeline);
       code = await execute(context, { control, steps, rows, options });
     } finally {
       await lease.release(io.signal);
@@ -168,6 +170,28 @@ export async function holdLease(context: CommandContext, control: ControlStore, 
       formerHolder: dead?.holder ?? null,
     },
     io.signal,
+  );
+}
+
+/**
+ * Of a slot without a checkpoint the control store does not know whose it is. One that a connection holds belongs to a deployment
+ * that runs, and to drop it would cost that one every table. A source that does not answer is for the removal itself to tell of.
+ */
+export async function refuseSlotOfAnother(context: CommandContext, control: ControlStore, pipeline: PipelineConfig): Promise<void> {
+  const { signal } = context.io;
+  if ((await control.get(controlKeys.checkpoint(pipeline.name), signal)) !== null) return;
+  let slot: SourceFacts['slot'];
+  try {
+    slot = await withSource(context, pipeline, async (source) => (await source.inspect(signal)).slot);
+  } catch (error) {
+    if (!(error instanceof CausewayError)) throw error;
+    return;
+  }
+  if (slot?.active !== true) return;
+  throw new CausewayError(
+    'refused',
+    `a connection holds the slot ${slot.name}, and this control store did not make it: another deployment captures with it. ` +
+      'Give this pipeline a name of its own, or stop that deployment if it is to be replaced; nothing was changed',
   );
 }
 

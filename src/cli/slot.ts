@@ -1,7 +1,7 @@
 import { CausewayError } from '#core/errors.ts';
 import { loadedConfig, onePipeline, pipelinesOf, withControl, withSource, type CommandContext } from './context.ts';
 import { formatBytes, printJson, printTable } from './io.ts';
-import { holdLease } from './pipeline-remove.ts';
+import { holdLease, refuseSlotOfAnother } from './pipeline-remove.ts';
 
 export async function list(context: CommandContext): Promise<number> {
   const { io, options } = context;
@@ -53,6 +53,7 @@ export async function drop(context: CommandContext, options: { readonly confirm?
     return await withControl(context, config, async (control) => {
       const lease = await holdLease(context, control, pipeline);
       try {
+        await refuseSlotOfAnother(context, control, pipeline);
         const dropped = await source.deprovision(io.signal);
         if (context.options.output === 'json') printJson(io, 'Removed', { dropped, failed: [] });
         else for (const line of dropped) io.stdout(`dropped ${line}\n`);

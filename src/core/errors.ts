@@ -154,7 +154,7 @@ export const errorTable = {
   checkpoint_lost: {
     retry: 'manual',
     meaning: 'The slot or the log is there but the control store has no checkpoint for it.',
-    mend: 'The tables must be loaded again: docs/resync.md.',
+    mend: 'Where another deployment captures under the same name, give this pipeline a name of its own. Otherwise the tables must be loaded again: docs/resync.md.',
   },
   log_truncated: {
     retry: 'manual',

@@ -1,4 +1,5 @@
 // Two deployments whose pipelines and sinks have the same names, over one sink database. Progress and fences there are kept by these names.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { DaemonGround, soon } from '../support/daemon-ground.ts';
 import { describeNewestPostgres } from '../support/postgres.ts';
@@ -42,5 +43,27 @@ describeNewestPostgres('two deployments over one sink', (major) => {
     await given.start();
     await write(201);
     await expect.poll(() => Promise.all([held(winner), held(loser)]), soon).toEqual([300, 100]);
+  });
+
+  test('the second one over one slot is told that it knows nothing of it, and cannot take it from the first by removing its pipeline', async () => {
+    await using first = await DaemonGround.create(major);
+    await using second = await DaemonGround.create(major, { sinkUrl: () => first.sink.url });
+    await first.source.query('CREATE TABLE t (id int PRIMARY KEY)');
+    await first.start();
+    const { url, name } = second.source;
+    writeFileSync(second.file, readFileSync(second.file, 'utf8').replaceAll(url, first.source.url).replaceAll(name, first.source.name));
+    await second.start('failed');
+    expect((await second.status())?.trouble?.code).toBe('checkpoint_lost');
+    await second.daemon.stop();
+    for (const words of [
+      ['pipeline', 'remove', '--confirm', 'main'],
+      ['slot', 'drop', '--confirm', first.source.name],
+    ]) {
+      const refused = await second.causeway(...words);
+      expect([refused.code, refused.err]).toEqual([4, expect.stringContaining(`a connection holds the slot ${first.source.name}`)]);
+    }
+    await first.source.query('INSERT INTO t VALUES (1)');
+    await expect.poll(async () => (await first.sink.query('SELECT FROM t')).length, soon).toBe(1);
+    expect((await first.status())?.state).toBe('streaming');
   });
 });

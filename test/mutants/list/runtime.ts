@@ -5,6 +5,14 @@ const waits = unit('runtime/pipeline-waits');
 /** What an operator is told. */
 export const runtimeMutants: readonly Mutant[] = [
   {
+    name: 'the removal of a pipeline drops the slot that another deployment captures with',
+    file: 'src/cli/pipeline-remove.ts',
+    find: 'if (options.sink === undefined) await refuseSlotOfAnother(context, control, pipeline);',
+    put: '',
+    breaks: 'C8',
+    suite: integration('daemon-two-deployments', 'over one slot'),
+  },
+  {
     name: 'a full log is not told as the reason',
     file: 'src/runtime/pipeline.ts',
     find: 'if (state.logUsage?.stalled !== true) state.logFull.clear();',
