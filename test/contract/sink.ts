@@ -863,6 +863,7 @@ export function sinkContract(name: string, makeContext: () => Promise<SinkContex
 
       it('keeps partitions, batches and progress from whoever has lost it', async () => {
         await partition.save(progressAt(4), never);
+        const unused = await assign(sink, 2);
         expect(await codeThrown(open().remove(['other'], never))).toBe('sink_claimed');
         expect((await sink.progress(never)).size).toBe(1);
         await open().remove(['other', 'o'], never);
@@ -870,9 +871,11 @@ export function sinkContract(name: string, makeContext: () => Promise<SinkContex
         await next.provision([schema], never);
         await next.claim(other, never);
         await next.assign(0, never);
+        expect((await next.assign(2, never)).token).toBe(unused.token);
         const rows = [upsertAt(schema, sequenceAt(1), ['1', 'x', null])];
-        // Its own token is the same as the new holder's, and it has seen nothing that would be missing.
         expect(await codeThrown(partition.apply({ rows, progress: null }, never))).toBe('sink_went_back');
+        // Its token is the new holder's too, and it has seen nothing that would be missing.
+        expect(await codeThrown(unused.apply({ rows, progress: null }, never))).toBe('sink_went_back');
         expect(await codeThrown(sink.assign(0, never))).toBe('sink_claimed');
         expect(await codeThrown(sink.assign(1, never))).toBe('sink_claimed');
         expect((await next.progress(never)).size).toBe(0);
