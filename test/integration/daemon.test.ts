@@ -104,6 +104,7 @@ pipelines:
     await source.query("INSERT INTO orders SELECT g, 'n' || g, g FROM generate_series(1, 500) g; DELETE FROM orders WHERE id = 500");
     await expect.poll(async () => copied(499).catch(() => 0), soon).toBe(1);
     await expect.poll(() => copied(500), soon).toBe(0);
+    expect(first.daemon.log.filter((line) => /"level":"(warn|error)"/.test(line))).toEqual([]);
 
     const metric = async (name: string): Promise<number | undefined> => (await first.daemon.metric(name))[0]?.value;
     expect(await metric('causeway_end_to_end_lag_seconds_count')).toBeGreaterThan(0);
