@@ -1,4 +1,5 @@
 import { controlKeys, type TableFingerprint, type TableRow } from '#core/control-rows.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { Position } from '#core/position.ts';
 import type { TableCompanions, TableId, TableSchema } from '#core/schema.ts';
 import type { CapturedTable, FingerprintVerdict, RefusedTable, Source, SourceFacts } from '#core/source.ts';
@@ -191,8 +192,10 @@ export class Tables {
   async #change(table: TableId, change: (current: TableRow | null) => TableRow | null, signal: AbortSignal): Promise<void> {
     const { access, pipeline } = this.#input;
     const row = await changeRow<TableRow>(access, { key: controlKeys.table(pipeline, table), change }, signal);
-    if (row === null) this.#rows.delete(table);
-    else this.#rows.set(table, row);
+    if (row !== null) this.#rows.set(table, row);
+    // To go on as if the table were no longer captured would leave its changes out of the log without a word.
+    else if (this.#rows.has(table))
+      throw new CausewayError('checkpoint_lost', `the row of ${table} was removed from the control store while capture ran`);
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

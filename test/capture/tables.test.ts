@@ -154,3 +154,14 @@ test('as many versions of a table are kept as a sink can be behind, the newest a
   await stage.tables.remember(first, signal);
   expect((await stage.row(a)).schemas).toEqual([...versions.slice(4), first]);
 });
+
+test('a row that is gone from the control store ends the generation: the table is not left out of the log', async () => {
+  const stage = new Stage();
+  await stage.start({ table: a, hash: 'one' });
+  const stored = await stage.control.get(controlKeys.table('p', a), signal);
+  await stage.control.remove(controlKeys.table('p', a), stored?.version ?? (0 as never), signal);
+  const other = contractSchema(a, [contractColumn('id', 'bigint', { tag: 'int', bits: 64, unsigned: false }, false)]);
+  await expect(stage.tables.remember({ ...other, version: 'other' as never }, signal)).rejects.toMatchObject({ code: 'checkpoint_lost' });
+  await expect(stage.look(60, 60, { table: a, hash: 'two' })).rejects.toMatchObject({ code: 'checkpoint_lost' });
+  expect(stage.tables.captures(a)).toBe(true);
+});

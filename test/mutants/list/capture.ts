@@ -13,6 +13,14 @@ const standby = 'src/lease/standby.ts';
 
 export const captureMutants: readonly Mutant[] = [
   {
+    name: 'a table whose row is gone from the control store is left out of the log',
+    file: tables,
+    find: "      throw new CausewayError('checkpoint_lost', `the row of ${table} was removed from the control store while capture ran`);",
+    put: '      this.#rows.delete(table);',
+    breaks: 'C5 A3',
+    suite: unit('capture/tables'),
+  },
+  {
     name: 'an epoch is raised as if nothing were lost',
     file: 'src/cli/raise-epoch.ts',
     find: ", state: 'resync_required', reason: { code: 'generation_behind', text } };",
