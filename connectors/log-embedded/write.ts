@@ -113,7 +113,11 @@ export class EmbeddedLogWriter implements LogWriter {
   async #waitForRoom(part: Append, signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {
     const { runtime, shared, logger, file, bytesMax } = this.#parts;
     const fields = { path: file.path, bytesMax };
-    logger.log('warn', 'the log is full: capture waits until a sink catches up, see `causeway status`', fields);
+    logger.log(
+      'warn',
+      'the log or its disk is full: capture waits until a sink catches up or the disk has room, see `causeway status`',
+      fields,
+    );
     this.#stalled = true;
     try {
       for (let attempt = 0; ; attempt += 1) {

@@ -227,7 +227,7 @@ export const errorTable = {
   record_too_large: {
     retry: 'manual',
     meaning: 'A row is larger than a record of the log may be. It was published without its values and its key is parked at every sink.',
-    mend: 'Raise the largest record, or exclude the column at the source.',
+    mend: 'Raise `log.recordBytesMax` and start again, or leave the column out by a column list of the publication. The next change of the row releases the key; a replay has no values to write.',
   },
   value_unreadable: {
     retry: 'manual',
