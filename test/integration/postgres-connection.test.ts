@@ -98,7 +98,10 @@ describePostgres('connections', (major) => {
     expect(await codeOf(at({ tls: { mode: 'disable' } }))).toBe('source_credentials');
     await using plain = await PostgresServer.create({ major });
     const to = connection({ url: plain.url(), tls: { mode: 'require' } });
-    expect(await codeOf(to)).toBe('source_unavailable');
+    await expect(encrypted(to)).rejects.toMatchObject({
+      code: 'source_credentials',
+      message: expect.stringContaining('the server offers no TLS: turn `ssl` on there, or set `tls.mode`') as string,
+    });
   });
 
   test('a client certificate is a login', async () => {

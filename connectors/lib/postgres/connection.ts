@@ -114,6 +114,8 @@ export async function openClient(connection: Connection, options: SessionOptions
   } catch (error) {
     socket.destroy();
     signal.throwIfAborted();
+    // One byte, an N, is the whole answer of a server without TLS; the driver has only words for it.
+    if (connection.tls.mode !== 'disable' && socket.bytesRead === 1) throw withoutTls(connection, options.role, error);
     throw connectError(error, connection, options.role);
   } finally {
     signal.removeEventListener('abort', abort);
@@ -135,6 +137,11 @@ function connectError(error: unknown, connection: Connection, role: Role): Cause
   const at = connection.host.startsWith('/') ? connection.host : `${connection.host}:${connection.port}`;
   const message = `cannot connect to database ${connection.database} at ${at} as ${connection.user}: ${mapped.message}`;
   return new CausewayError(mapped.code, message, mapped.cause === undefined ? {} : { cause: mapped.cause });
+}
+
+function withoutTls(connection: Connection, role: Role, cause: unknown): CausewayError {
+  const words = `the server offers no TLS: turn \`ssl\` on there, or set \`tls.mode\` to \`disable\` where the way to it is safe`;
+  return connectError(new CausewayError(`${role}_credentials`, words, { cause }), connection, role);
 }
 
 async function readPassword(connection: Connection, role: Role, signal: AbortSignal): Promise<string | null> {
