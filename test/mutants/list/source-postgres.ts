@@ -10,6 +10,14 @@ const prints = (only: string): Mutant['suite'] => integration('postgres-source-f
 
 export const sourcePostgresMutants: readonly Mutant[] = [
   {
+    name: 'a server without TLS looks like one that does not answer',
+    file: 'connectors/lib/postgres/connection.ts',
+    find: "if (connection.tls.mode !== 'disable' && socket.bytesRead === 1) throw",
+    put: 'if (socket.bytesRead === -1) throw',
+    breaks: 'what an operator is told',
+    suite: integration('postgres-connection', 'TLS by a server that has none'),
+  },
+  {
     name: 'check finds nothing wrong with a role that may not publish',
     file: 'connectors/source-postgres/check-publication.ts',
     find: 'return rows[0]?.allowed === true;',
