@@ -41,17 +41,16 @@ export async function remove(context: CommandContext, options: RemoveOptions): P
       throw new CausewayError('refused', `--confirm ${options.confirm} is not the pipeline's name, ${pipeline.name}`);
     }
     const lease = await holdLease(context, control, pipeline);
-    let code: number;
+    let outcome: { readonly code: number; readonly gone: boolean };
     try {
       if (options.sink === undefined) await refuseSlotOfAnother(context, control, pipeline);
-      code = await execute(context, { control, steps, rows, options });
+      outcome = await execute(context, { control, steps, rows, options });
     } finally {
       await lease.release(io.signal);
     }
     // Only with the log itself may the generations start anew.
-    const gone = code === 0 || options.leaveUnreachable === true;
-    if (gone && options.sink === undefined) await dropLease(control, pipeline, io.signal);
-    return code;
+    if (outcome.gone && options.sink === undefined) await dropLease(control, pipeline, io.signal);
+    return outcome.code;
   });
 }
 
@@ -94,7 +93,8 @@ function plan(
     what: `source (${pipeline.source.kind}): replication slot, publication and what was written there`,
     drop: () => withSource(context, pipeline, (source) => source.deprovision(signal)),
   };
-  return { steps: [sourceStep, ...sinkSteps, logStep], rows: () => rowsOf(control, pipeline, signal) };
+  // The sinks come first: where one is somebody else's, so may be the slot, and nothing says that its reader runs just now.
+  return { steps: [...sinkSteps, sourceStep, logStep], rows: () => rowsOf(control, pipeline, signal) };
 }
 
 /** Everything of the pipeline but the lease, which protects the removal itself. */
@@ -106,6 +106,7 @@ async function rowsOf(control: ControlStore, { name }: PipelineConfig, signal: A
   return [...listed.flat(), ...present.filter((row) => row !== null)].map(({ key }) => key);
 }
 
+/** `gone`: the control rows were dropped with the rest, or with what answered. */
 async function execute(
   { io, options: { output } }: CommandContext,
   input: {
@@ -114,7 +115,7 @@ async function execute(
     readonly rows: () => Promise<readonly ControlKey[]>;
     readonly options: RemoveOptions;
   },
-): Promise<number> {
+): Promise<{ readonly code: number; readonly gone: boolean }> {
   const dropped: string[] = [];
   const failed: { readonly what: string; readonly code: string; readonly message: string }[] = [];
   for (const { what, drop } of input.steps) {
@@ -124,9 +125,13 @@ async function execute(
       if (!(error instanceof CausewayError)) throw error;
       failed.push({ what, code: codeOf(error), message: error.message });
       io.stderr(`${what}: ${error.code}: ${error.message}\n`);
+      if (error.code === 'sink_claimed') break;
     }
   }
-  if (failed.length === 0 || input.options.leaveUnreachable === true) {
+  const isClaimed = failed.some(({ code }) => code === 'sink_claimed');
+  if (isClaimed) io.stderr('nothing of the source or the log was dropped\n');
+  const gone = failed.length === 0 || (input.options.leaveUnreachable === true && !isClaimed);
+  if (gone) {
     for (const key of await input.rows()) {
       const row = await input.control.get(key, io.signal);
       if (row !== null) await input.control.remove(key, row.version, io.signal);
@@ -137,7 +142,7 @@ async function execute(
   }
   if (output === 'json') printJson(io, 'Removed', { dropped, failed });
   else for (const line of dropped) io.stdout(`dropped ${line}\n`);
-  return failed.length === 0 ? 0 : 8;
+  return { code: failed.length === 0 ? 0 : 8, gone };
 }
 
 /** Refuses while a daemon captures, and keeps one from starting half-way. */

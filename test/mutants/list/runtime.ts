@@ -5,6 +5,14 @@ const waits = unit('runtime/pipeline-waits');
 /** What an operator is told. */
 export const runtimeMutants: readonly Mutant[] = [
   {
+    name: "a removal goes on to the slot although a sink is somebody else's",
+    file: 'src/cli/pipeline-remove.ts',
+    find: "      if (error.code === 'sink_claimed') break;",
+    put: '',
+    breaks: 'a live deployment keeps its slot',
+    suite: integration('daemon-lost'),
+  },
+  {
     name: 'the removal of a pipeline drops the slot that another deployment captures with',
     file: 'src/cli/pipeline-remove.ts',
     find: 'if (options.sink === undefined) await refuseSlotOfAnother(context, control, pipeline);',
