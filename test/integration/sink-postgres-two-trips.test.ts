@@ -139,6 +139,22 @@ describePostgres('sink-postgres, rows that are all newer', (major) => {
     }
   });
 
+  it('of two schema versions of one table have statements of one text, each of which is prepared once', async () => {
+    const { sink, partition, proxy } = await ready('sidecar');
+    const respelled = { ...(columns[1] ?? contractColumn('a', 'text', { tag: 'text' })), sourceType: 'character varying' };
+    const second = contractSchema(schema.table, [...columns.slice(0, 1), respelled]);
+    expect(second.version).not.toBe(schema.version);
+    await partition.apply({ rows: [upsertAt(second, sequenceAt(2), ['1', 'y'])], progress: null }, never);
+    // What a connection has prepared goes with it.
+    proxy.cutAll();
+    await sink.progress(never).catch(() => undefined);
+    const rows = [upsertAt(schema, sequenceAt(5), ['1', 'z']), upsertAt(second, sequenceAt(5), ['2', 'z'])];
+    for (const at of [5, 6]) {
+      const newest = rows.map((row) => ({ ...row, sequence: sequenceAt(at) }));
+      expect(await partition.apply({ rows: newest, progress: null }, never)).toEqual([applied, applied]);
+    }
+  });
+
   describe('statements in one flight', () => {
     it('stop at the first that fails, so that what follows never runs without it', async () => {
       const client = await database.connect();

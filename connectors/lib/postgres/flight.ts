@@ -59,11 +59,14 @@ export class Flight implements pg.Submittable {
     wire.on('parseComplete', noteParsed);
     this.#leave = () => wire.off('parseComplete', noteParsed);
     wire.stream.cork();
+    // Two schema versions of a table have statements of one text.
+    const given = new Set<string>();
     for (const statement of this.statements) {
       const { text, name = '', values = [] } = statement;
-      if (name === '' || wire.parsedStatements[name] === undefined) {
+      if (name === '' || (wire.parsedStatements[name] === undefined && !given.has(name))) {
         wire.parse({ name, text, types: [] });
         parsing.push(statement);
+        given.add(name);
       }
       wire.stream.write(bindMessage(name, values.map(plain)));
       wire.execute({});

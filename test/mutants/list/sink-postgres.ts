@@ -133,6 +133,14 @@ export const sinkPostgresMutants: readonly Mutant[] = [
     suite: trips('a stale one among them'),
   },
   {
+    name: 'a statement that a flight holds twice is prepared twice',
+    file: 'connectors/lib/postgres/flight.ts',
+    find: ' && !given.has(name)',
+    put: '',
+    breaks: 'A4 F3',
+    suite: trips('of two schema versions'),
+  },
+  {
     name: 'what follows a statement that failed runs all the same',
     file: 'connectors/lib/postgres/flight.ts',
     find: 'wire.execute({});',
