@@ -91,8 +91,9 @@ export class ParkedKeys {
   mark(change: { readonly key: RowKey; readonly sequence: Sequence }): void {
     const parked = this.#keys.get(change.key);
     if (parked === undefined || change.sequence <= parked.sequence) return;
-    const letter: DeadLetter = { ...parked.letter, sequence: change.sequence, record: null };
-    this.#keys.set(change.key, { ...parked, sequence: change.sequence, marked: true });
+    const sequence = detached(change.sequence);
+    const letter: DeadLetter = { ...parked.letter, sequence, record: null };
+    this.#keys.set(change.key, { ...parked, sequence, marked: true });
     if (!parked.marked) this.#unwritten.set(change.key, letter);
   }
 
@@ -165,7 +166,13 @@ export class ParkedKeys {
 
   #set(letter: DeadLetter, marked: boolean): void {
     if (!this.#keys.has(letter.key)) this.#limit.keys += 1;
-    const { record: _, ...kept } = letter;
-    this.#keys.set(letter.key, { sequence: letter.sequence, letter: kept, marked });
+    const { record: _, ...rest } = letter;
+    const kept = { ...rest, key: detached(letter.key), sequence: detached(letter.sequence) };
+    this.#keys.set(kept.key, { sequence: kept.sequence, letter: kept, marked });
   }
+}
+
+/** A copy of a text that may be a piece of a record's, which stays in memory as a whole for as long as the piece does. */
+function detached<T extends string>(text: T): T {
+  return JSON.parse(JSON.stringify(text)) as T;
 }

@@ -14,6 +14,14 @@ const worker = 'src/apply/worker.ts';
 
 export const applyMutants: readonly Mutant[] = [
   {
+    name: 'a parked key keeps the text of its record in memory',
+    file: deadLetter,
+    find: 'return JSON.parse(JSON.stringify(text)) as T;',
+    put: 'return text;',
+    breaks: 'O2',
+    suite: unit('apply/parked-memory'),
+  },
+  {
     name: 'a replay that a sink lost when it went back is not made again',
     file: 'src/apply/hold.ts',
     find: '      await this.#parking.replayRestored();\n',
