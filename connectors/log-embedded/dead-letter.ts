@@ -9,19 +9,39 @@ const SELECT = 'SELECT key, sequence, code, reason, committed_at, record FROM de
 const NEXT = `${SELECT} AND released_at IS NULL ORDER BY key LIMIT 1`;
 const NEXT_RELEASED = `${SELECT} AND released_at >= ? ORDER BY key LIMIT 1`;
 
+/** A thread has little room for texts, and a sink can have a million parked keys: one message holds no more than these. */
+const PART_KEYS = 1_000;
+const PART_TEXT_UNITS = 1024 * 1024;
+
 /** A table in the log's file: a key has one row, its newest letter. A released one says where, until the log begins behind that. */
 export function embeddedDeadLetters(file: LogFile, consumer: string): DeadLetters {
   return {
     async park(partition, letters, signal) {
-      if (letters.length > 0) await file.write('park', { of: { consumer, partition }, letters }, signal);
+      for (const part of parted(letters)) await file.write('park', { of: { consumer, partition }, letters: part }, signal);
     },
     async release(partition, releases, signal) {
-      if (releases.length > 0) await file.write('release', { of: { consumer, partition }, releases }, signal);
+      for (const part of parted(releases)) await file.write('release', { of: { consumer, partition }, releases: part }, signal);
     },
     read: (partition, signal) => lettersIn(file, ({ prepare }, after) => prepare(NEXT).get(consumer, partition, after), signal),
     readReleased: (partition, from, signal) =>
       lettersIn(file, ({ prepare }, after) => prepare(NEXT_RELEASED).get(consumer, partition, after, from), signal),
   };
+}
+
+/** Each part is durable on its own: whoever was interrupted parks or releases all of them again. */
+function* parted<T extends { readonly key: string; readonly reason?: string }>(all: readonly T[]): Generator<readonly T[]> {
+  let part: T[] = [];
+  let units = 0;
+  for (const one of all) {
+    if (part.length >= PART_KEYS || units >= PART_TEXT_UNITS) {
+      yield part;
+      part = [];
+      units = 0;
+    }
+    part.push(one);
+    units += one.key.length + (one.reason?.length ?? 0);
+  }
+  if (part.length > 0) yield part;
 }
 
 async function* lettersIn(

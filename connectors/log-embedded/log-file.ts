@@ -13,6 +13,7 @@ export class LogFile {
   readonly #file: SqliteFile;
   readonly #identity: LogIdentity;
   #thread: WriterThread | null = null;
+  #closed = false;
 
   constructor(input: LogIdentity & { readonly runtime: Runtime }) {
     const { path, pipeline, partitions, runtime } = input;
@@ -38,13 +39,12 @@ export class LogFile {
   }
 
   write<Name extends OperationName>(name: Name, args: Operations[Name]['args'], signal: AbortSignal): Promise<Operations[Name]['result']> {
-    const thread = this.#thread;
-    if (thread !== null) return this.#file.patiently(() => thread.perform(name, args), signal);
+    if (this.#thread !== null) return this.#file.patiently(() => this.#living().perform(name, args), signal);
     return this.#file.writeWith((handle) => perform(handle, name, args), signal);
   }
 
   writeInThread(): void {
-    if (this.#thread === null || this.#thread.ended) this.#thread = new WriterThread(this.#identity);
+    this.#living();
   }
 
   /** Closes it until the next use. */
@@ -53,7 +53,14 @@ export class LogFile {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#thread?.close();
     this.#file.close();
+  }
+
+  /** Another one in place of a thread that failed: sinks write too, and perhaps nobody captures any more. */
+  #living(): WriterThread {
+    if (this.#thread === null || (this.#thread.ended && !this.#closed)) this.#thread = new WriterThread(this.#identity);
+    return this.#thread;
   }
 }

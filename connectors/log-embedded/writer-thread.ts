@@ -61,7 +61,8 @@ export class WriterThread {
 
   #answered(answer: Answer): void {
     const waiting = this.#waiting.shift();
-    if (this.#waiting.length === 0) this.#worker.unref();
+    // Whoever closes it waits for its end as well.
+    if (this.#waiting.length === 0 && !this.#ended) this.#worker.unref();
     if (answer.tag === 'done') waiting?.resolve(answer.result as never);
     else waiting?.reject(errorOf(answer));
   }

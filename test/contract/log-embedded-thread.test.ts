@@ -1,8 +1,9 @@
 import { rmSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, vi } from 'vitest';
+import type { RowKey } from '#core/key.ts';
 import { LogFolder } from './log-embedded-folder.ts';
-import { assignmentOf, codeRejected, never, progressAt, readAll, record } from './log-support.ts';
+import { assignmentOf, codeRejected, collect, letter, never, progressAt, readAll, record } from './log-support.ts';
 
 describe('the embedded log with a thread that writes', () => {
   const folder = new LogFolder();
@@ -73,6 +74,44 @@ describe('the embedded log with a thread that writes', () => {
     const damaged = await log.writer(never);
     folder.alter('DELETE FROM log; DROP TABLE block');
     expect(await codeRejected(damaged.append([record(0, 'd')], never))).toBe('log_damaged');
+  });
+
+  it('has room for all the letters that a sink may have', async () => {
+    await using log = folder.open({ thread: true });
+    await log.provision(never);
+    await log.writer(never);
+    const letters = log.deadLetters('warm');
+    const keys = Array.from({ length: 10_000 }, (_none, index) => `["t","${'k'.repeat(2_700)}${index}"]` as RowKey);
+    await letters.park(
+      0,
+      keys.map((key) => letter(key, { record: null })),
+      never,
+    );
+    await letters.release(
+      0,
+      keys.map((key) => ({ key, sequence: letter(key).sequence, at: null })),
+      never,
+    );
+    expect(await collect(letters.read(0, never))).toEqual([]);
+  });
+
+  it('is written by another thread once the first has failed, whoever asks for it', async () => {
+    await using log = folder.open({ thread: true });
+    await log.provision(never);
+    const writer = await log.writer(never);
+    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    // More names than it may hold.
+    const tooMany = log.retain(
+      Array.from({ length: 500_000 }, (_none, index) => `${'n'.repeat(200)}${index}`),
+      never,
+    );
+    const appended = writer.append([record(0, 'a')], never);
+    expect(await codeRejected(tooMany)).toBe('log_unavailable');
+    expect(await codeRejected(appended)).toBe('log_unavailable');
+    await log.retain(['warm'], never);
+    expect(await assignment.commit(progressAt(0, null), never)).toEqual(progressAt(0, null));
+    expect(await codeRejected(writer.append([record(0, 'b')], never))).toBe('log_unavailable');
+    expect(await readAll(log, 0)).toEqual([]);
   });
 
   it('goes on with the next writer in the same thread, and ends with the log', async () => {

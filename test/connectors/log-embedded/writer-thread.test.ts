@@ -54,6 +54,17 @@ test('each request gets its own answer, and the process stays only while one is 
   expect(worker.isReferenced).toBe(false);
 });
 
+test('whoever closes it waits for its end, although the last answer came before', async () => {
+  const { thread, worker } = started();
+  const waiting = thread.perform('remove', { consumer: 'a' });
+  const closed = thread.close();
+  worker.emit('message', { tag: 'done', result: { progress: 1, letters: 0 } });
+  await waiting;
+  expect(worker.isReferenced).toBe(true);
+  worker.emit('exit', 0);
+  await closed;
+});
+
 test('what is on its way when the thread ends is not known, and nothing is taken behind it', async () => {
   const { thread, worker } = started();
   const waiting = thread.perform('remove', { consumer: 'a' });
