@@ -1,6 +1,7 @@
 import type { CanonicalType, Value } from '#core/value.ts';
 
 import type { Bytes } from '../lib/postgres/flight.ts';
+import { ValueTextError } from '../lib/postgres/value-text-error.ts';
 import { fromCanonical, identity, type TextConverter } from '../lib/postgres/values.ts';
 
 /** Writes the texts of one column as the literal of a one-dimensional array: `{1,NULL,"a,b"}`. */
@@ -37,8 +38,8 @@ export function columnEncoder(type: CanonicalType): ColumnEncoder {
   return (count, at) => encodeQuoted(count, at, convert);
 }
 
-/** A number that is none would end the element early, so it is quoted, and the server refuses it. */
-const BARE_FORM = /^[-+\w.]+$/;
+/** A number that is none would end the element early, or be read as null, so it is quoted, and the server refuses it. */
+const BARE_FORM = /^(?!null$)[-+\w.]+$/i;
 const NULL_WORD = 'NULL';
 
 function encodeBare(count: number, at: (index: number) => Value): Bytes {
@@ -47,7 +48,7 @@ function encodeBare(count: number, at: (index: number) => Value): Bytes {
     if (index > 0) put(COMMA);
     const value = at(index) ?? null;
     if (value === null) putText(NULL_WORD);
-    else if (BARE_FORM.test(value) && value !== NULL_WORD) putText(value);
+    else if (BARE_FORM.test(value)) putText(value);
     else putQuoted(value);
   }
   return finish();
@@ -125,6 +126,7 @@ function putText(text: string): void {
 function putQuoted(text: string): void {
   reserve(text.length * BYTES_FOR_UNIT_MAX + 2);
   if (text.length <= ASCII_LOOP_MAX && putPlain(text)) return;
+  if (!text.isWellFormed()) throw new ValueTextError('half of a surrogate pair has no form in UTF-8');
   const escaped = NEEDS_ESCAPE.test(text) ? text.replace(ESCAPED, '\\$&') : text;
   put(QUOTE);
   end += buffer.write(escaped, end, 'utf8');

@@ -97,8 +97,11 @@ export class PostgresPartition implements SinkPartition {
       const refusal = refusalOf(error);
       if (refusal !== null && rows.length > 0) return refusal;
       const mapped = sinkError(error);
-      // The next call looks at the tables again: somebody may have mended them by then.
-      if (mapped.code === 'sink_misconfigured') this.#shapes.forget();
+      if (mapped.code === 'sink_misconfigured') {
+        // The next call looks at the tables again: somebody may have mended them by then.
+        this.#shapes.forget();
+        this.#sessions.renew();
+      }
       throw mapped;
     }
   }

@@ -211,6 +211,11 @@ export class Sessions implements AsyncDisposable {
     }
   }
 
+  /** What comes gets new connections: what those at hand have prepared can name types that were dropped and made again. */
+  renew(): void {
+    for (const session of this.#idle) session.destroy();
+  }
+
   async #acquire(signal: AbortSignal): Promise<Session> {
     signal.throwIfAborted();
     while (this.#idle.length === 0 && this.#open >= this.#max) await this.#wait(signal);

@@ -155,6 +155,24 @@ describePostgres('sink-postgres, rows that are all newer', (major) => {
     }
   });
 
+  it('with a type that was made again under its name are refused once, and then prepared anew', async () => {
+    const mood = contractSchema('public.moods' as TableId, [
+      ...columns.slice(0, 1),
+      contractColumn('mood', 'public.mood', { tag: 'enum', labels: ['good', 'bad'] }),
+    ]);
+    await database.query(`CREATE TYPE public.mood AS ENUM ('good', 'bad')`);
+    const { sink, partition } = await ready('sidecar');
+    await sink.provision([mood], never);
+    const put = (at: number) => partition.apply({ rows: [upsertAt(mood, sequenceAt(at), ['1', 'bad'])], progress: null }, never);
+    for (const at of [1, 2]) expect(await put(at)).toEqual([applied]);
+    // How a label is removed.
+    await database.query(`ALTER TYPE public.mood RENAME TO mood_before; CREATE TYPE public.mood AS ENUM ('bad');
+      ALTER TABLE public.moods ALTER mood TYPE public.mood USING mood::text::public.mood; DROP TYPE public.mood_before`);
+    await expect(put(3)).rejects.toMatchObject({ code: 'sink_misconfigured' });
+    expect(await put(3)).toEqual([applied]);
+    expect(await put(4)).toEqual([applied]);
+  });
+
   describe('statements in one flight', () => {
     it('stop at the first that fails, so that what follows never runs without it', async () => {
       const client = await database.connect();

@@ -133,6 +133,22 @@ export const sinkPostgresMutants: readonly Mutant[] = [
     suite: trips('a stale one among them'),
   },
   {
+    name: 'what was prepared for a type that is gone is used for ever',
+    file: partition,
+    find: 'this.#sessions.renew();',
+    put: '',
+    breaks: 'A4',
+    suite: trips('with a type that was made again'),
+  },
+  {
+    name: 'half of a surrogate pair is written as another character',
+    file: 'connectors/sink-postgres/encode.ts',
+    find: 'if (!text.isWellFormed())',
+    put: 'if (text === null)',
+    breaks: 'A1',
+    suite: unit('connectors/sink-postgres/encode'),
+  },
+  {
     name: 'a statement that a flight holds twice is prepared twice',
     file: 'connectors/lib/postgres/flight.ts',
     find: ' && !given.has(name)',
