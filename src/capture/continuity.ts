@@ -39,10 +39,11 @@ export function decideContinuity(input: {
   if (input.comparePositions(checkpoint.position, facts.head) > 0) {
     return stop('source_identity_changed', 'the log of the source ends before what was captured: it was restored or lost its last commits');
   }
+  const { slot } = facts;
+  // Before the marks, which `slot drop` takes away with it: nobody restored anything then.
+  if (slot === null) return stop('source_slot_lost', 'the replication slot is missing');
   const broken = lineageBreak({ facts, checkpoint, epoch });
   if (broken !== null) return stop('source_identity_changed', broken);
-  const { slot } = facts;
-  if (slot === null) return stop('source_slot_lost', 'the replication slot is missing');
   if (slot.unusable !== null)
     return stop('source_slot_lost', `the replication slot ${slot.name} cannot be used any more: ${slot.unusable}`);
   if (input.comparePositions(slot.position, checkpoint.position) > 0) {

@@ -50,6 +50,7 @@ test.each<[string, Input, string]>([
   ['a slot at the checkpoint', { facts: { slot: { ...slot, position: positionOf('100') } } }, 'go_on'],
   ['a slot one byte ahead', { facts: { slot: { ...slot, position: positionOf('101') } } }, 'source_slot_lost'],
   ['no slot', { facts: { slot: null } }, 'source_slot_lost'],
+  ['no slot, and no mark either, after `slot drop`', { epoch: marked('m3'), facts: { slot: null } }, 'source_slot_lost'],
   ['an unusable slot', { facts: { slot: { ...slot, unusable: 'lost' } } }, 'source_slot_lost'],
   ['another system', { facts: { identity: { system: 't', timeline: 1 } } }, 'source_identity_changed'],
   ['another timeline', { facts: { identity: { system: 's', timeline: 2 } } }, 'source_identity_changed'],

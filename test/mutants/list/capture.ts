@@ -261,6 +261,14 @@ export const captureMutants: readonly Mutant[] = [
     suite: unit('capture/continuity'),
   },
   {
+    name: 'a slot that was dropped by a command looks like a source that was restored',
+    file: continuity,
+    find: 'if (slot === null) return',
+    put: 'if (slot === null && lineageBreak({ facts, checkpoint, epoch }) === null) return',
+    breaks: 'C8',
+    suite: unit('capture/continuity'),
+  },
+  {
     name: 'a missing slot is made again, from now',
     file: continuity,
     find: "if (slot === null) return stop('source_slot_lost', 'the replication slot is missing');",
