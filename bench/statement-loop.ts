@@ -15,7 +15,7 @@ const before: Sent[] = [];
 const open = new Map<number, Sent[]>();
 for (const each of sent) {
   const text = each.statements.map((statement) => statement.text).join('; ');
-  const partition = /^BEGIN ISOLATION LEVEL READ COMMITTED; SELECT .* AND partition = (\d+) .*FOR UPDATE/s.exec(text)?.[1];
+  const partition = each.statements.find(({ name }) => name === 'causeway-lock')?.values?.[0];
   if (partition !== undefined) {
     const list = partitions.get(Number(partition)) ?? [];
     partitions.set(Number(partition), list);

@@ -3,7 +3,7 @@ import type { SinkClaim } from '#core/sink.ts';
 
 import { ownerCondition, type ProgressOwner } from './progress.ts';
 import { ADVISORY_LOCK, missingOwnTables } from './provision.ts';
-import type { Session } from './session.ts';
+import { commit, type Session } from './session.ts';
 
 /**
  * Claims the progress of a pipeline and sink name for one deployment. Errors: `sink_claimed` where another one has it;
@@ -19,7 +19,7 @@ export async function claimProgress(
   by: SinkClaim,
 ): Promise<void> {
   const { own, pipeline, sink, mode } = of;
-  await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
+  await session.transaction([{ text: ADVISORY_LOCK }], async () => {
     const missing = await missingOwnTables(session, own);
     if (missing.length > 0 && mode === 'check') {
       const list = missing.map((statement) => `${statement};`).join('\n');
@@ -42,7 +42,7 @@ export async function claimProgress(
       );
     }
     if (owner !== by.owner) throw claimed(of, owner);
-    return { result: undefined, commit: 'COMMIT' };
+    return commit(undefined);
   });
 }
 

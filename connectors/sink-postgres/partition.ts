@@ -5,17 +5,24 @@ import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/s
 
 import { refusalOf, sinkError, type Refusal } from './errors.ts';
 import { AllNewer } from './all-newer.ts';
-import { advanced, BEGIN, checkHeld, COMMIT, lockStatement, stepStatement, type ProgressOwner } from './progress.ts';
+import type { Statement } from '../lib/postgres/flight.ts';
+import { advanced, checkHeld, lockStatement, stepStatement, type ProgressOwner } from './progress.ts';
 import type { Session, Sessions, TextRow } from './session.ts';
 import type { Shapes } from './shapes.ts';
 import { writeRows } from './write.ts';
 
 type Batch = { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null };
 
-/** What a transaction leaves in the partition's row, and the statement for it; null where it leaves the row alone. */
-type Step = { readonly statement: string | null; readonly progress: SinkProgress | null; readonly writes: number };
+/** What a transaction leaves in the partition's row, and the statement for it; none where it leaves the row alone. */
+type Step = { readonly last: readonly Statement[]; readonly progress: SinkProgress | null; readonly writes: number };
 
 const APPLIED: RowOutcome = { tag: 'applied' };
+
+/**
+ * The statements of a batch whose rows are all newer look nothing up but by conflict, so that one plan does for any number of rows:
+ * made anew for each batch it took the server more time than a small batch itself (docs/performance.md).
+ */
+const KEEP_PLANS: Statement = { name: 'causeway-keep-plans', text: 'SET LOCAL plan_cache_mode = force_generic_plan' };
 
 /** A partition under its fence token. Each call is one transaction on whichever connection is free. */
 export class PostgresPartition implements SinkPartition {
@@ -111,12 +118,10 @@ export class PostgresPartition implements SinkPartition {
       const written = await this.#transactAllNewer(session, batch);
       if (written) return batch.rows.map(() => APPLIED);
     }
-    const begin = `${BEGIN}; ${this.#lock()}`;
-    const { result, step } = await session.transaction(begin, async ([row]) => {
-      const decided = this.#decide(row, batch);
+    const { result, step } = await session.transaction([this.#lock()], async ([locked]) => {
+      const decided = this.#decide(locked?.rows[0], batch);
       const done = await this.#write(session, batch.rows);
-      const commit = decided.statement === null ? COMMIT : `${decided.statement}; ${COMMIT}`;
-      return { result: { result: done, step: decided }, commit };
+      return { result: { result: done, step: decided }, last: decided.last, commits: true };
     });
     this.#staleExpected = result.some(({ tag }) => tag === 'stale');
     this.#note(step);
@@ -127,19 +132,18 @@ export class PostgresPartition implements SinkPartition {
   async #transactAllNewer(session: Session, batch: Batch): Promise<boolean> {
     const newer = AllNewer.of(batch.rows, (schema) => this.#shapes.known(schema));
     if (newer === null) return false;
-    const first = [{ text: BEGIN }, { text: this.#lock() }, ...newer.advances()];
-    const step = await session.transactionOfTwo(first, ([, locked, ...advanced]) => {
+    const first = [KEEP_PLANS, this.#lock(), ...newer.advances()];
+    const step = await session.transaction<Step | null>(first, ([, locked, ...advanced]) => {
       const decided = this.#decide(locked?.rows[0], batch);
-      if (!newer.isConfirmedBy(advanced)) return null;
-      const { statement } = decided;
-      return { result: decided, last: [...newer.writes(), ...(statement === null ? [] : [{ text: statement }]), { text: COMMIT }] };
+      if (!newer.isConfirmedBy(advanced)) return { result: null, last: [], commits: false };
+      return { result: decided, last: [...newer.writes(), ...decided.last], commits: true };
     });
     if (step === null) return false;
     this.#note(step);
     return true;
   }
 
-  #lock(): string {
+  #lock(): Statement {
     return lockStatement(this.#owner, this.#claimant, this.partition);
   }
 
@@ -149,7 +153,7 @@ export class PostgresPartition implements SinkPartition {
     const after = advanced(before.progress, progress);
     const writes = before.writes + (rows.length > 0 ? 1 : 0);
     const statement = stepStatement(this.#owner, this.partition, { progress: after, writes: rows.length > 0 ? writes : null });
-    return { statement, progress: after ?? before.progress, writes };
+    return { last: statement === null ? [] : [statement], progress: after ?? before.progress, writes };
   }
 
   #note(step: Step): void {

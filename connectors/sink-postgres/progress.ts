@@ -5,6 +5,7 @@ import { parseSequence, type Sequence } from '#core/sequence.ts';
 import type { EpochFork, Floor, SinkProgress } from '#core/sink.ts';
 import type { TableId } from '#core/schema.ts';
 
+import type { Statement } from '../lib/postgres/flight.ts';
 import { quoteLiteral } from '../lib/postgres/quote.ts';
 import type { OwnTables } from './names.ts';
 import type { TextRow } from './session.ts';
@@ -59,16 +60,14 @@ export function storedSequence(hex: string): Sequence {
   return sequence;
 }
 
-export const BEGIN = 'BEGIN ISOLATION LEVEL READ COMMITTED';
-export const COMMIT = 'COMMIT';
-
 /**
  * Locks the partition's row, so that a new holder waits until this batch has ended. No row for one whose
  * claim was removed: the tokens of another deployment begin anew, and could be the same.
  */
-export function lockStatement(owner: ProgressOwner, claimant: string, partition: number): string {
-  return `SELECT ${HELD_COLUMNS} FROM ${owner.own.progress}
-  WHERE ${ownerCondition(owner)} AND partition = ${partition} AND EXISTS (SELECT ${claimOf(owner, claimant)}) FOR UPDATE`;
+export function lockStatement(owner: ProgressOwner, claimant: string, partition: number): Statement {
+  const text = `SELECT ${HELD_COLUMNS} FROM ${owner.own.progress}
+  WHERE ${ownerCondition(owner)} AND partition = $1 AND EXISTS (SELECT ${claimOf(owner, claimant)}) FOR UPDATE`;
+  return { name: 'causeway-lock', text, values: [String(partition)] };
 }
 
 /** Raises the fence by one and answers the row; none where the claimant has not the claim. */
@@ -86,17 +85,31 @@ export function stepStatement(
   owner: ProgressOwner,
   partition: number,
   step: { readonly progress: SinkProgress | null; readonly writes: number | null },
-): string | null {
+): Statement | null {
   const { progress, writes } = step;
-  const where = `WHERE ${ownerCondition(owner)} AND partition = ${partition}`;
-  if (progress === null) return writes === null ? null : `UPDATE ${owner.own.progress} SET writes = ${writes} ${where}`;
+  const where = `WHERE ${ownerCondition(owner)} AND partition = $1`;
+  const place = [String(partition), writes === null ? null : String(writes)];
+  if (progress === null) {
+    if (writes === null) return null;
+    return { name: 'causeway-count', text: `UPDATE ${owner.own.progress} SET writes = $2 ${where}`, values: place };
+  }
   const { offset, pair, holder, watermark, floors, openLoads, epochs } = progress;
-  const text = (value: string | null): string => (value === null ? 'NULL' : quoteLiteral(value));
-  const number = (value: number | undefined): string => (value === undefined ? 'NULL' : String(value));
-  return `UPDATE ${owner.own.progress} SET log_offset = ${offset}, generation = ${number(pair?.generation)}, counter = ${number(pair?.counter)},
-  holder = ${text(holder)}, watermark = pg_catalog.decode(${text(watermark?.sequence ?? null)}, 'hex'), watermark_time = ${number(watermark?.sourceTime)},
-  floors = ${text(JSON.stringify(floors))}, open_loads = ${text(JSON.stringify(openLoads))}, epochs = ${text(JSON.stringify(epochs))}${writes === null ? '' : `, writes = ${writes}`}
-  ${where}`;
+  const text = `UPDATE ${owner.own.progress} SET writes = COALESCE($2, writes), log_offset = $3, generation = $4, counter = $5, holder = $6,
+  watermark = pg_catalog.decode($7, 'hex'), watermark_time = $8, floors = $9, open_loads = $10, epochs = $11 ${where}`;
+  const number = (value: number | undefined): string | null => (value === undefined ? null : String(value));
+  const values = [
+    ...place,
+    ...[
+      number(offset),
+      number(pair?.generation),
+      number(pair?.counter),
+      holder,
+      watermark?.sequence ?? null,
+      number(watermark?.sourceTime),
+    ],
+    ...[floors, openLoads, epochs].map((list) => JSON.stringify(list)),
+  ];
+  return { name: 'causeway-step', text, values };
 }
 
 /**

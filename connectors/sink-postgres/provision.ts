@@ -8,7 +8,7 @@ import type { Register } from './config.ts';
 import { DELETED_COLUMN, SEQUENCE_COLUMN, versionTableName, type OwnTables } from './names.ts';
 import { allIndexStatements, makeIndexes } from './indexes.ts';
 import { sinkError } from './errors.ts';
-import type { Session } from './session.ts';
+import { commit, type Session } from './session.ts';
 import { knownTypes, schemaExists, targetType, type KnownTypes } from './target-type.ts';
 
 export type ProvisionInput = {
@@ -137,12 +137,12 @@ export async function provision(
   tables: readonly DescribedTable[],
   input: ProvisionInput & { readonly mode: 'create' | 'check' },
 ): Promise<void> {
-  await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
+  await session.transaction([{ text: ADVISORY_LOCK }], async () => {
     if (input.mode === 'create') await create(session, tables, input);
     else await assertComplete(session, tables, input);
     const registers = tables.length === 0 ? [] : [input.own.tables, ...(await registersElsewhere(session, input.own))];
     for (const table of tables) await claimTable(session, table, { ...input, registers });
-    return { result: undefined, commit: 'COMMIT' };
+    return commit(undefined);
   });
 }
 

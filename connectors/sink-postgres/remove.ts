@@ -6,7 +6,7 @@ import { claimed, ownerOf } from './claim.ts';
 import type { OwnTables } from './names.ts';
 import type { ProgressOwner } from './progress.ts';
 import { ADVISORY_LOCK } from './provision.ts';
-import type { Session } from './session.ts';
+import { commit, type Session } from './session.ts';
 
 /**
  * Drops version tables, progress, fences and claim of the sink. Returns what went, for people. Errors: `sink_claimed`, with nothing
@@ -16,7 +16,7 @@ export async function removeOwn(session: Session, of: ProgressOwner, owners: rea
   const { own, pipeline, sink } = of;
   if ((await readTable(session, own.schema, 'sink_table')) === null) return [];
   const hasOwners = (await readTable(session, own.schema, 'sink_owner')) !== null;
-  return await session.transaction(`BEGIN; ${ADVISORY_LOCK}`, async () => {
+  return await session.transaction([{ text: ADVISORY_LOCK }], async () => {
     const owner = hasOwners ? await ownerOf(session, of) : null;
     if (owner !== null && !owners.includes(owner)) throw claimed(of, owner);
     const removed: string[] = [];
@@ -32,7 +32,7 @@ export async function removeOwn(session: Session, of: ProgressOwner, owners: rea
     if (partitions.length > 0) removed.push(`progress of ${partitions.length} partitions`);
     if (hasOwners) await deleteFrom(own.owners, 'owner');
     if (await isUnused(session, own)) removed.push(leftEmpty(own));
-    return { result: removed, commit: 'COMMIT' };
+    return commit(removed);
   });
 }
 

@@ -32,6 +32,17 @@ const rawText: pg.CustomTypesConfig = { getTypeParser: () => (value: string | Bu
 
 export type TextRow = readonly (string | null)[];
 
+/** What became of the work of a transaction, and what is still to be sent before its COMMIT, in the same round trip. */
+export type Worked<T> = { readonly result: T; readonly last: readonly Statement[]; readonly commits: boolean };
+
+const BEGIN: Statement = { name: 'causeway-begin', text: 'BEGIN ISOLATION LEVEL READ COMMITTED' };
+const COMMIT: Statement = { name: 'causeway-commit', text: 'COMMIT' };
+
+/** The end of a transaction that has nothing left to be sent. */
+export function commit<T>(result: T): Worked<T> {
+  return { result, last: [], commits: true };
+}
+
 /** One connection. Errors of its methods are those of the driver; `Sessions.use` maps them. */
 export class Session {
   /** False where the role may not switch off triggers: `check` then refuses those that would fire. */
@@ -78,41 +89,22 @@ export class Session {
     await this.#client.query(config);
   }
 
-  /** Runs `work` in a transaction that `begin` opens and `commit`'s text ends. A commit that turned into a rollback throws. */
-  async transaction<T>(
-    begin: string,
-    work: (rows: readonly TextRow[]) => Promise<{ readonly result: T; readonly commit: string }>,
-  ): Promise<T> {
-    try {
-      const { rows } = await this.script(begin);
-      const { result, commit } = await work(rows);
-      const { lastCommand } = await this.script(commit);
-      // The server answers COMMIT with ROLLBACK where the transaction had failed before.
-      if (lastCommand !== 'COMMIT') throw new CausewayError('sink_unavailable', 'the server rolled the transaction back');
-      return result;
-    } catch (error) {
-      await this.#rollback();
-      throw error;
-    }
-  }
-
   /**
-   * A transaction in two round trips: what is sent first, from BEGIN on, and what `work` makes of its answers, up to the COMMIT.
-   * Null from `work` rolls back, and is returned.
+   * A transaction: what is sent first, in one round trip behind BEGIN, and what `work` makes of its answers, of which the last part
+   * goes with the COMMIT. Null from `work` rolls back, and is returned. A commit that turned into a rollback throws.
    */
-  async transactionOfTwo<T>(
-    first: readonly Statement[],
-    work: (answers: readonly Answer[]) => { readonly result: T; readonly last: readonly Statement[] } | null,
-  ): Promise<T | null> {
+  async transaction<T>(first: readonly Statement[], work: (answers: readonly Answer[]) => Promise<Worked<T>> | Worked<T>): Promise<T> {
     try {
-      const worked = work(await this.#fly(first));
-      if (worked === null) {
+      const [, ...answers] = await this.#fly([BEGIN, ...first]);
+      const { result, last, commits } = await work(answers);
+      if (!commits) {
         await this.#rollback();
-        return null;
+        return result;
       }
-      const answers = await this.#fly(worked.last);
-      if (answers.at(-1)?.command !== 'COMMIT') throw new CausewayError('sink_unavailable', 'the server rolled the transaction back');
-      return worked.result;
+      const ended = await this.#fly([...last, COMMIT]);
+      // The server answers COMMIT with ROLLBACK where the transaction had failed before.
+      if (ended.at(-1)?.command !== 'COMMIT') throw new CausewayError('sink_unavailable', 'the server rolled the transaction back');
+      return result;
     } catch (error) {
       await this.#rollback();
       throw error;

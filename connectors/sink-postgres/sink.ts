@@ -18,7 +18,7 @@ import { HELD_COLUMNS, ownerCondition, parseHeld, raiseStatement, storedSequence
 import { addColumnStatements, provision, type ProvisionInput } from './provision.ts';
 import { readPage } from './read.ts';
 import { removeOwn } from './remove.ts';
-import { Sessions, type Session } from './session.ts';
+import { commit, Sessions, type Session } from './session.ts';
 import { checkComplete, type Shape } from './shape.ts';
 import { Shapes } from './shapes.ts';
 import { beginSweep, sweepPage } from './sweep.ts';
@@ -87,9 +87,9 @@ export class PostgresSink implements Sink {
         throw new CausewayError('schema_blocked', `the sink lacks what these statements make (or set \`provision: create\`):\n${list}`);
       }
       try {
-        await session.transaction('BEGIN', async () => {
+        await session.transaction([], async () => {
           for (const statement of statements) await session.script(statement);
-          return { result: undefined, commit: 'COMMIT' };
+          return commit(undefined);
         });
       } catch (error) {
         const refused = codeOf(sinkError(error));

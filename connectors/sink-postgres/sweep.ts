@@ -5,7 +5,7 @@ import type { Sequence } from '#core/sequence.ts';
 import { encodeTexts } from './encode.ts';
 import { DELETED_COLUMN, SEQUENCE_COLUMN } from './names.ts';
 import { ownerCondition, storedSequence, type ProgressOwner } from './progress.ts';
-import type { Session, TextRow } from './session.ts';
+import { commit, type Session, type TextRow } from './session.ts';
 import type { Shape } from './shape.ts';
 
 /** Keys that one transaction looks at. */
@@ -42,11 +42,11 @@ export async function sweepPage(
   sweep: Sweep,
   place: Place,
 ): Promise<{ readonly next: Place | null; readonly rows: number }> {
-  return await session.transaction('BEGIN ISOLATION LEVEL READ COMMITTED', async () => {
+  return await session.transaction([], async () => {
     const page = place.phase === 'versions' ? await sweepVersions(session, sweep, place) : await sweepRows(session, sweep, place);
     const next = page.last === null ? nextPhase(sweep.shape, place.phase) : { phase: place.phase, after: page.last };
     await remember(session, sweep, next);
-    return { result: { next, rows: page.rows }, commit: 'COMMIT' };
+    return commit({ next, rows: page.rows });
   });
 }
 

@@ -162,8 +162,9 @@ export function replacementOf(writer: Writer, written: readonly Placed[]): State
   return { ...writer.statement('upsert'), values: encoded(writer.shape.columns, written) };
 }
 
+/** Without a name, so that it is planned for the table as large as it is now: it joins, and a plan that is kept may be one for an empty table. */
 export function removalOf(writer: Writer, deleted: readonly Placed[]): Statement {
-  return { ...writer.statement('delete'), values: encoded(writer.shape.key, deleted) };
+  return { text: writer.statement('delete').text, values: encoded(writer.shape.key, deleted) };
 }
 
 async function writePartial(

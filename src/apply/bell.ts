@@ -1,5 +1,7 @@
 import type { Runtime } from '#core/runtime.ts';
 
+const RUNG = new Error('the bell rang');
+
 /** Wakes one waiter. A ring that nobody waits for is kept for the next one to wait. */
 export class Bell {
   #rung = false;
@@ -19,7 +21,8 @@ export class Bell {
         if (ms !== null) runtime.sleep(ms, cut.signal).then(resolve, () => undefined);
       });
       this.#waiter = null;
-      cut.abort();
+      // With a reason of its own: without one, an error with its stack is made each time.
+      cut.abort(RUNG);
     }
     this.#rung = false;
   }

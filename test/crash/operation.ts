@@ -36,11 +36,11 @@ const SESSIONS = `SELECT application_name AS application, state, query,
 
 /** By the text of the statement, in this order. */
 const ofSink: readonly (readonly [RegExp, Operation])[] = [
-  [/^BEGIN ISOLATION LEVEL READ COMMITTED; SELECT .* FOR UPDATE/s, 'locking the progress'],
+  [/^BEGIN|plan_cache_mode|^SELECT partition, token, .* FOR UPDATE$/s, 'locking the progress'],
   [/SET token = p\.token \+ 1/, 'taking a partition'],
   [/swept|sweeping|cw_deleted = true|USING unnest|NOT EXISTS \(SELECT FROM| AS p ORDER BY /, 'sweeping a truncate'],
-  [/advanced AS \(/, 'advancing versions'],
-  [/SET log_offset =/, 'storing progress'],
+  [/advanced AS \(|< EXCLUDED\."?cw_seq/, 'advancing versions'],
+  [/SET writes =|^COMMIT/, 'storing progress'],
   [/FOR UPDATE OF h|RETURNING u\.ord|SELECT t\..* FROM .* JOIN/s, 'patching partial rows'],
   [/^INSERT INTO/, 'writing rows'],
   [/^DELETE FROM/, 'deleting rows'],

@@ -53,8 +53,8 @@ describePostgres('sink-postgres, rows that are all newer', (major) => {
     };
     return { proxy, sink, partition, trips: () => trips };
   };
-  // Of a Parse message by itself; the transaction's beginning says READ COMMITTED.
-  const isCommit = (piece: Buffer): boolean => piece.includes('\0COMMIT\0');
+  // The name of the statement, in each Bind message.
+  const isCommit = (piece: Buffer): boolean => piece.includes('causeway-commit');
   const newer = [
     upsertAt(schema, sequenceAt(5), ['1', 'y']),
     deleteAt(schema, sequenceAt(5), '2'),
