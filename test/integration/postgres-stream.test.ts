@@ -5,7 +5,8 @@ import type { RowKey } from '#core/key.ts';
 import type { MonoMs } from '#core/position.ts';
 import { systemRuntime } from '../../src/runtime/runtime.ts';
 import { lsnOfPosition } from '../../connectors/source-postgres/lsn.ts';
-import { describePostgres, TestDatabase } from '../support/postgres.ts';
+import { describeNewestPostgres, describePostgres, TestDatabase } from '../support/postgres.ts';
+import { PostgresServer } from '../support/postgres-server.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { type OpenStream, StreamFixture, type StreamFixtureOptions } from '../support/postgres-stream.ts';
 
@@ -519,5 +520,23 @@ describePostgres('the replication stream', (major) => {
     proxy.onReply = () => 'pass';
     await using again = await at.open();
     expect((await again.transactions(2)).flatMap(said)).toHaveLength(2);
+  });
+});
+
+describeNewestPostgres('the replication stream of a server that is stopped', (major) => {
+  test('ends after what it had to send, and holds the stop up no longer than that', async () => {
+    await using server = await PostgresServer.create({ major });
+    await using at = await StreamFixture.create({ url: server.url(), tables: 'CREATE TABLE t (id int PRIMARY KEY)' });
+    const stream = await at.open();
+    // The catalogue is asked for the table while the server still answers.
+    await at.client.query('INSERT INTO t VALUES (1)');
+    await stream.transaction();
+    await at.client.query('INSERT INTO t VALUES (2)');
+    const stopped = server.stop();
+    const transaction = await stream.transaction();
+    expect(said(transaction)).toHaveLength(1);
+    stream.stream.acknowledge(commitOf(transaction).position);
+    await expect(untilFailure(stream)).rejects.toMatchObject({ code: 'source_unavailable' });
+    await stopped;
   });
 });
