@@ -5,6 +5,7 @@ import type { SourceMessage } from '#core/event.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, DeadLetters, Log, LogProgress, LogReader, LogWriter, PartitionAssignment } from '#core/log.ts';
 import type { Position, WallMs } from '#core/position.ts';
+import type { Sequence } from '#core/sequence.ts';
 import type { Runtime } from '#core/runtime.ts';
 import type { Sink, SinkPartition } from '#core/sink.ts';
 import type { Source, SourceStream } from '#core/source.ts';
@@ -181,8 +182,11 @@ function noteKeepalives(messages: readonly SourceMessage[], watcher: StreamWatch
 /** Records in one page: few, so that faults fall between them. */
 const PAGE_MAX = 40;
 
+/** A key that is not parked any more, and the newest of its changes that was. */
+export type Release = { readonly key: RowKey; readonly sequence: Sequence };
+
 export type LogWatcher = {
-  readonly released: (consumer: string, keys: readonly RowKey[]) => void;
+  readonly released: (consumer: string, partition: number, releases: readonly Release[]) => void;
   readonly committed: (consumer: string, partition: number, progress: LogProgress) => void;
 };
 
@@ -204,7 +208,7 @@ export function lineLog(line: Line, store: MemoryLogStore, watcher: LogWatcher):
       }
     },
     ends: (signal) => line.call('log.ends', signal, () => server.ends(never)),
-    deadLetters: (consumer) => lineLetters(line, server.deadLetters(consumer), (keys) => watcher.released(consumer, keys)),
+    deadLetters: (consumer) => lineLetters(line, server.deadLetters(consumer), (...of) => watcher.released(consumer, ...of)),
     retain: (consumers, signal) => line.call('log.retain', signal, () => server.retain(consumers, never)),
     usage: (signal) => server.usage(signal),
     [Symbol.asyncDispose]: done,
@@ -301,12 +305,12 @@ function lineAssignment(
   };
 }
 
-function lineLetters(line: Line, server: DeadLetters, released: (keys: readonly RowKey[]) => void): DeadLetters {
+function lineLetters(line: Line, server: DeadLetters, released: (partition: number, releases: readonly Release[]) => void): DeadLetters {
   return {
     park: (partition, letters, signal) => line.call('letters.park', signal, () => server.park(partition, letters, never)),
     release: (partition, releases, signal) =>
       line.call('letters.release', signal, async () => {
-        released(releases.map(({ key }) => key));
+        released(partition, releases);
         await server.release(partition, releases, never);
       }),
     async *readReleased(partition, from, signal) {

@@ -7,7 +7,7 @@ import { EPOCH_FIRST, positionOf, type WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { watermarkSequence, type Sequence } from '#core/sequence.ts';
 import { FakeDatabase } from '../support/fake-source.ts';
-import { memoryControlRows } from '../support/memory-control-store.ts';
+import { memoryControlRows, type MemoryControlRows } from '../support/memory-control-store.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { MemorySinkStore } from '../support/memory-sink.ts';
 import { silentLogger } from '../support/silent-logger.ts';
@@ -267,7 +267,7 @@ class World {
         },
       }),
       log: lineLog(line, this.#logStore, {
-        released: (sink, keys) => this.#checkers.released(sink, keys),
+        released: (sink, partition, releases) => this.#checkers.released(sink, { life, partition }, releases),
         committed: (...of) => this.#checkers.committed(...of),
       }),
       sinks: new Map(sinks),
@@ -308,9 +308,9 @@ class World {
     }
     const approved = this.#operator.approve();
     if (approved > 0) this.#coverage.add('schemas approved', approved);
-    if (this.#begun && nowMs >= this.#quietAtMs) {
-      if (this.#isSettled()) this.#end = 'settled';
-      else if (this.#isStopped()) this.#end = 'stopped';
+    if (nowMs >= this.#quietAtMs) {
+      if (this.#begun && this.#isSettled()) this.#end = 'settled';
+      else if (this.#begun && this.#isStopped()) this.#end = 'stopped';
       else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX || this.#loop.fired > EVENTS_MAX)
         this.#scene.fail('end', `nothing is settled after a long time: ${this.#standing()}`);
     }
@@ -379,9 +379,9 @@ class World {
       return;
     }
     if (fault.tag === 'control_back') {
-      let kept: ReadonlyMap<never, never> | null = null;
-      this.#loop.at(fault.keptMs, () => (kept = new Map(this.#controlRows.rows) as unknown as ReadonlyMap<never, never>));
-      this.#loop.at(fault.atMs, () => {
+      let kept: MemoryControlRows['rows'] | null = null;
+      this.#onceBegun(fault.keptMs, () => (kept = new Map(this.#controlRows.rows)));
+      this.#onceBegun(fault.atMs, () => {
         this.#terminate(fault);
         this.#checkers.controlGoesBack();
         this.#controlRows.rows.clear();
@@ -389,7 +389,16 @@ class World {
       });
       return;
     }
-    this.#loop.at(fault.atMs, () => this.#strike(fault));
+    if (terminalTags.has(fault.tag)) this.#onceBegun(fault.atMs, () => this.#strike(fault));
+    else this.#loop.at(fault.atMs, () => this.#strike(fault));
+  }
+
+  /** What would keep the pipeline from beginning at all leaves nothing to look at. */
+  #onceBegun(atMs: number, act: () => void): void {
+    this.#loop.at(atMs, () => {
+      if (this.#begun) act();
+      else this.#onceBegun(this.#loop.nowMs + 20, act);
+    });
   }
 
   #happened(fault: Fault): void {

@@ -1,9 +1,9 @@
-import type { RowKey } from '#core/key.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Position } from '#core/position.ts';
 import type { ApplyStatus } from '../../../src/apply/observer.ts';
 import type { SinkCall } from '../../support/memory-sink.ts';
 import type { Life } from '../life.ts';
+import type { Release } from '../ports.ts';
 import { AcknowledgedChecker } from './acknowledged.ts';
 import { BoundsChecker } from './bounds.ts';
 import { FinalChecker } from './final.ts';
@@ -93,8 +93,9 @@ export class Checkers {
     if (!this.#logLost) this.#progress.committed(sink, partition, progress);
   }
 
-  released(sink: string, keys: readonly RowKey[]): void {
-    if (!this.#logLost) this.#parked.released(sink, keys);
+  released(sink: string, by: { readonly life: Life; readonly partition: number }, releases: readonly Release[]): void {
+    // By one that does not know yet that its write is gone: whoever takes the partition treats the key as parked.
+    if (!this.#logLost && !this.#watermark.isUnaware(sink, by.life, by.partition)) this.#parked.released(sink, releases);
   }
 
   reported(sink: string, life: Life, status: ApplyStatus): void {

@@ -2,6 +2,7 @@ import { parseRowKey, type RowKey } from '#core/key.ts';
 import { partitionOf } from '#core/hash.ts';
 import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
 import { floorAbove, type LogReaderModel } from './log-reader.ts';
+import type { Release } from '../ports.ts';
 import type { Scene } from './scene.ts';
 
 /**
@@ -17,15 +18,18 @@ export class ParkedChecker {
     this.#log = log;
   }
 
-  released(sink: string, keys: readonly RowKey[]): void {
+  released(sink: string, releases: readonly Release[]): void {
     const { sinks, plan, fail } = this.#scene;
     this.#log.catchUp();
-    for (const key of keys) {
+    for (const { key, sequence } of releases) {
       const partition = partitionOf(key, plan.partitions);
       const records = this.#log.partitions[partition] ?? [];
       const progress = sinks.get(sink)?.progress.get(partition)?.offset ?? 0;
       const { table } = parseRowKey(key);
       const stored = sinks.get(sink)?.stored(table, key)?.sequence ?? SEQUENCE_ZERO;
+      // By a truncate that was read, whether the progress has passed it or not.
+      const above = stored < sequence ? floorAbove(records, { table, sequence }) : null;
+      if (above !== null) owe(this.#scene.owed, { sink, key, sequence: above });
       for (const { offset, record, counts } of records) {
         if (offset >= progress) break;
         if (!counts || record.tag !== 'change' || record.key !== key || stored >= record.sequence) continue;

@@ -55,6 +55,10 @@ export class WatermarkChecker {
     if (left?.size === 0) this.#unaware.delete(place);
   }
 
+  isUnaware(sink: string, life: Life, partition: number): boolean {
+    return this.#unaware.get(`${sink}/${life.id}`)?.has(partition) === true;
+  }
+
   /** Whether the sink holds everything up to there, whatever is reported. */
   isComplete(sink: string, upTo: Sequence): boolean {
     return this.#missing(sink, upTo) === null;
