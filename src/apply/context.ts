@@ -9,8 +9,8 @@ import type { SchemaGate } from './schema-gate.ts';
 
 /** What the workers of one sink share. */
 export type SinkContext = {
-  /** Newest completed sweep of each table, as it was read last. */
-  readonly swept: Map<TableId, Sequence>;
+  /** Newest completed sweep of each table, as it was read last. Another map once the sink went back: what is on its way counts no more. */
+  swept: Map<TableId, Sequence>;
   readonly deps: ApplyDeps;
   readonly row: SinkRow;
   readonly schemas: KnownSchemas;

@@ -54,6 +54,12 @@ export class SchemaGate {
     for (const schema of chosen) this.#provisioned.add(schema.table);
   }
 
+  /** The sink went back: what was made there for any partition may be lost. */
+  forget(): void {
+    this.#steps.clear();
+    this.#provisioned.clear();
+  }
+
   /** Resolves once rows of `schema` may be written. May be called again after an error. */
   async pass(schema: TableSchema, visitor: GateVisitor): Promise<void> {
     const { met, signal } = visitor;

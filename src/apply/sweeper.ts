@@ -47,7 +47,7 @@ export class Sweeper {
 
   /** The sink went back: which sweeps it still has, and what other workers stored, is read anew. */
   forget(): void {
-    this.#context.swept.clear();
+    this.#context.swept = new Map();
     this.#sweptAtMs = Number.NEGATIVE_INFINITY;
     this.#stored = new Map();
     this.#storedAtMs = Number.NEGATIVE_INFINITY;

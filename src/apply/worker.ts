@@ -84,6 +84,9 @@ export class PartitionWorker {
       switch (codeOf(error)) {
         case 'sink_went_back':
           this.wentBack = true;
+          // At once: other partitions find out by themselves, and this one reads on.
+          this.#context.gate.forget();
+          this.#context.swept = new Map();
           logger.log('warn', 'the sink lost commits that it had confirmed: the partition starts over from its own progress', { partition });
           return;
         case 'partition_fenced':
@@ -133,7 +136,7 @@ export class PartitionWorker {
 
   /**
    * The partition is left alone while another worker moves it. If nobody does though there are records, that worker is gone
-   * and nothing would assign the partition again: then it is taken back.
+   * and nothing would assign the partition again: then it is taken back. So is one without progress, which no worker can move.
    */
   async #untilLeftAlone(leave: AbortSignal): Promise<void> {
     const { deps } = this.#context;
@@ -148,7 +151,7 @@ export class PartitionWorker {
         return { at: stored?.offset ?? null, end: ends?.end ?? 0 };
       };
       const { at, end } = await rideOut(deps, look, { signal: leave });
-      if (at === last && at !== null && at < end) return;
+      if (at === null || (at === last && at < end)) return;
       last = at;
     }
   }

@@ -1,6 +1,6 @@
 import { assert } from '#core/assert.ts';
 import { controlKeys, type CheckpointRow, type EpochRow } from '#core/control-rows.ts';
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, codeOf } from '#core/errors.ts';
 import type { SourceStream } from '#core/source.ts';
 import { decideContinuity } from './continuity.ts';
 import { readRow } from './control-rows.ts';
@@ -55,7 +55,7 @@ export async function connect(start: FirstStart, first: boolean, signal: AbortSi
   }
 }
 
-/** After the slot was taken: whatever was acknowledged before stands in the log by now. */
+/** After the slot was taken: whatever was acknowledged before stands in the log by now. Errors: also `fenced`. */
 export async function readTail(
   start: FirstStart,
   from: { readonly checkpoint: CheckpointRow | null; readonly epoch: EpochRow | null },
@@ -64,7 +64,13 @@ export async function readTail(
   const { deps, owner, tables } = start;
   const schemas = tables.rows.flatMap((row) => row.schemas);
   const own = { generation: owner.generation, epoch: from.epoch?.epoch ?? null };
-  await readLogTail({ log: deps.log, codec: deps.codec, checkpoint: from.checkpoint, schemas, own }, signal);
+  try {
+    await readLogTail({ log: deps.log, codec: deps.codec, checkpoint: from.checkpoint, schemas, own }, signal);
+  } catch (error) {
+    // Whoever took over since the slot was taken has published too; the checkpoint then tells that nothing was lost.
+    if (codeOf(error) === 'generation_behind') await start.checkpoint.fence(signal);
+    throw error;
+  }
 }
 
 /**

@@ -71,6 +71,24 @@ describe('a new schema', () => {
     expect(stage.sinkStore.stored(schema.table, keyOf('1'))?.sequence).toBe(at(20));
   });
 
+  it('is followed again where the sink goes back to before it', async () => {
+    const { stage, first } = await opened();
+    const run = stage.start();
+    await first.send(put('1', 10, 'a'));
+    await stage.clock.advance(3_000);
+    const goBack = stage.sinkStore.keep();
+    await stage.tables([[schema, wider]]);
+    await first.send({ tag: 'schema', schema: wider }, change({ id: '1', commit: 11, row: ['1', 'b', 'c', 'l'], of: wider }));
+    await stage.clock.advance(3_000);
+    expect(stage.rows(wider)).toEqual({ 1: ['b', 'c', 'l'] });
+    goBack();
+    expect(stage.sinkStore.table(schema.table).columns.has('later')).toBe(false);
+    await first.send(change({ id: '2', commit: 12, row: ['2', 'b', 'c', 'l'], of: wider }));
+    await stage.clock.advance(3_000);
+    expect(stage.rows(wider)).toEqual({ 1: ['b', 'c', 'l'], 2: ['b', 'c', 'l'] });
+    await run.stop();
+  });
+
   it('that drops a column waits too, though every row could be written', async () => {
     const { stage, first } = await opened();
     await stage.tables([[schema, narrower]]);

@@ -95,6 +95,31 @@ describe('truncate', () => {
     await again.stop();
   });
 
+  it('holds the position below it where the sink goes back to before its sweep, and another truncate is read with it', async () => {
+    const { stage, first } = await opened();
+    let gone = false;
+    stage.sinkStore.onCall = (when, call) => {
+      if (call.name === 'sweep' && when === 'before' && gone) throw new CausewayError('sink_unavailable', 'gone');
+    };
+    const run = stage.start();
+    await first.send(put('1', 10, 'old'), watermark(10));
+    await stage.clock.advance(1_000);
+    const goBack = stage.sinkStore.keep();
+    await first.send(truncate(20), watermark(25));
+    await stage.clock.advance(5_000);
+    expect(run.status().position?.sourceTime).toBe(25_000_000);
+    gone = true;
+    goBack();
+    await first.send(put('2', 29, 'new'), truncate(30));
+    await stage.clock.advance(5_000);
+    expect(run.status().position?.sourceTime ?? 0).toBeLessThan(20_000_000);
+    gone = false;
+    await stage.clock.advance(30_000);
+    expect(run.status().position?.sourceTime).toBe(25_000_000);
+    expect(stage.rows()).toEqual({});
+    await run.stop();
+  });
+
   it('is swept again where the sink lost the sweep and nothing else', async () => {
     const { stage, first } = await opened();
     let restore: (() => void) | null = null;

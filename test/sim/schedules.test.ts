@@ -76,6 +76,15 @@ describe('capture', () => {
     });
   }
 
+  test('1: a holder that was held between taking the slot and reading the log finds that another took over, and nothing worse', async () => {
+    const faults: readonly Fault[] = [
+      call('delay', 'source.open', { afterMs: 0, ms: 400 }),
+      { tag: 'pause', daemon: 0, atMs: 200, forMs: 9_000, clock: 'stands' },
+    ];
+    const outcome = await settles({ daemons: 2, transactions: steadily(6), faults });
+    expect(outcome.coverage.faults.get('exit 6')).toBe(1);
+  });
+
   test('5: sends that come twice, late, or not, at any time of a generation', async () => {
     for (const kind of ['duplicate', 'late', 'lost_reply', 'error', 'crash_before', 'crash_after'] as const) {
       for (const skip of [0, 1, 2, 9]) {
@@ -185,6 +194,33 @@ describe('apply', () => {
     }
   });
 
+  test('3, 26: a truncate releases a parked key before the progress has passed either, and sweeps later', async () => {
+    for (const afterMs of [60, 120, 200, 400]) {
+      const outcome = await settles({
+        transactions: [
+          { atMs: 3_700, shared: false, ops: [put(22, { refused: true })] },
+          { atMs: 3_700 + afterMs, shared: false, ops: [{ op: 'truncate', tables: [0] }] },
+        ],
+        faults: [call('error', 'sink.sweep', { afterMs: 0 })],
+      });
+      expect(figure(outcome, 'parked keys at the end')).toBe(0);
+    }
+  });
+
+  test('20: a sink goes back to before the write that a held worker takes for done, and releases a key for', async () => {
+    const at = (atMs: number, op: PlannedOp): PlannedTransaction => ({ atMs, shared: false, ops: [op] });
+    const outcome = await settles({
+      transactions: [at(1_000, put(1, { refused: true })), at(3_500, put(1)), at(4_000, put(2))],
+      faults: [
+        { tag: 'slow_sink', sink: 'warm', atMs: 3_450, forMs: 3_000, ms: 400 },
+        { tag: 'pause', daemon: 0, atMs: 3_750, forMs: 4_000, clock: 'runs' },
+        { tag: 'sink_back', sink: 'warm', keptMs: 3_440, atMs: 5_000 },
+      ],
+    });
+    expect(outcome.coverage.faults.get('sink_back')).toBe(1);
+    expect(figure(outcome, 'parked keys at the end')).toBe(0);
+  });
+
   test('4, 20: a sink goes back under its worker, by one batch and by many', async () => {
     for (const backMs of [1, 40, 300, 2_500]) {
       const faults: readonly Fault[] = [{ tag: 'sink_back', sink: 'warm', keptMs: 3_000, atMs: 3_000 + backMs }];
@@ -208,6 +244,14 @@ describe('apply', () => {
         await settles({ daemons: 2, applyEverywhere: true, transactions: transactions(...ops), faults });
       }
     }
+  });
+
+  test('27: a sink that loses its progress while another worker holds a partition, or held it, is noticed', async () => {
+    const faults: readonly Fault[] = [
+      { tag: 'partition', daemon: 0, port: 'control', atMs: 432, forMs: 5_282 },
+      { tag: 'sink_progress_lost', sink: 'warm', atMs: 6_898 },
+    ];
+    expect(await stops({ daemons: 2, transactions: steadily(1), faults })).toContain('sink_unknown_progress');
   });
 
   test('27: a new sink whose worker dies before its first progress, at every step', async () => {

@@ -1,4 +1,4 @@
-import { contract, unit, type Mutant } from '../mutant.ts';
+import { contract, schedule, unit, type Mutant } from '../mutant.ts';
 
 const apply = 'src/apply/apply.ts';
 const coalesce = 'src/apply/coalesce.ts';
@@ -435,6 +435,30 @@ export const applyMutants: readonly Mutant[] = [
     put: 'return;',
     breaks: 'section 4',
     suite: unit('apply/schema'),
+  },
+  {
+    name: 'what the sink was given for a schema is not given again after it went back',
+    file: worker,
+    find: 'this.#context.gate.forget();',
+    put: '',
+    breaks: 'section 4',
+    suite: unit('apply/schema'),
+  },
+  {
+    name: 'sweeps that a sink which went back has lost count as done',
+    file: worker,
+    find: 'this.#context.swept = new Map();',
+    put: '',
+    breaks: 'A3',
+    suite: unit('apply/truncate'),
+  },
+  {
+    name: 'a partition whose progress is gone is waited for',
+    file: worker,
+    find: 'if (at === null || (at === last && at < end)) return;',
+    put: 'if (at === last && at !== null && at < end) return;',
+    breaks: 'C8, counterexample 27',
+    suite: schedule('27: a sink that loses its progress'),
   },
   {
     name: 'a sink that does not answer stops apply',

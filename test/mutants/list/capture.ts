@@ -437,6 +437,14 @@ export const captureMutants: readonly Mutant[] = [
     suite: unit('capture/watermark'),
   },
   {
+    name: 'who is superseded while it opens takes the control store for lost',
+    file: 'src/capture/open.ts',
+    find: "    if (codeOf(error) === 'generation_behind') await start.checkpoint.fence(signal);",
+    put: '    void codeOf;',
+    breaks: 'C8, counterexample 1',
+    suite: schedule('1: a holder that was held between'),
+  },
+  {
     name: 'an opening names no tail',
     file: 'src/capture/open.ts',
     find: 'acknowledged: acknowledged === null ? null : { generation',
