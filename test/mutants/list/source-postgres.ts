@@ -10,14 +10,6 @@ const prints = (only: string): Mutant['suite'] => integration('postgres-source-f
 
 export const sourcePostgresMutants: readonly Mutant[] = [
   {
-    name: 'the end of the stream that a server tells is not noticed',
-    file: replication,
-    find: '() => this.#end(null),',
-    put: '() => undefined,',
-    breaks: 'section 5',
-    suite: stream('server that is stopped'),
-  },
-  {
     name: 'a server without TLS looks like one that does not answer',
     file: 'connectors/lib/postgres/connection.ts',
     find: "if (connection.tls.mode !== 'disable' && socket.bytesRead === 1) throw",
