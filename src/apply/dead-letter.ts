@@ -34,8 +34,12 @@ export class ParkedKeys {
   readonly #keys = new Map<RowKey, ParkedKey>();
   /** Marks that are not in the queue yet. */
   readonly #unwritten = new Map<RowKey, DeadLetter>();
-  /** Released behind the progress that the sink goes on from, which may have lost what released them. The queue has them as released. */
+  /**
+   * Released behind the progress that the sink goes on from, which may have lost what released them. The queue has them as released.
+   * They do not count: more of them can have been parked one after the other than ever were at once.
+   */
   readonly #restored = new Set<RowKey>();
+  #counted = 0;
   #from = OFFSET_FIRST;
 
   constructor(input: { readonly partition: number; readonly queue: DeadLetters; readonly limit: ParkingLimit }) {
@@ -67,6 +71,7 @@ export class ParkedKeys {
       this.#restored.add(letter.key);
       this.#set(letter, letter.record === null);
     }
+    this.#count();
   }
 
   /** The letters of keys that the queue has as released, as they stand there. */
@@ -81,10 +86,10 @@ export class ParkedKeys {
 
   /** Leaves the limit's count without the keys of this partition; the queue keeps them. */
   forget(): void {
-    this.#limit.keys -= this.#keys.size;
     this.#keys.clear();
     this.#restored.clear();
     this.#unwritten.clear();
+    this.#count();
   }
 
   /** A partial image came for a parked key: it cannot be applied by itself any more, not even by a replay. */
@@ -100,7 +105,7 @@ export class ParkedKeys {
   /** Durable when it resolves. Errors: `parked_keys_max`, with nothing parked. May be called again after an error. */
   async park(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
     const newer = letters.filter((letter) => (this.sequenceOf(letter.key) ?? '') <= letter.sequence);
-    const added = newer.filter((letter) => !this.#keys.has(letter.key)).length;
+    const added = newer.filter(({ key }) => !this.#keys.has(key) || this.#restored.has(key)).length;
     if (this.#limit.keys + added > this.#limit.keysMax) {
       throw new CausewayError(
         'parked_keys_max',
@@ -111,15 +116,19 @@ export class ParkedKeys {
     if (given.length > 0) await this.#queue.park(this.#partition, given, signal);
     for (const letter of newer) {
       this.#unwritten.delete(letter.key);
+      this.#restored.delete(letter.key);
       this.#set(letter, letter.record === null);
     }
+    this.#count();
   }
 
   /** Writes the marks that are not durable yet. */
   async writeMarks(signal: AbortSignal): Promise<void> {
     if (this.#unwritten.size === 0) return;
     await this.#queue.park(this.#partition, [...this.#unwritten.values()], signal);
+    for (const key of this.#unwritten.keys()) this.#restored.delete(key);
     this.#unwritten.clear();
+    this.#count();
   }
 
   /** Durable when it resolves. What another worker parked of a key since, this one knows nothing of: that stays in the queue. */
@@ -131,9 +140,11 @@ export class ParkedKeys {
     if (releases.length === 0) return;
     await this.#queue.release(this.#partition, releases, signal);
     for (const key of keys) {
-      if (this.#keys.delete(key)) this.#limit.keys -= 1;
+      this.#keys.delete(key);
+      this.#restored.delete(key);
       this.#unwritten.delete(key);
     }
+    this.#count();
   }
 
   /** Keys whose changes are all at or below their table's floor. */
@@ -165,10 +176,15 @@ export class ParkedKeys {
   }
 
   #set(letter: DeadLetter, marked: boolean): void {
-    if (!this.#keys.has(letter.key)) this.#limit.keys += 1;
     const { record: _, ...rest } = letter;
     const kept = { ...rest, key: detached(letter.key), sequence: detached(letter.sequence) };
     this.#keys.set(kept.key, { sequence: kept.sequence, letter: kept, marked });
+  }
+
+  #count(): void {
+    const counted = this.#keys.size - this.#restored.size;
+    this.#limit.keys += counted - this.#counted;
+    this.#counted = counted;
   }
 }
 

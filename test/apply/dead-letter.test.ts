@@ -326,6 +326,62 @@ describe('a sink that goes back', () => {
     expect(stage.letters()).toEqual([]);
   });
 
+  it('meets no limit that it had kept before: keys that the log releases again do not count until they are parked anew', async () => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000 });
+    const withheld = (id: string, commit: number) => change({ id, commit, withheld: 'value_unreadable' });
+    await first.send(withheld('1', 10), withheld('2', 10));
+    const run = stage.start({ parkedKeysMax: 2 });
+    await stage.clock.advance(3_000);
+    const goBack = stage.sinkStore.keep();
+    await first.send(put('1', 20, 'x'), put('2', 20, 'x'), withheld('3', 30), withheld('4', 30));
+    await first.send(put('3', 40, 'x'), put('4', 40, 'x'), withheld('5', 50), withheld('6', 50));
+    await first.send(put('5', 60, 'x'), put('6', 60, 'x'));
+    await stage.clock.advance(3_000);
+    expect(stage.letters()).toEqual([]);
+    goBack();
+    await first.send(put('7', 70, 'x'));
+    await stage.clock.advance(3_000);
+    await first.send(withheld('8', 80), withheld('9', 80));
+    await stage.clock.advance(3_000);
+    expect(run.code()).toBeNull();
+    expect(Object.keys(stage.rows())).toEqual(['1', '2', '3', '4', '5', '6', '7']);
+    expect(stage.letters().map(({ key }) => key)).toEqual([keyOf('8'), keyOf('9')]);
+    expect(run.status().parked.keys).toBe(2);
+    // One more is one too many.
+    await first.send(withheld('7', 90));
+    await stage.clock.runUntil(run.done);
+    expect(run.code()).toBe('parked_keys_max');
+  });
+
+  it.each([
+    [1, null],
+    [2, 'parked_keys_max'],
+  ])('counts the keys that are parked anew: %i of them', async (replayed, code) => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000 });
+    const run = stage.start({ parkedKeysMax: 1 });
+    await stage.clock.advance(3_000);
+    const goBack = stage.sinkStore.keep();
+    for (let id = 1; id <= replayed; id += 1) {
+      refuseBad(stage);
+      await first.send(put(String(id), 10 * id, 'bad'));
+      await stage.clock.advance(3_000);
+      stage.sinkStore.poison = () => null;
+      await request(stage, 'dlq-replay', null);
+      await stage.clock.advance(3_000);
+    }
+    expect(stage.letters()).toEqual([]);
+    refuseBad(stage);
+    goBack();
+    await first.send(put('8', 80, 'ok'));
+    await stage.clock.advance(3_000);
+    expect(run.code()).toBe(code);
+    expect(stage.letters()).toHaveLength(code === null ? 1 : 0);
+    if (code !== null) return;
+    await first.send(put('9', 90, 'bad'));
+    await stage.clock.runUntil(run.done);
+    expect(run.code()).toBe('parked_keys_max');
+  });
+
   it('forgets what it can never be asked for again: behind the start of the log', async () => {
     const { stage, first } = await opened();
     await stage.log().retain(['s'], never);

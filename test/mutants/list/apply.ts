@@ -14,6 +14,22 @@ const worker = 'src/apply/worker.ts';
 
 export const applyMutants: readonly Mutant[] = [
   {
+    name: 'keys that the log is going to release again fill the limit of parked keys',
+    file: deadLetter,
+    find: 'const counted = this.#keys.size - this.#restored.size;',
+    put: 'const counted = this.#keys.size;',
+    breaks: 'A6',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'keys that are parked anew do not fill the limit of parked keys',
+    file: deadLetter,
+    find: '      this.#unwritten.delete(letter.key);\n      this.#restored.delete(letter.key);\n',
+    put: '      this.#unwritten.delete(letter.key);\n',
+    breaks: 'A6',
+    suite: unit('apply/dead-letter'),
+  },
+  {
     name: 'a parked key keeps the text of its record in memory',
     file: deadLetter,
     find: 'return JSON.parse(JSON.stringify(text)) as T;',
