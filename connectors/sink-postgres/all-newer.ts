@@ -10,7 +10,7 @@ type Group = { readonly writer: Writer; readonly placed: readonly Placed[] };
 /**
  * A batch of whole images and deletes, written in the expectation that all of them are newer than what the sink holds, which is so
  * except where the log is read again: then it is not asked which rows won, and the statements need not wait for each other's answers
- * (docs/decisions/0012-two-round-trips.md). What it expects is checked before anything is committed.
+ * (docs/decisions/0014-two-round-trips.md). What it expects is checked before anything is committed.
  */
 export class AllNewer {
   readonly #groups: readonly Group[];
