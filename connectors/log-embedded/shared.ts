@@ -3,6 +3,8 @@ import type { Runtime } from '#core/runtime.ts';
 
 /** How long an append of another process can stay unseen. */
 const POLL_MS = 200;
+/** Made once: without a reason, each abort makes an error with its stack. */
+const WOKEN = new Error('something changed');
 
 /** What may change: the records of a partition, or the room for more. */
 export type Concern = number | 'room';
@@ -37,7 +39,7 @@ export class SharedState {
     signal.throwIfAborted();
     if (this.version(concern) !== seen) return;
     const woken = new AbortController();
-    const waiting = { concern, wake: (): void => woken.abort() };
+    const waiting = { concern, wake: (): void => woken.abort(WOKEN) };
     this.#waiting.add(waiting);
     try {
       await runtime.sleep(ms ?? POLL_MS, AbortSignal.any([signal, woken.signal]));

@@ -26,6 +26,8 @@ const SESSION_SETTINGS: Readonly<Record<string, string>> = {
 
 /** Longest that one use of a session may take before its server counts as gone. */
 const USE_MAX_MS = 120_000;
+/** Made once: without a reason, each abort makes an error with its stack. */
+const DONE = new Error('the use has ended');
 const INSUFFICIENT_PRIVILEGE = '42501';
 
 const rawText: pg.CustomTypesConfig = { getTypeParser: () => (value: string | Buffer) => value };
@@ -197,7 +199,7 @@ export class Sessions implements AsyncDisposable {
       throw error;
     } finally {
       signal.removeEventListener('abort', drop);
-      deadline.abort();
+      deadline.abort(DONE);
       await timer;
       this.#release(session);
     }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { MonoMs, WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 
@@ -10,14 +9,18 @@ export const systemRuntime: Runtime = {
   wallMs: () => Date.now() as WallMs,
   monotonicMs: () => performance.now() as MonoMs,
   random: () => Math.random(),
+  // Node's own, of `node:timers/promises`, makes an error with its stack at each abort, and most sleeps are cut short.
   async sleep(ms, signal) {
     signal.throwIfAborted();
+    const slept = Promise.withResolvers<null>();
+    const cut = (): void => slept.reject(signal.reason);
+    const timer = setTimeout(() => slept.resolve(null), Math.min(Math.max(ms, 0), TIMER_MS_MAX));
+    signal.addEventListener('abort', cut, { once: true });
     try {
-      await delay(Math.min(Math.max(ms, 0), TIMER_MS_MAX), undefined, { signal });
-    } catch (error) {
-      // Node rejects with an error of its own and keeps the signal's reason as its cause.
-      signal.throwIfAborted();
-      throw error;
+      await slept.promise;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', cut);
     }
   },
 };
