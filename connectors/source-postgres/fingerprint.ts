@@ -141,14 +141,14 @@ type Gravity = (typeof GRAVITY)[number];
 type Difference = { readonly gravity: Gravity; readonly text: string; readonly isFile?: boolean };
 
 /** All differences, of which the gravest decides. */
-export function compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncated: boolean): FingerprintVerdict {
+export function compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncatedBy: string | null): FingerprintVerdict {
   if (stored.hash === current.hash) return { tag: 'same' };
   const before = storedFacts(stored);
   const after = storedFacts(current);
   if (before === null || after === null) {
     return { tag: 'reconcile', text: 'the stored description of the table is of another release, so what changed meanwhile is not known' };
   }
-  const differences = differencesBetween(before, after, truncated);
+  const differences = differencesBetween(before, after, truncatedBy);
   const keep = withFormerNames(current, before, after);
   const gravest = GRAVITY.findLast((gravity) => differences.some((difference) => difference.gravity === gravity));
   if (gravest === undefined) return { tag: 'harmless', text: 'a detail of the catalogue changed', keep };
@@ -176,7 +176,7 @@ function storedFacts(fingerprint: TableFingerprint): StoredFacts | null {
   return stored.facts.format === FORMAT ? stored : null;
 }
 
-function differencesBetween(known: StoredFacts, stored: StoredFacts, truncated: boolean): readonly Difference[] {
+function differencesBetween(known: StoredFacts, stored: StoredFacts, truncatedBy: string | null): readonly Difference[] {
   const before = known.facts;
   const after = stored.facts;
   // Another table under the same name: nothing else is worth comparing.
@@ -188,7 +188,7 @@ function differencesBetween(known: StoredFacts, stored: StoredFacts, truncated: 
     ...reusedNames(known, after),
     ...typeDifferences(before.types, after.types),
     ...partitionDifferences(before, stored),
-    ...rewritten.map((name) => otherFile(name, truncated)),
+    ...rewritten.map((file) => otherFile(file, truncatedBy)),
   ];
   const moved = seen.length === 0 && before.xmin !== after.xmin ? [movedRow(before, after)] : [];
   return [...seen, ...moved, ...publicationDifferences(before.publication, after.publication), ...memberDifferences(before, after)];
@@ -205,18 +205,22 @@ function grave(gravity: Gravity, text: string): Difference {
   return { gravity, text };
 }
 
-function otherFile(name: string, truncated: boolean): Difference {
-  if (truncated) return grave('harmless', `${name} was truncated, as the stream has shown`);
+/** Whatever gives a table another file changes its row in pg_class: what came behind the truncate would stand there instead of it. */
+function otherFile({ name, xmin }: Rewritten, truncatedBy: string | null): Difference {
+  if (xmin === truncatedBy) return grave('harmless', `${name} was truncated, as the stream has shown`);
   return { gravity: 'reconcile', text: `${name} was rewritten or truncated: it has another file`, isFile: true };
 }
 
-function rewrittenFiles(before: TableFacts, after: TableFacts): readonly string[] {
-  const names = before.file === after.file ? [] : ['the table'];
+/** `xmin`: the transaction that changed its row in pg_class last. */
+type Rewritten = { readonly name: string; readonly xmin: string };
+
+function rewrittenFiles(before: TableFacts, after: TableFacts): readonly Rewritten[] {
+  const found: Rewritten[] = before.file === after.file ? [] : [{ name: 'the table', xmin: after.xmin }];
   for (const partition of after.partitions) {
     const was = before.partitions.find(({ oid }) => oid === partition.oid);
-    if (was !== undefined && was.file !== partition.file) names.push(`partition ${partition.name}`);
+    if (was !== undefined && was.file !== partition.file) found.push({ name: `partition ${partition.name}`, xmin: partition.xmin });
   }
-  return names;
+  return found;
 }
 
 function keyDifferences(before: TableFacts, after: TableFacts): readonly Difference[] {

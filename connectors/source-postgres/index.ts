@@ -144,8 +144,8 @@ class PostgresConnector implements Source {
     return compareLsn(lsnOfPosition(a), lsnOfPosition(b));
   }
 
-  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncated = false): FingerprintVerdict {
-    return compareFingerprints(stored, current, truncated);
+  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncatedBy: string | null = null): FingerprintVerdict {
+    return compareFingerprints(stored, current, truncatedBy);
   }
 
   async heartbeat(signal: AbortSignal): Promise<Beat> {

@@ -71,7 +71,7 @@ function prepare(deps: CaptureDeps, lease: Lease): FirstStart {
       pipeline,
       observer,
       snapshotNever: deps.snapshotNever,
-      compareFingerprints: (stored, current, truncated) => source.compareFingerprints(stored, current, truncated),
+      compareFingerprints: (stored, current, truncatedBy) => source.compareFingerprints(stored, current, truncatedBy),
       comparePositions: (a, b) => source.comparePositions(a, b),
     }),
   };

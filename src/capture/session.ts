@@ -37,7 +37,9 @@ export class Session {
   #unsaved = false;
   /** How far the stream was read. */
   #reached: Position;
-  /** Tables that the transaction being read has truncated. */
+  /** Of the transaction being read. */
+  #transactionId = '';
+  /** Tables that it has truncated. */
   #truncated: TableId[] = [];
   #broken = false;
   #failures = 0;
@@ -193,8 +195,11 @@ export class Session {
     const { tables } = this.#start;
     for (const message of messages) {
       if (message.tag === 'schema' && !tables.remembers(message.schema)) await tables.remember(message.schema, signal);
+      if (message.tag === 'begin') this.#transactionId = message.transactionId;
       if (message.tag === 'truncate') this.#truncated.push(...message.tables.map(({ table }) => table));
-      if (message.tag === 'commit' && this.#truncated.length > 0) tables.truncated(this.#truncated.splice(0), message.position);
+      if (message.tag === 'commit' && this.#truncated.length > 0) {
+        tables.truncated(this.#truncated.splice(0), { by: this.#transactionId, position: message.position });
+      }
       if (message.tag !== 'stopped') continue;
       await tables.stopped(message, signal);
       this.#encoder.tablesChanged();

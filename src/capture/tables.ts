@@ -25,12 +25,15 @@ export const VERSIONS_KEPT = 200;
 /** When the source was looked at: where its log ended then, and how far the stream was read. */
 type Look = { readonly head: Position; readonly reached: Position };
 
+/** A transaction, as its begin names it, and where it ended. */
+type Truncate = { readonly by: string; readonly position: Position };
+
 /** The tables' rows in the control store: state, fingerprint and live schema versions. Changes of them wait for each other. */
 export class Tables {
   readonly #input: TablesInput;
   readonly #rows = new Map<TableId, TableRow>();
-  /** Where the newest truncate of each table ended that may not be in its stored fingerprint. */
-  readonly #truncates = new Map<TableId, Position>();
+  /** The newest truncate of each table that may not be in its stored fingerprint. */
+  readonly #truncates = new Map<TableId, Truncate>();
   /** Tables whose rows lie elsewhere, and where the log ended when that was seen: a truncate up to there would explain it. */
   readonly #moved = new Map<TableId, { readonly hash: string; readonly head: Position }>();
   #last: Promise<unknown> = Promise.resolve();
@@ -82,9 +85,9 @@ export class Tables {
     });
   }
 
-  /** The stream has shown a truncate, in the transaction that ends at `position`. */
-  truncated(tables: readonly TableId[], position: Position): void {
-    for (const table of tables) this.#truncates.set(table, position);
+  /** The stream has shown a truncate. */
+  truncated(tables: readonly TableId[], truncate: Truncate): void {
+    for (const table of tables) this.#truncates.set(table, truncate);
   }
 
   /** Stores that the stream leaves the table out from here on. */
@@ -157,7 +160,7 @@ export class Tables {
     const truncate = this.#truncates.get(table);
     const isSame = known?.fingerprint.hash === fingerprint.hash;
     // What the source shows now is later than this truncate, so from here on it explains nothing.
-    if (truncate !== undefined && comparePositions(truncate, at.head) <= 0) this.#truncates.delete(table);
+    if (truncate !== undefined && comparePositions(truncate.position, at.head) <= 0) this.#truncates.delete(table);
     if (isSame && !isOtherCompanions(known, companions)) return;
     const seen: { verdict: FingerprintVerdict | null } = { verdict: null };
     await this.#change(
@@ -167,7 +170,7 @@ export class Tables {
         const other = isOtherCompanions(current, companions);
         const row = other ? { ...current, companions } : current;
         if (current.fingerprint.hash === fingerprint.hash) return other ? row : null;
-        const verdict = compareFingerprints(current.fingerprint, fingerprint, truncate !== undefined);
+        const verdict = compareFingerprints(current.fingerprint, fingerprint, truncate?.by ?? null);
         const isEarly = verdict.tag === 'reconcile' && verdict.onlyFiles === true && this.#isEarly(captured, at);
         if (isEarly) return other ? row : null;
         seen.verdict = verdict;

@@ -98,8 +98,8 @@ export interface Source extends AsyncDisposable {
   open(signal: AbortSignal): Promise<SourceStream>;
   /** Negative, 0 or positive. Within one epoch only. */
   comparePositions(a: Position, b: Position): number;
-  /** `truncated`: the stream has shown a truncate of the table since `stored`. */
-  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncated?: boolean): FingerprintVerdict;
+  /** `truncatedBy`: the transaction of the newest truncate of the table that the stream has shown since `stored`, as its begin names it. */
+  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncatedBy?: string | null): FingerprintVerdict;
   /**
    * Writes a heartbeat through the source's log: it comes back in the stream as a transaction with a `message` of the prefix
    * `causeway`. A role without the right to write still gets the message, without the stored counter.

@@ -79,7 +79,7 @@ function guardTargets(source: Source, pipeline: PipelineConfig): Source {
     deprovision: (signal) => source.deprovision(signal),
     open: (signal) => source.open(signal),
     comparePositions: (a, b) => source.comparePositions(a, b),
-    compareFingerprints: (stored, current, truncated) => source.compareFingerprints(stored, current, truncated),
+    compareFingerprints: (stored, current, truncatedBy) => source.compareFingerprints(stored, current, truncatedBy),
     heartbeat: (signal) => source.heartbeat(signal),
     addMark: (signal) => source.addMark(signal),
     dropMarks: (ids, signal) => source.dropMarks(ids, signal),

@@ -15,10 +15,10 @@ const a = tableIdOf('public', 'a');
 const b = tableIdOf('public', 'b');
 
 /** A file that differs and nothing else is a reconcile, unless a truncate was seen; `grave` says otherwise. */
-function compare(stored: TableFingerprint, current: TableFingerprint, truncated = false): FingerprintVerdict {
+function compare(stored: TableFingerprint, current: TableFingerprint, truncatedBy: string | null = null): FingerprintVerdict {
   if (stored.hash === current.hash) return { tag: 'same' };
   if (current.facts === 'grave') return { tag: 'resync_required', text: 'x' };
-  return truncated ? { tag: 'harmless', text: 'x' } : { tag: 'reconcile', text: 'x', onlyFiles: true };
+  return truncatedBy !== null ? { tag: 'harmless', text: 'x' } : { tag: 'reconcile', text: 'x', onlyFiles: true };
 }
 
 type Shown = { readonly table: TableId; readonly hash: string; readonly relation?: string; readonly facts?: unknown };
@@ -76,14 +76,14 @@ function facts(head: number, shown: readonly Shown[]): SourceFacts {
 test('rows that lie elsewhere after a truncate ask for no reconcile, whichever is seen first', async () => {
   const stage = new Stage();
   await stage.start({ table: a, hash: 'one' });
-  stage.tables.truncated([a], at(50));
+  stage.tables.truncated([a], { by: '7', position: at(50) });
   await stage.look(60, 60, { table: a, hash: 'two' });
   expect(await stage.row(a)).toMatchObject({ reconcileWanted: 0, fingerprint: { hash: 'two' } });
   // The stream is behind what is looked at: what it shows up to there decides.
   await stage.look(100, 70, { table: a, hash: 'three' });
   await stage.look(110, 80, { table: a, hash: 'three' });
   expect(await stage.row(a)).toMatchObject({ reconcileWanted: 0, fingerprint: { hash: 'two' } });
-  stage.tables.truncated([a], at(90));
+  stage.tables.truncated([a], { by: '7', position: at(90) });
   await stage.look(120, 105, { table: a, hash: 'three' });
   expect(await stage.row(a)).toMatchObject({ reconcileWanted: 0, fingerprint: { hash: 'three' } });
 });
@@ -96,7 +96,7 @@ test('rows that lie elsewhere and were never truncated ask for one, as soon as t
   await stage.look(110, 100, { table: a, hash: 'two' });
   expect(await stage.row(a)).toMatchObject({ reconcileWanted: 1, fingerprint: { hash: 'two' } });
   // A truncate that the stored fingerprint already knows, sent again, explains nothing.
-  stage.tables.truncated([a], at(105));
+  stage.tables.truncated([a], { by: '7', position: at(105) });
   await stage.look(120, 120, { table: a, hash: 'two' });
   await stage.look(130, 130, { table: a, hash: 'three' });
   expect(await stage.row(a)).toMatchObject({ reconcileWanted: 2, fingerprint: { hash: 'three' } });
@@ -109,7 +109,7 @@ test('rows that lie elsewhere and were never truncated ask for one, as soon as t
 test('a graver difference waits for nothing', async () => {
   const stage = new Stage();
   await stage.start({ table: a, hash: 'one' });
-  stage.tables.truncated([a], at(10));
+  stage.tables.truncated([a], { by: '7', position: at(10) });
   await stage.look(100, 0, { table: a, hash: 'two', facts: 'grave' });
   expect(await stage.row(a)).toMatchObject({ state: 'resync_required' });
 });

@@ -326,10 +326,11 @@ export class FakeSource implements Source {
     return difference < 0n ? -1 : Number(difference > 0n);
   }
 
-  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncated = false): FingerprintVerdict {
+  compareFingerprints(stored: TableFingerprint, current: TableFingerprint, truncatedBy: string | null = null): FingerprintVerdict {
     if (stored.hash === current.hash) return { tag: 'same' };
     const verdict = current.facts as FingerprintVerdict;
-    return truncated && verdict.tag === 'reconcile' && verdict.onlyFiles === true ? { tag: 'harmless', text: 'truncated' } : verdict;
+    const isExplained = (truncatedBy ?? '') !== '' && verdict.tag === 'reconcile' && verdict.onlyFiles === true;
+    return isExplained ? { tag: 'harmless', text: 'truncated' } : verdict;
   }
 
   async heartbeat(signal: AbortSignal): Promise<Heartbeat> {
