@@ -175,8 +175,8 @@ class SinkApply {
     if (this.#sweeper === null) return this.#position;
     for (const worker of this.#workers.values()) {
       if (!worker.wentBack) continue;
-      // Until the partition is held again, nobody knows how far the sink is.
-      if (worker.done !== null) worker.wentBack = false;
+      // Until the partition is held again, here or elsewhere, nobody knows how far the sink is.
+      if (worker.done !== null || worker.isFenced) worker.wentBack = false;
       this.#position = null;
       this.#sweeper.forget();
     }

@@ -33,6 +33,11 @@ export class PartitionWorker {
     return this.#hold?.done ?? null;
   }
 
+  /** Another worker holds the partition. */
+  get isFenced(): boolean {
+    return this.#state === 'fenced';
+  }
+
   get inFlightRows(): number {
     return this.#hold?.inFlightRows ?? 0;
   }

@@ -158,6 +158,29 @@ describe('apply', () => {
     expect([...outcome.coverage.faults.keys()].filter((name) => name.startsWith('exit'))).toEqual([]);
   });
 
+  test('20, 30: two that take the partitions from each other while the sink goes back both know in the end how far it is', async () => {
+    const faults: readonly Fault[] = [
+      { tag: 'control_down', atMs: 2_306, forMs: 1_869 },
+      { tag: 'pause', daemon: 0, atMs: 2_904, forMs: 8_723, clock: 'stands' },
+      { tag: 'log_full', atMs: 11_431, forMs: 1_241 },
+      { tag: 'sink_back', sink: 'warm', keptMs: 9_061, atMs: 12_506 },
+    ];
+    // How long each call takes decides who notices first.
+    for (const seed of [15, 42, 55, 56]) {
+      await settles({
+        seed,
+        daemons: 2,
+        applyEverywhere: true,
+        limits: { batchRowsMax: 500, pendingBytesMax: 1_000_000, readAheadBytesMax: 500 },
+        transactions: [
+          { atMs: 9_138, shared: true, ops: [put(8, { table: 1 })] },
+          { atMs: 9_161, shared: false, ops: [put(4, { table: 1 })] },
+        ],
+        faults,
+      });
+    }
+  });
+
   for (const batchRowsMax of [1, 2, 500]) {
     test(`2: partial images fold over what stands before them, in batches of ${batchRowsMax}`, async () => {
       const limits = { batchRowsMax, pendingBytesMax: 1_000_000, readAheadBytesMax: 1_000_000 };

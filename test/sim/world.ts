@@ -8,7 +8,7 @@ import type { Runtime } from '#core/runtime.ts';
 import { watermarkSequence, type Sequence } from '#core/sequence.ts';
 import { FakeDatabase } from '../support/fake-source.ts';
 import { memoryControlRows, type MemoryControlRows } from '../support/memory-control-store.ts';
-import { MemoryLogStore } from '../support/memory-log-store.ts';
+import { mapIn, MemoryLogStore } from '../support/memory-log-store.ts';
 import { MemorySinkStore } from '../support/memory-sink.ts';
 import { silentLogger } from '../support/silent-logger.ts';
 import { hashed } from './chance.ts';
@@ -110,6 +110,11 @@ class World {
   readonly #processes = new Map<number, Process>();
   readonly #allowed = new Set<ErrorCode>(ALWAYS);
   readonly #refusalOver = new Set<string>();
+  /**
+   * Times of a sink that are no part of its history any more, since it went back to before them. A copy from then would be a jump to
+   * another history, whose progress proves nothing of this one.
+   */
+  readonly #abandoned = new Map<string, { readonly fromMs: number; readonly toMs: number }[]>();
   #terminal: Terminal['tag'] | null = null;
   /** Codes for which loops did not run, since the fault that cannot be got over. */
   readonly #codes = new Set<string>();
@@ -375,7 +380,12 @@ class World {
         // One from before the pipeline began has no progress, and has to be loaded again.
         if (store?.progress.size === this.#plan.partitions) restore = store.keep();
       });
-      this.#loop.at(fault.atMs, () => this.#sinkBack(fault.sink, restore));
+      this.#loop.at(fault.atMs, () => {
+        const left = (this.#abandoned.get(fault.sink) ?? []).some(({ fromMs, toMs }) => fromMs < fault.keptMs && fault.keptMs < toMs);
+        if (left) return;
+        mapIn(this.#abandoned, fault.sink, () => []).push({ fromMs: fault.keptMs, toMs: fault.atMs });
+        this.#sinkBack(fault.sink, restore);
+      });
       return;
     }
     if (fault.tag === 'control_back') {

@@ -469,6 +469,14 @@ export const applyMutants: readonly Mutant[] = [
     suite: unit('apply/truncate'),
   },
   {
+    name: 'a sink that goes back under a worker that lost its partition has no position any more',
+    file: 'src/apply/apply.ts',
+    find: 'if (worker.done !== null || worker.isFenced) worker.wentBack = false;',
+    put: 'if (worker.done !== null) worker.wentBack = false;',
+    breaks: 'A3',
+    suite: schedule('20, 30: two that take the partitions'),
+  },
+  {
     name: 'a partition whose progress is gone is waited for',
     file: worker,
     find: 'if (at === null || (at === last && at < end)) return;',
