@@ -74,7 +74,7 @@ export class BenchDaemon extends Program {
   readonly #port: number;
 
   constructor({ configFile, port, roles, nodeArgs, env }: DaemonOptions) {
-    super([...shippedNodeArgs(), ...(nodeArgs ?? []), 'src/main.ts', 'run', '-c', configFile, '--role', roles], env);
+    super([...shippedNodeArgs(), ...(nodeArgs ?? []), 'dist/src/main.js', 'run', '-c', configFile, '--role', roles], env);
     this.#port = port;
   }
 
@@ -89,6 +89,6 @@ export class BenchDaemon extends Program {
 
 /** What the installed command gives to Node, so that the daemon runs here as it does there. */
 function shippedNodeArgs(): string[] {
-  const [first = ''] = readFileSync(join(root, 'src/main.ts'), 'utf8').split('\n');
+  const [first = ''] = readFileSync(join(root, 'dist/src/main.js'), 'utf8').split('\n');
   return first.split(' ').filter((word) => word.startsWith('--'));
 }

@@ -29,6 +29,9 @@ const { values, positionals } = parseArgs({
   options: { runs: { type: 'string', default: '5' }, rows: { type: 'string' }, json: { type: 'string' } },
 });
 const names = positionals.length === 0 || positionals[0] === 'all' ? Object.keys(cases) : positionals;
+// What is measured is what gets installed. Compiled anew, so that it is the checkout as it stands.
+await import('../scripts/build.ts');
+
 const options = { runs: Number(values.runs), rows: values.rows === undefined ? null : Number(values.rows) };
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 

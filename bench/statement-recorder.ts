@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { serialize } from 'node:v8';
 import pg from 'pg';
-import { Flight, type Statement } from '../connectors/lib/postgres/flight.ts';
+import type { Flight, Statement } from '../connectors/lib/postgres/flight.ts';
 
 /** What was sent in one go: a statement, or several in one flight. */
 export type Sent = { readonly connection: number; readonly inFlight: boolean; readonly statements: readonly Statement[] };
@@ -31,10 +31,15 @@ pg.Client.prototype.query = function record(this: pg.Client, ...args: unknown[])
     options = (this as unknown as { readonly connectionParameters: { readonly options: string } }).connectionParameters.options;
   }
   const [first] = args;
-  if (first instanceof Flight) sent.push({ connection, inFlight: true, statements: first.statements });
+  if (isFlight(first)) sent.push({ connection, inFlight: true, statements: first.statements });
   else sent.push({ connection, inFlight: false, statements: [typeof first === 'string' ? { text: first } : plain(first as Statement)] });
   return query.apply(this, args);
 } as typeof pg.Client.prototype.query;
+
+/** By its shape: the daemon that is measured is compiled, and has a class of its own. */
+function isFlight(value: unknown): value is Flight {
+  return typeof value === 'object' && value !== null && 'statements' in value && 'submit' in value;
+}
 
 /** Without what the driver's configuration has besides, functions among it. */
 function plain({ text, name, values }: Statement): Statement {
