@@ -118,6 +118,7 @@ export class Tables {
   observe(facts: SourceFacts, reached: Position, signal: AbortSignal): Promise<void> {
     return this.#alone(async () => {
       const { observer, snapshotNever } = this.#input;
+      await this.#restoreVersions(signal);
       const refused = new Map<TableId, RefusedTable>(facts.refused.map((table) => [table.table, table]));
       const found = new Set<TableId>();
       // As they were before this look: another table may have taken a name over.
@@ -141,6 +142,26 @@ export class Tables {
       observer.refused([...refused.values()]);
       observer.tables(this.rows);
     });
+  }
+
+  /**
+   * A control store that came back as it was earlier has lost versions of which changes stand in the log: a person who is to approve
+   * one could not see it, and a sink that begins behind its `schema` record not read it.
+   */
+  async #restoreVersions(signal: AbortSignal): Promise<void> {
+    const { access, pipeline } = this.#input;
+    for (const { value } of await listRows(access, controlKeys.tables(pipeline), signal)) {
+      const stored = value as TableRow;
+      if (this.#withVersions(stored) !== stored) await this.#change(stored.table, () => null, signal);
+    }
+  }
+
+  #withVersions(stored: TableRow): TableRow {
+    const known = this.#rows.get(stored.table)?.schemas ?? [];
+    const lost = known.filter((schema) => !stored.schemas.some(({ version }) => version === schema.version));
+    if (lost.length === 0) return stored;
+    const newer = stored.schemas.filter((schema) => !known.some(({ version }) => version === schema.version));
+    return { ...stored, schemas: [...known, ...newer] };
   }
 
   /** True while a truncate that the stream has not shown yet may be why the rows lie elsewhere. */
@@ -194,7 +215,11 @@ export class Tables {
 
   async #change(table: TableId, change: (current: TableRow | null) => TableRow | null, signal: AbortSignal): Promise<void> {
     const { access, pipeline } = this.#input;
-    const row = await changeRow<TableRow>(access, { key: controlKeys.table(pipeline, table), change }, signal);
+    const changeWhole = (stored: TableRow | null): TableRow | null => {
+      const current = stored === null ? null : this.#withVersions(stored);
+      return change(current) ?? (current === stored ? null : current);
+    };
+    const row = await changeRow<TableRow>(access, { key: controlKeys.table(pipeline, table), change: changeWhole }, signal);
     if (row !== null) this.#rows.set(table, row);
     // To go on as if the table were no longer captured would leave its changes out of the log without a word.
     else if (this.#rows.has(table))

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { present } from '#core/assert.ts';
 import { controlKeys, type TableFingerprint, type TableRow } from '#core/control-rows.ts';
 import { positionOf, type Position } from '#core/position.ts';
 import { tableIdOf, type TableId } from '#core/schema.ts';
@@ -164,4 +165,25 @@ test('a row that is gone from the control store ends the generation: the table i
   await expect(stage.tables.remember({ ...other, version: 'other' as never }, signal)).rejects.toMatchObject({ code: 'checkpoint_lost' });
   await expect(stage.look(60, 60, { table: a, hash: 'two' })).rejects.toMatchObject({ code: 'checkpoint_lost' });
   expect(stage.tables.captures(a)).toBe(true);
+});
+
+test('versions that a control store lost, because it came back as it was earlier, are stored again at the next look', async () => {
+  const stage = new Stage();
+  await stage.start({ table: a, hash: 'one' });
+  const before = await stage.control.get(controlKeys.table('p', a), signal);
+  const text = contractColumn('later', 'text', { tag: 'text' }, true);
+  const wider = contractSchema(a, [...present((before?.value as TableRow).schemas[0], 'first version').columns, text]);
+  await stage.tables.remember(wider, signal);
+  const now = await stage.control.get(controlKeys.table('p', a), signal);
+  const versions = (row: TableRow): readonly string[] => row.schemas.map(({ version }) => version);
+  const known = versions(now?.value as TableRow);
+  expect(known).toHaveLength(2);
+  await stage.control.swap({ key: controlKeys.table('p', a), value: before?.value, expected: now?.version ?? null }, signal);
+  await stage.look(10, 10, { table: a, hash: 'one' });
+  expect(versions(await stage.row(a))).toEqual(known);
+  // Also where something else of the row changes first.
+  const again = await stage.control.get(controlKeys.table('p', a), signal);
+  await stage.control.swap({ key: controlKeys.table('p', a), value: before?.value, expected: again?.version ?? null }, signal);
+  await stage.tables.stopped({ table: a, reason: 'x' }, signal);
+  expect(versions(await stage.row(a))).toEqual(known);
 });

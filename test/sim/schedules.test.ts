@@ -133,6 +133,21 @@ describe('capture', () => {
     expect(codes.length).toBeGreaterThan(0);
   });
 
+  test('32: a control store that went back shows the schema again that a sink waits for', async () => {
+    const ops = (atMs: number, ...of: readonly PlannedOp[]): PlannedTransaction => ({ atMs, shared: false, ops: of });
+    for (const atMs of [4_250, 4_400, 4_500]) {
+      const outcome = await settles({
+        transactions: [
+          ops(1_000, { op: 'add_column', table: 0 }, put(1)),
+          ops(4_000, { op: 'drop_column', table: 0 }, put(1)),
+          ops(4_100, { op: 'add_column', table: 0 }, put(2)),
+        ],
+        faults: [{ tag: 'control_back', keptMs: 3_000, atMs }],
+      });
+      expect(figure(outcome, 'schemas approved')).toBeGreaterThan(0);
+    }
+  });
+
   test('40: a log that was cut off is noticed by whoever reads or opens it', async () => {
     const codes = await stops({ daemons: 2, transactions: steadily(8), faults: [{ tag: 'log_tail_lost', atMs: 4_000 }] });
     expect(codes.some((code) => ['log_truncated', 'log_gap', 'log_offset_gone'].includes(code))).toBe(true);

@@ -453,6 +453,14 @@ export const captureMutants: readonly Mutant[] = [
     suite: schedule('1: a holder that was held between'),
   },
   {
+    name: 'schema versions that a control store lost stay lost',
+    file: tables,
+    find: '      await this.#restoreVersions(signal);',
+    put: '',
+    breaks: 'section 4',
+    suite: unit('capture/tables'),
+  },
+  {
     name: 'an opening names no tail',
     file: 'src/capture/open.ts',
     find: 'acknowledged: acknowledged === null ? null : { generation',
