@@ -111,12 +111,15 @@ class SinkApply {
     try {
       await using reader = await rideOut(deps, () => deps.log.reader(deps.sinkName, leave), { signal: leave });
       try {
-        for await (const assignment of reader.assignments(leave)) {
-          const worker = new PartitionWorker(context, assignment);
-          const work = this.#guard(() => this.#work(worker));
-          const settled = work.finally(() => void running.delete(settled));
-          running.add(settled);
-        }
+        // Its error makes the workers leave, which are waited for.
+        await this.#guard(async () => {
+          for await (const assignment of reader.assignments(leave)) {
+            const worker = new PartitionWorker(context, assignment);
+            const work = this.#guard(() => this.#work(worker));
+            const settled = work.finally(() => void running.delete(settled));
+            running.add(settled);
+          }
+        });
       } finally {
         // The reader is closed only after its partitions were left, so that their last progress can be committed.
         await Promise.all(running);

@@ -284,6 +284,12 @@ describe('apply', () => {
     }
   });
 
+  test('30: a log that cannot say which partitions come next ends no partition for ever', async () => {
+    for (const skip of [0, 1, 2]) {
+      await settles({ transactions: steadily(2), faults: [call('error', 'log.assignments', { afterMs: 0, skip })] });
+    }
+  });
+
   test('27: a sink that loses its progress while another worker holds a partition, or held it, is noticed', async () => {
     const faults: readonly Fault[] = [
       { tag: 'partition', daemon: 0, port: 'control', atMs: 432, forMs: 5_282 },

@@ -477,6 +477,14 @@ export const applyMutants: readonly Mutant[] = [
     suite: schedule('20, 30: two that take the partitions'),
   },
   {
+    name: 'workers are waited for, though what gives them partitions has failed',
+    file: 'src/apply/apply.ts',
+    find: 'await this.#guard(async () => {',
+    put: 'await (async (work: () => Promise<void>) => work())(async () => {',
+    breaks: 'A3',
+    suite: schedule('30: a log that cannot say'),
+  },
+  {
     name: 'a partition whose progress is gone is waited for',
     file: worker,
     find: 'if (at === null || (at === last && at < end)) return;',
