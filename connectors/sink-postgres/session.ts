@@ -93,7 +93,7 @@ export class Session {
 
   /**
    * A transaction: what is sent first, in one round trip behind BEGIN, and what `work` makes of its answers, of which the last part
-   * goes with the COMMIT. Null from `work` rolls back, and is returned. A commit that turned into a rollback throws.
+   * goes with the COMMIT, or is rolled back. A commit that turned into a rollback throws.
    */
   async transaction<T>(first: readonly Statement[], work: (answers: readonly Answer[]) => Promise<Worked<T>> | Worked<T>): Promise<T> {
     try {

@@ -251,8 +251,8 @@ async function heartbeatWritable(client: pg.ClientBase): Promise<Finding> {
     details: ['without it a restored or replaced source is noticed by fewer signs; the slot still moves, by messages'],
     mend: [
       'CREATE SCHEMA IF NOT EXISTS causeway;',
-      'CREATE TABLE IF NOT EXISTS causeway.heartbeat (pipeline text PRIMARY KEY, counter int8 NOT NULL, at timestamptz NOT NULL);',
-      'CREATE TABLE IF NOT EXISTS causeway.lineage (id uuid PRIMARY KEY, pipeline text NOT NULL, at timestamptz NOT NULL);',
+      'CREATE TABLE IF NOT EXISTS causeway.heartbeat (slot text PRIMARY KEY, counter int8 NOT NULL, at timestamptz NOT NULL);',
+      'CREATE TABLE IF NOT EXISTS causeway.lineage (id uuid PRIMARY KEY, slot text NOT NULL, at timestamptz NOT NULL);',
       `GRANT USAGE ON SCHEMA causeway TO ${role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA causeway TO ${role};`,
     ],
   });

@@ -60,7 +60,7 @@ class PostgresConnector implements Source {
     const prepare = async (client: pg.Client): Promise<void> => assertUsable(await readServer(client));
     this.#heartbeatClient = new KeptClient(source.connection, sessionOptions(source, 'heartbeat'), prepare);
     this.#resolverClient = new KeptClient(source.connection, sessionOptions(source, 'catalogue'), prepare);
-    this.#heartbeat = new Heartbeat(this.#heartbeatClient, source.pipeline);
+    this.#heartbeat = new Heartbeat(this.#heartbeatClient, source.slot);
   }
 
   async check(signal: AbortSignal): Promise<readonly Finding[]> {
@@ -102,7 +102,7 @@ class PostgresConnector implements Source {
   }
 
   async deprovision(signal: AbortSignal): Promise<readonly string[]> {
-    const { slot, pipeline, publication } = this.#source;
+    const { slot, publication } = this.#source;
     return await withServer(this.#source, 'remove', signal, async (client, { version }) => {
       const dropped: string[] = [];
       if ((await readSlot(client, version, slot)) !== null) {
@@ -110,7 +110,7 @@ class PostgresConnector implements Source {
         await dropSlot(client, slot);
         dropped.push(`replication slot ${slot}`);
       }
-      return [...dropped, ...(await deprovision(client, { pipeline, publication }))];
+      return [...dropped, ...(await deprovision(client, { slot, publication }))];
     });
   }
 
@@ -153,11 +153,11 @@ class PostgresConnector implements Source {
   }
 
   async addMark(signal: AbortSignal): Promise<LineageMark | null> {
-    return await withServer(this.#source, 'lineage', signal, (client) => addMark(client, this.#source.pipeline));
+    return await withServer(this.#source, 'lineage', signal, (client) => addMark(client, this.#source.slot));
   }
 
   async dropMarks(ids: readonly string[], signal: AbortSignal): Promise<void> {
-    await withServer(this.#source, 'lineage', signal, (client) => dropMarks(client, { pipeline: this.#source.pipeline, ids }));
+    await withServer(this.#source, 'lineage', signal, (client) => dropMarks(client, { slot: this.#source.slot, ids }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -166,10 +166,9 @@ class PostgresConnector implements Source {
   }
 
   #inspectInput(version: number): InspectInput {
-    const { slot, publication, pipeline } = this.#source;
+    const { slot, publication } = this.#source;
     return {
       version,
-      pipeline,
       slot,
       publication,
       selection: this.#selection,

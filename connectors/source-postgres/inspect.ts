@@ -19,7 +19,6 @@ import { readSlot } from './slot.ts';
 
 export type InspectInput = {
   readonly version: number;
-  readonly pipeline: string;
   readonly slot: string;
   readonly publication: string;
   readonly selection: Selection;
@@ -35,7 +34,7 @@ export type Sorted = { readonly capturable: readonly CatalogueTable[]; readonly 
 export async function inspect(client: pg.ClientBase, input: InspectInput): Promise<SourceFacts> {
   return await inSnapshot(client, async () => {
     const server = await readServerFacts(client);
-    const lineage = await readLineage(client, input.pipeline);
+    const lineage = await readLineage(client, input.slot);
     const slot = await readSlot(client, input.version, input.slot);
     const catalogue = await readCatalogue(client, input);
     const { capturable, refused } = sortTables(catalogue, input);

@@ -20,27 +20,27 @@ LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ('hea
 WHERE n.nspname = 'causeway' GROUP BY n.oid`;
 
 /** Null where the role may not look. Tables that are not there hold nothing: a copy from before they were made lacks them too. */
-export async function readLineage(client: pg.ClientBase, pipeline: string): Promise<LineageFacts | null> {
+export async function readLineage(client: pg.ClientBase, slot: string): Promise<LineageFacts | null> {
   const { rows } = await client.query<{ readable: boolean; tables: readonly string[] }>(READABLE);
   const [found] = rows;
   if (found === undefined) return { marks: [], heartbeats: 0 };
   if (!found.readable) return null;
   const ask = async (table: string, text: string): Promise<readonly string[]> => {
     if (!found.tables.includes(table)) return [];
-    return (await client.query<{ value: string }>(text, [pipeline])).rows.map(({ value }) => value);
+    return (await client.query<{ value: string }>(text, [slot])).rows.map(({ value }) => value);
   };
-  const marks = await ask('lineage', 'SELECT id::text AS value FROM causeway.lineage WHERE pipeline = $1');
-  const [heartbeats] = await ask('heartbeat', 'SELECT counter::text AS value FROM causeway.heartbeat WHERE pipeline = $1');
+  const marks = await ask('lineage', 'SELECT id::text AS value FROM causeway.lineage WHERE slot = $1');
+  const [heartbeats] = await ask('heartbeat', 'SELECT counter::text AS value FROM causeway.heartbeat WHERE slot = $1');
   return { marks, heartbeats: Number(heartbeats ?? 0) };
 }
 
 /** Null where the role may not write. */
-export async function addMark(client: pg.ClientBase, pipeline: string): Promise<LineageMark | null> {
+export async function addMark(client: pg.ClientBase, slot: string): Promise<LineageMark | null> {
   try {
     const { rows } = await client.query<{ id: string }>(
-      `INSERT INTO causeway.lineage (id, pipeline, at) VALUES (pg_catalog.gen_random_uuid(), $1, pg_catalog.clock_timestamp())
+      `INSERT INTO causeway.lineage (id, slot, at) VALUES (pg_catalog.gen_random_uuid(), $1, pg_catalog.clock_timestamp())
        RETURNING id::text AS id`,
-      [pipeline],
+      [slot],
     );
     // Asked for after the commit, which was flushed by then.
     const at = await client.query<{ lsn: string }>('SELECT pg_catalog.pg_current_wal_flush_lsn()::text AS lsn');
@@ -53,6 +53,6 @@ export async function addMark(client: pg.ClientBase, pipeline: string): Promise<
   }
 }
 
-export async function dropMarks(client: pg.ClientBase, of: { readonly pipeline: string; readonly ids: readonly string[] }): Promise<void> {
-  await client.query('DELETE FROM causeway.lineage WHERE pipeline = $1 AND id = ANY ($2::pg_catalog.uuid[])', [of.pipeline, of.ids]);
+export async function dropMarks(client: pg.ClientBase, of: { readonly slot: string; readonly ids: readonly string[] }): Promise<void> {
+  await client.query('DELETE FROM causeway.lineage WHERE slot = $1 AND id = ANY ($2::pg_catalog.uuid[])', [of.slot, of.ids]);
 }

@@ -10,11 +10,11 @@ import { inTransaction } from './session.ts';
 const OWN_TABLES = [
   {
     name: 'heartbeat',
-    create: `CREATE TABLE IF NOT EXISTS causeway.heartbeat (pipeline text PRIMARY KEY, counter int8 NOT NULL, at timestamptz NOT NULL)`,
+    create: `CREATE TABLE IF NOT EXISTS causeway.heartbeat (slot text PRIMARY KEY, counter int8 NOT NULL, at timestamptz NOT NULL)`,
   },
   {
     name: 'lineage',
-    create: `CREATE TABLE IF NOT EXISTS causeway.lineage (id uuid PRIMARY KEY, pipeline text NOT NULL, at timestamptz NOT NULL)`,
+    create: `CREATE TABLE IF NOT EXISTS causeway.lineage (id uuid PRIMARY KEY, slot text NOT NULL, at timestamptz NOT NULL)`,
   },
 ] as const;
 
@@ -90,14 +90,14 @@ export async function provisionPublication(client: pg.ClientBase, statements: re
   for (const statement of statements) logger.log('info', 'changed the publication', { statement });
 }
 
-/** Drops what we made, our rows in what pipelines share included. Returns what was dropped. */
+/** Drops what we made, our rows in what deployments share included. Returns what was dropped. */
 export async function deprovision(
   client: pg.ClientBase,
-  what: { readonly pipeline: string; readonly publication: string },
+  what: { readonly slot: string; readonly publication: string },
 ): Promise<readonly string[]> {
   const dropped: string[] = [];
   dropped.push(...(await dropPublication(client, what.publication)));
-  dropped.push(...(await dropOwnTables(client, what.pipeline)));
+  dropped.push(...(await dropOwnTables(client, what.slot)));
   return dropped;
 }
 
@@ -114,16 +114,16 @@ async function dropPublication(client: pg.ClientBase, name: string): Promise<rea
   }
 }
 
-async function dropOwnTables(client: pg.ClientBase, pipeline: string): Promise<readonly string[]> {
+async function dropOwnTables(client: pg.ClientBase, slot: string): Promise<readonly string[]> {
   const { rows } = await client.query<{ there: boolean }>(OWN_TABLES_THERE);
   if (rows[0]?.there !== true) return [];
   try {
     return await inTransaction(client, async () => {
-      const name = quoteLiteral(pipeline);
-      await client.query(`DELETE FROM causeway.heartbeat WHERE pipeline = ${name}`);
-      await client.query(`DELETE FROM causeway.lineage WHERE pipeline = ${name}`);
+      const name = quoteLiteral(slot);
+      await client.query(`DELETE FROM causeway.heartbeat WHERE slot = ${name}`);
+      await client.query(`DELETE FROM causeway.lineage WHERE slot = ${name}`);
       const left = await client.query(`SELECT FROM causeway.heartbeat UNION ALL SELECT FROM causeway.lineage LIMIT 1`);
-      if (left.rows.length > 0) return [`the rows of ${pipeline} in causeway.heartbeat and causeway.lineage`];
+      if (left.rows.length > 0) return [`the rows of ${slot} in causeway.heartbeat and causeway.lineage`];
       await client.query('DROP TABLE causeway.heartbeat, causeway.lineage');
       const others = await client.query(`SELECT FROM pg_catalog.pg_class WHERE relnamespace = 'causeway'::pg_catalog.regnamespace LIMIT 1`);
       if (others.rows.length > 0) return ['tables causeway.heartbeat and causeway.lineage'];

@@ -210,6 +210,21 @@ describePostgres('provisioning', (major) => {
     });
   });
 
+  test('removal leaves the marks of a deployment that has the same name and another slot', async () => {
+    await withDatabase('CREATE TABLE a (id int PRIMARY KEY)', async (database, source) => {
+      const name = `causeway_${database.name}_b`;
+      const one = source();
+      const other = source({ settings: { slot: name, publication: name } });
+      for (const each of [one, other]) {
+        await each.provision('create', signal);
+        await each.addMark(signal);
+        await each.heartbeat(signal);
+      }
+      await one.deprovision(signal);
+      expect((await other.inspect(signal)).lineage).toEqual({ marks: [expect.any(String)], heartbeats: 1 });
+    });
+  });
+
   test('removal leaves nothing, and says what it dropped', async () => {
     await withDatabase('CREATE TABLE a (id int PRIMARY KEY)', async (database, source) => {
       const one = source();
@@ -220,7 +235,7 @@ describePostgres('provisioning', (major) => {
       expect(await one.deprovision(signal)).toEqual([
         `replication slot causeway_${database.name}`,
         `publication causeway_${database.name}`,
-        `the rows of ${database.name} in causeway.heartbeat and causeway.lineage`,
+        `the rows of causeway_${database.name} in causeway.heartbeat and causeway.lineage`,
       ]);
       expect(await other.deprovision(signal)).toEqual(['schema causeway with its tables heartbeat and lineage']);
       expect(await one.deprovision(signal)).toEqual([]);

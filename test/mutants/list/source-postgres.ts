@@ -10,6 +10,14 @@ const prints = (only: string): Mutant['suite'] => integration('postgres-source-f
 
 export const sourcePostgresMutants: readonly Mutant[] = [
   {
+    name: 'a removal takes the marks of another slot with it',
+    file: 'connectors/source-postgres/provision.ts',
+    find: 'await client.query(`DELETE FROM causeway.lineage WHERE slot = ${name}`);',
+    put: 'await client.query(`DELETE FROM causeway.lineage WHERE ${name} IS NOT NULL`);',
+    breaks: 'C8',
+    suite: integration('postgres-source-provision'),
+  },
+  {
     name: 'a server without TLS looks like one that does not answer',
     file: 'connectors/lib/postgres/connection.ts',
     find: "if (connection.tls.mode !== 'disable' && socket.bytesRead === 1) throw",
