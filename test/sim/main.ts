@@ -101,7 +101,7 @@ function readResults(commit: string): ChunkResult[] {
 /** The commit, and a mark where files of the product or the simulator differ from it. */
 function commitHash(): string {
   const git = (...args: readonly string[]): string => execFileSync('git', [...args], { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
-  return git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', '../../src', '..') === '' ? '' : CHANGED_MARK);
+  return git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', '../../src', '../support', '.') === '' ? '' : CHANGED_MARK);
 }
 
 function print(text: string): void {
