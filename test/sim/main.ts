@@ -1,6 +1,6 @@
 // The simulator from the command line: many seeds on several threads, or one seed with everything that happened.
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { ChunkResult } from './chunk.ts';
 import { Coverage } from './coverage.ts';
@@ -90,9 +90,11 @@ function describeTotals(results: readonly ChunkResult[]): string {
 function readResults(commit: string): ChunkResult[] {
   // Files that differ from their commit are not the same from one run to the next.
   if (values.results === undefined || commit.endsWith(CHANGED_MARK) || !existsSync(values.results)) return [];
-  return readFileSync(values.results, 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
+  // What ended in the middle of a line left it without its end: that stretch is run again.
+  const lines = readFileSync(values.results, 'utf8').split('\n');
+  if (lines.at(-1) !== '') writeFileSync(values.results, [...lines.slice(0, -1), ''].join('\n'));
+  return lines
+    .slice(0, -1)
     .map((line) => JSON.parse(line) as Line)
     .filter((line) => line.commit === commit)
     .map(({ result }) => result);
@@ -101,7 +103,9 @@ function readResults(commit: string): ChunkResult[] {
 /** The commit, and a mark where files of the product or the simulator differ from it. */
 function commitHash(): string {
   const git = (...args: readonly string[]): string => execFileSync('git', [...args], { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
-  return git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', '../../src', '../support', '.') === '' ? '' : CHANGED_MARK);
+  return (
+    git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', '../../src', '../support', '.') === '' ? '' : CHANGED_MARK)
+  );
 }
 
 function print(text: string): void {
