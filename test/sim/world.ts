@@ -71,7 +71,8 @@ const STOPS: Readonly<Record<Terminal['tag'], readonly ErrorCode[]>> = {
   slot_gone: ['source_slot_lost'],
   slot_unusable: ['source_slot_lost'],
   slot_ahead: ['source_slot_lost'],
-  control_lost: ['generation_behind', 'checkpoint_lost', 'sink_unknown_progress'],
+  // A worker that takes a partition behind a `schema` record has nothing else that tells it of the schema.
+  control_lost: ['generation_behind', 'checkpoint_lost', 'sink_unknown_progress', 'log_schema_unknown'],
   control_back: [
     'generation_behind',
     'checkpoint_lost',
