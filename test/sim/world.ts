@@ -71,8 +71,8 @@ const STOPS: Readonly<Record<Terminal['tag'], readonly ErrorCode[]>> = {
   slot_gone: ['source_slot_lost'],
   slot_unusable: ['source_slot_lost'],
   slot_ahead: ['source_slot_lost'],
-  // A worker that takes a partition behind a `schema` record has nothing else that tells it of the schema.
-  control_lost: ['generation_behind', 'checkpoint_lost', 'sink_unknown_progress', 'log_schema_unknown'],
+  // Nothing else tells a worker that takes a partition of a schema behind whose record it begins, or of the one before a schema.
+  control_lost: ['generation_behind', 'checkpoint_lost', 'sink_unknown_progress', 'log_schema_unknown', 'sink_misconfigured'],
   control_back: [
     'generation_behind',
     'checkpoint_lost',
