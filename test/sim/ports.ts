@@ -324,10 +324,17 @@ function lineLetters(line: Line, server: DeadLetters, released: (partition: numb
   };
 }
 
+/** What the checkers are told of a process's dealings with a sink. */
+export type SinkWatch = {
+  readonly assigned: (partition: number) => void;
+  /** Called as the sink answers; what it returns, as the answer arrives. */
+  readonly sweepsRead: () => () => void;
+};
+
 export function lineSink(
   line: Line,
   of: { readonly name: string; readonly store: MemorySinkStore; readonly batchRowsMax: number },
-  onAssign: (partition: number) => void,
+  watch: SinkWatch,
 ): Sink {
   const server = new MemorySink(of.store, { batchRowsMax: of.batchRowsMax });
   const slow = (): { readonly extraMs: number } => ({ extraMs: line.network.sinkDelayMs.get(of.name) ?? 0 });
@@ -342,12 +349,17 @@ export function lineSink(
     claim: (by, signal) => line.call('sink.claim', signal, () => server.claim(by, never), slow()),
     assign: async (partition, signal) => {
       const held = await line.call('sink.assign', signal, () => server.assign(partition, never), slow());
-      onAssign(partition);
+      watch.assigned(partition);
       return linePartition(line, held, slow);
     },
     progress: (signal) => line.call('sink.progress', signal, () => server.progress(never), slow()),
     sweep: (schema, floor, signal) => line.call('sink.sweep', signal, () => server.sweep(schema, floor, never), slow()),
-    sweeps: (signal) => line.call('sink.sweeps', signal, () => server.sweeps(never)),
+    sweeps: async (signal) => {
+      const read = async () => ({ swept: await server.sweeps(never), arrived: watch.sweepsRead() });
+      const { swept, arrived } = await line.call('sink.sweeps', signal, read);
+      arrived();
+      return swept;
+    },
     scan: (schema, range, signal) => server.scan(schema, range, signal),
     remove: (owners, signal) => server.remove(owners, signal),
     [Symbol.asyncDispose]: done,

@@ -21,7 +21,7 @@ import { Life } from './life.ts';
 import { Line, Network } from './network.ts';
 import { Operator } from './operator.ts';
 import { BUSY_MS, terminalTags, type Fault, type Plan, type Terminal } from './plan.ts';
-import { lifeRuntime, lineControl, lineLog, lineSink, lineSource } from './ports.ts';
+import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type SinkWatch } from './ports.ts';
 import { Trace } from './trace.ts';
 import { Truth } from './truth.ts';
 import { REFUSED_MARK, Workload } from './workload.ts';
@@ -256,8 +256,11 @@ class World {
     const fail = this.#scene.fail;
     const sinks = plan.sinks.map((name) => {
       const store = this.#sinks.get(name) as MemorySinkStore;
-      const assigned = (partition: number): void => this.#checkers.assigned(name, life, partition);
-      return [name, lineSink(line, { name, store, batchRowsMax: plan.limits.batchRowsMax }, assigned)] as const;
+      const watch: SinkWatch = {
+        assigned: (partition) => this.#checkers.assigned(name, life, partition),
+        sweepsRead: () => this.#checkers.sweepsRead(name, life),
+      };
+      return [name, lineSink(line, { name, store, batchRowsMax: plan.limits.batchRowsMax }, watch)] as const;
     });
     const process = startProcess({
       plan,
@@ -515,10 +518,12 @@ class World {
       store.writes.get(partition),
     ];
     const before = this.#logStore.partitions.map((_, partition) => standing(partition));
+    const swept = [...store.swept];
     restore();
+    const lostSweep = swept.some(([table, sequence]) => store.swept.get(table) !== sequence);
     const lost = [...before.keys()].filter((partition) => standing(partition).some((value, index) => value !== before[partition]?.[index]));
     const lives = [...this.#processes.values()].map(({ life }) => life).filter(({ dead }) => !dead);
-    this.#checkers.sinkWentBack(sink, lives, lost);
+    this.#checkers.sinkWentBack(sink, lives, { partitions: lost, sweep: lostSweep });
   }
 }
 

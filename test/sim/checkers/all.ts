@@ -13,7 +13,7 @@ import { ProgressChecker } from './progress.ts';
 import { RecordsChecker } from './records.ts';
 import { RegistersChecker } from './registers.ts';
 import type { Scene } from './scene.ts';
-import { WatermarkChecker } from './watermark.ts';
+import { type LostAtSink, WatermarkChecker } from './watermark.ts';
 
 /** Tells each checker what concerns it. */
 export class Checkers {
@@ -106,6 +106,10 @@ export class Checkers {
     this.#watermark.assigned(sink, life, partition);
   }
 
+  sweepsRead(sink: string, life: Life): () => void {
+    return this.#watermark.sweepsRead(sink, life);
+  }
+
   /** Whether the sink holds everything up to there. */
   isComplete(sink: string, upTo: Sequence): boolean {
     return this.#watermark.isComplete(sink, upTo);
@@ -115,10 +119,10 @@ export class Checkers {
     this.#bounds.queue(bytes, bytesMax);
   }
 
-  sinkWentBack(sink: string, lives: readonly Life[], partitions: readonly number[]): void {
+  sinkWentBack(sink: string, lives: readonly Life[], lost: LostAtSink): void {
     this.#registers.wentBack(sink);
     this.#progress.wentBack(sink);
-    this.#watermark.wentBack(sink, lives, partitions);
+    this.#watermark.wentBack(sink, lives, lost);
   }
 
   controlGoesBack(): void {

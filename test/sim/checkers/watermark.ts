@@ -4,6 +4,9 @@ import type { ApplyStatus } from '../../../src/apply/observer.ts';
 import type { Life } from '../life.ts';
 import { isExcused, type Scene } from './scene.ts';
 
+/** What a sink that went back has lost: progress of partitions, which can tell from what is stored, and a sweep. */
+export type LostAtSink = { readonly partitions: readonly number[]; readonly sweep: boolean };
+
 /**
  * A3: whenever a sink reports a watermark, every key has its newest change at or below it, except those that are parked; and the
  * watermark falls only where the sink went back.
@@ -15,6 +18,9 @@ export class WatermarkChecker {
   readonly #complete = new Map<string, Sequence>();
   /** Processes that may not have noticed yet that the sink went back: the partitions that they have not taken again. */
   readonly #unaware = new Map<string, Set<number>>();
+  /** Processes that have not read which sweeps are left since the sink lost one: they ask about once a second. */
+  readonly #sweepsUnread = new Set<string>();
+  readonly #timesBack = new Map<string, number>();
 
   constructor(scene: Scene) {
     this.#scene = scene;
@@ -23,7 +29,7 @@ export class WatermarkChecker {
   reported(sink: string, life: Life, status: ApplyStatus): void {
     const place = `${sink}/${life.id}`;
     const watermark = status.watermark?.sequence ?? null;
-    if (this.#unaware.has(place)) return;
+    if (this.#unaware.has(place) || this.#sweepsUnread.has(place)) return;
     if (watermark === null) return;
     const before = this.#reported.get(place);
     if (before !== undefined && watermark < before) this.#scene.fail('A3', `${place}: the watermark fell from ${before} to ${watermark}`);
@@ -37,13 +43,15 @@ export class WatermarkChecker {
     this.#complete.set(sink, watermark);
   }
 
-  /** `partitions`: those that can tell from what is stored. */
-  wentBack(sink: string, lives: readonly Life[], partitions: readonly number[]): void {
+  wentBack(sink: string, lives: readonly Life[], lost: LostAtSink): void {
+    const { partitions } = lost;
     this.#complete.delete(sink);
+    this.#timesBack.set(sink, this.#backs(sink) + 1);
     for (const life of lives) {
       const place = `${sink}/${life.id}`;
       this.#reported.delete(place);
       if (partitions.length > 0) this.#unaware.set(place, new Set(partitions));
+      if (lost.sweep) this.#sweepsUnread.add(place);
     }
   }
 
@@ -55,8 +63,20 @@ export class WatermarkChecker {
     if (left?.size === 0) this.#unaware.delete(place);
   }
 
+  /** The sink tells which sweeps it has; what is returned is called as the process hears it. */
+  sweepsRead(sink: string, life: Life): () => void {
+    const told = this.#backs(sink);
+    return () => {
+      if (told === this.#backs(sink)) this.#sweepsUnread.delete(`${sink}/${life.id}`);
+    };
+  }
+
   isUnaware(sink: string, life: Life, partition: number): boolean {
     return this.#unaware.get(`${sink}/${life.id}`)?.has(partition) === true;
+  }
+
+  #backs(sink: string): number {
+    return this.#timesBack.get(sink) ?? 0;
   }
 
   /** Whether the sink holds everything up to there, whatever is reported. */
