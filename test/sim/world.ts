@@ -341,7 +341,7 @@ class World {
         }),
       ) &&
       // One that has not noticed yet that the sink went back still reports what was there.
-      this.#plan.sinks.every((sink) => this.#checkers.isComplete(sink, last))
+      this.#plan.sinks.every((sink) => this.#checkers.hasBeenNoticed(sink) && this.#checkers.isComplete(sink, last))
     );
   }
 

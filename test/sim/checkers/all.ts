@@ -110,6 +110,10 @@ export class Checkers {
     return this.#watermark.sweepsRead(sink, life);
   }
 
+  hasBeenNoticed(sink: string): boolean {
+    return this.#watermark.hasBeenNoticed(sink);
+  }
+
   /** Whether the sink holds everything up to there. */
   isComplete(sink: string, upTo: Sequence): boolean {
     return this.#watermark.isComplete(sink, upTo);

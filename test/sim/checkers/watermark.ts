@@ -21,6 +21,8 @@ export class WatermarkChecker {
   /** Processes that have not read which sweeps are left since the sink lost one: they ask about once a second. */
   readonly #sweepsUnread = new Set<string>();
   readonly #timesBack = new Map<string, number>();
+  /** Partitions of a sink that went back, which nobody has taken since. */
+  readonly #untaken = new Map<string, Set<number>>();
 
   constructor(scene: Scene) {
     this.#scene = scene;
@@ -47,6 +49,7 @@ export class WatermarkChecker {
     const { partitions } = lost;
     this.#complete.delete(sink);
     this.#timesBack.set(sink, this.#backs(sink) + 1);
+    this.#untaken.set(sink, new Set([...(this.#untaken.get(sink) ?? []), ...partitions]));
     for (const life of lives) {
       const place = `${sink}/${life.id}`;
       this.#reported.delete(place);
@@ -58,6 +61,7 @@ export class WatermarkChecker {
   /** The process took the partition, and with that read its progress anew. */
   assigned(sink: string, life: Life, partition: number): void {
     const place = `${sink}/${life.id}`;
+    this.#untaken.get(sink)?.delete(partition);
     const left = this.#unaware.get(place);
     left?.delete(partition);
     if (left?.size === 0) this.#unaware.delete(place);
@@ -69,6 +73,11 @@ export class WatermarkChecker {
     return () => {
       if (told === this.#backs(sink)) this.#sweepsUnread.delete(`${sink}/${life.id}`);
     };
+  }
+
+  /** False until each partition that the sink lost something of was taken again: what is reported until then was true before. */
+  hasBeenNoticed(sink: string): boolean {
+    return (this.#untaken.get(sink)?.size ?? 0) === 0;
   }
 
   isUnaware(sink: string, life: Life, partition: number): boolean {
