@@ -324,10 +324,9 @@ function lineLetters(line: Line, server: DeadLetters, released: (partition: numb
   };
 }
 
-/** What the checkers are told of a process's dealings with a sink. */
+/** What the checkers are told of a process's dealings with a sink: called as it answers; what they return, as the answer arrives. */
 export type SinkWatch = {
-  readonly assigned: (partition: number) => void;
-  /** Called as the sink answers; what it returns, as the answer arrives. */
+  readonly assigned: (partition: number) => () => void;
   readonly sweepsRead: () => () => void;
 };
 
@@ -348,8 +347,9 @@ export function lineSink(
     holdsRows: (schema, signal) => server.holdsRows(schema, signal),
     claim: (by, signal) => line.call('sink.claim', signal, () => server.claim(by, never), slow()),
     assign: async (partition, signal) => {
-      const held = await line.call('sink.assign', signal, () => server.assign(partition, never), slow());
-      watch.assigned(partition);
+      const take = async () => ({ held: await server.assign(partition, never), arrived: watch.assigned(partition) });
+      const { held, arrived } = await line.call('sink.assign', signal, take, slow());
+      arrived();
       return linePartition(line, held, slow);
     },
     progress: (signal) => line.call('sink.progress', signal, () => server.progress(never), slow()),

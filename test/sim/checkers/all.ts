@@ -102,8 +102,8 @@ export class Checkers {
     this.#watermark.reported(sink, life, status);
   }
 
-  assigned(sink: string, life: Life, partition: number): void {
-    this.#watermark.assigned(sink, life, partition);
+  assigned(sink: string, life: Life, partition: number): () => void {
+    return this.#watermark.assigned(sink, life, partition);
   }
 
   sweepsRead(sink: string, life: Life): () => void {

@@ -58,13 +58,17 @@ export class WatermarkChecker {
     }
   }
 
-  /** The process took the partition, and with that read its progress anew. */
-  assigned(sink: string, life: Life, partition: number): void {
-    const place = `${sink}/${life.id}`;
-    this.#untaken.get(sink)?.delete(partition);
-    const left = this.#unaware.get(place);
-    left?.delete(partition);
-    if (left?.size === 0) this.#unaware.delete(place);
+  /** The process took the partition, and with that read its progress anew; what is returned is called as it hears of it. */
+  assigned(sink: string, life: Life, partition: number): () => void {
+    const told = this.#backs(sink);
+    return () => {
+      if (told !== this.#backs(sink)) return;
+      const place = `${sink}/${life.id}`;
+      this.#untaken.get(sink)?.delete(partition);
+      const left = this.#unaware.get(place);
+      left?.delete(partition);
+      if (left?.size === 0) this.#unaware.delete(place);
+    };
   }
 
   /** The sink tells which sweeps it has; what is returned is called as the process hears it. */
