@@ -10,7 +10,7 @@ export const controlFile: FileKind = {
   what: 'control store',
   // `cwcs` in ASCII.
   applicationId: 0x63776373,
-  formatVersion: 1,
+  formatVersion: 2,
   pageBytes: 4096,
   make: (database) =>
     database.exec(`

@@ -41,7 +41,7 @@ export function logFileKind(of: LogIdentity): FileKind {
     what: 'log',
     // `cwlg` in ASCII.
     applicationId: 0x63776c67,
-    formatVersion: 1,
+    formatVersion: 2,
     pageBytes: 8192,
     make(database) {
       database.exec(TABLES);

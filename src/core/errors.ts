@@ -96,8 +96,8 @@ export const errorTable = {
   },
   log_foreign: {
     retry: 'manual',
-    meaning: 'The log belongs to another pipeline or program.',
-    mend: 'Point `log.path` at a file of its own.',
+    meaning: 'The log belongs to another pipeline or program, or has the format of another release.',
+    mend: 'Point `log.path` at a file of its own. One of another release is read by that release alone: see CHANGELOG.md.',
   },
   log_partitions_changed: {
     retry: 'manual',
@@ -141,8 +141,8 @@ export const errorTable = {
   },
   control_foreign: {
     retry: 'manual',
-    meaning: 'The file is not a control store of ours, or of a newer format.',
-    mend: 'Point `control.path` at a file of its own.',
+    meaning: 'The file is not a control store of ours, or has the format of another release.',
+    mend: 'Point `control.path` at a file of its own. One of another release is read by that release alone: see CHANGELOG.md.',
   },
   generation_behind: {
     retry: 'manual',

@@ -105,15 +105,18 @@ describe('the file of the embedded control store', () => {
     expect(Buffer.compare(readFileSync(path), before)).toBe(0);
   });
 
-  it('is refused when a newer release made it', async () => {
+  it.each([
+    ['a newer', 3],
+    ['an older', 1],
+  ])('is refused when %s release made it', async (release, version) => {
     await openAndClose();
     {
       using database = new DatabaseSync(path);
-      database.exec('PRAGMA user_version = 2');
+      database.exec(`PRAGMA user_version = ${version}`);
     }
     const error = await errorOf(openAt(path));
     expect(error.code).toBe('control_foreign');
-    expect(error.message).toContain('format version 2');
+    expect(error.message).toContain(`format version ${version}, of ${release} release`);
   });
 
   it('is damaged when its pages are', async () => {

@@ -53,7 +53,7 @@ describe('a damaged or foreign file of the embedded log', () => {
     expect(['log_damaged', 'log_foreign']).toContain(code);
   });
 
-  it('is refused when it is no database, or of another program, another pipeline or a newer release', async () => {
+  it('is refused when it is no database, or of another program, another pipeline or another release', async () => {
     writeFileSync(folder.path, 'x'.repeat(5_000));
     await expectRefused('log_foreign', /not a log of Causeway/);
     rmSync(folder.path);
@@ -63,8 +63,10 @@ describe('a damaged or foreign file of the embedded log', () => {
     await folder.made(1);
     await expectRefused('log_foreign', /belongs to the pipeline orders/, { pipeline: 'invoices' });
     await expectRefused('log_partitions_changed', /made with 2 partitions, and 3/, { partitions: 3 });
-    folder.alter('PRAGMA user_version = 2');
-    await expectRefused('log_foreign', /format version 2/);
+    folder.alter('PRAGMA user_version = 3');
+    await expectRefused('log_foreign', /format version 3, of a newer release/);
+    folder.alter('PRAGMA user_version = 1');
+    await expectRefused('log_foreign', /format version 1, of an older release/);
   });
 
   async function expectRefused(code: string, message: RegExp, over: Parameters<typeof folder.open>[0] = {}): Promise<void> {

@@ -11,7 +11,10 @@ export type FileKind = {
   readonly what: string;
   /** Tells our files from all others (https://www.sqlite.org/pragma.html#pragma_application_id). */
   readonly applicationId: number;
-  /** A higher one in the file is a newer release's. */
+  /**
+   * Raised with every change of the tables, or of what their rows have to hold. A file with another one is refused, never guessed at
+   * and never changed: a release that has to read an older one brings the step that makes it a newer one.
+   */
   readonly formatVersion: number;
   readonly pageBytes: number;
   /** Makes the tables of a new file, inside a transaction. */
@@ -126,10 +129,11 @@ export class SqliteHandle {
     if (applicationId === 0 && numberOf(database, 'SELECT count(*) FROM sqlite_schema') === 0) return true;
     if (applicationId !== this.#kind.applicationId) throw this.#error('foreign', `is not a ${this.#kind.what} of Causeway`);
     const version = numberOf(database, 'PRAGMA user_version');
-    if (version > this.#kind.formatVersion) {
-      throw this.#error('foreign', `has format version ${version}, this release knows ${this.#kind.formatVersion}`);
-    }
     if (version < 1) throw this.#error('damaged', 'has no format version');
+    if (version !== this.#kind.formatVersion) {
+      const other = version > this.#kind.formatVersion ? 'a newer' : 'an older';
+      throw this.#error('foreign', `has format version ${version}, of ${other} release; this one knows ${this.#kind.formatVersion}`);
+    }
     return false;
   }
 

@@ -162,6 +162,14 @@ export const storeMutants: readonly Mutant[] = [
     suite: contract('control-store-embedded', 'no old version fits'),
   },
   {
+    name: 'a file of an older format is taken for one of this release',
+    file: 'connectors/lib/sqlite/handle.ts',
+    find: 'if (version !== this.#kind.formatVersion) {',
+    put: 'if (version > this.#kind.formatVersion) {',
+    breaks: 'section 5, control store',
+    suite: contract('control-store-embedded'),
+  },
+  {
     name: 'a row of the control store is removed whatever its version',
     file: control,
     find: "if (current?.version !== expected) return { tag: 'conflict' as const, current };",
