@@ -1,11 +1,11 @@
-import { controlKeys, type EpochRow, type SinkRow } from '#core/control-rows.ts';
+import { controlKeys, type EpochRow, type LeaseRow, type SinkRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { EPOCH_FIRST } from '#core/position.ts';
 import { randomName } from '#core/random-name.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Source, SourceFacts } from '#core/source.ts';
 import type { Checkpoint, CheckpointOwner } from './checkpoint.ts';
-import { changeRow, type ControlAccess } from './control-rows.ts';
+import { changeRow, readRow, type ControlAccess } from './control-rows.ts';
 import type { CaptureDeps } from './deps.ts';
 import type { Tables } from './tables.ts';
 
@@ -17,13 +17,24 @@ export type FirstStart = {
   readonly tables: Tables;
 };
 
+/**
+ * Before a verdict on the source is told, and before anything is made or dropped there: a holder that was suspended compares what it
+ * read before with what its successor did meanwhile, and the slot that it would drop is its successor's. Errors: `lease_lost`.
+ */
+export async function assertStillHolder({ deps, access, owner }: FirstStart, signal: AbortSignal): Promise<void> {
+  const row = await readRow<LeaseRow>(access, controlKeys.lease(deps.pipeline), signal);
+  if (row?.token === owner.generation && row.holder === owner.holder) return;
+  throw new CausewayError('lease_lost', `the capture lease of generation ${owner.generation} was lost while the source was looked at`);
+}
+
 const FORK_NONE = '0'.repeat(16);
 const NAMES_SHOWN_MAX = 10;
 
 /**
  * Makes what a pipeline needs that has never published anything. The epoch row comes first and the checkpoint last, so that a
  * start which ends in between is recognised and done again. Errors: `source_table_refused` and `table_not_empty`, both before
- * anything is made; also where that came while the slot was being made, which is dropped again then.
+ * anything is made; also where that came while the slot was being made, which is dropped again then. `lease_lost` where another
+ * holder took over meanwhile.
  */
 export async function startFirst(
   start: FirstStart,
@@ -36,6 +47,7 @@ export async function startFirst(
     try {
       assertTablesCapturable(facts, snapshotNever);
     } catch (error) {
+      await assertStillHolder(start, signal);
       // Made here or by a start that did not finish; a slot that nobody reads makes the source keep its log for ever.
       if (facts.slot !== null) await source.deprovision(signal);
       throw error;
@@ -43,6 +55,7 @@ export async function startFirst(
   };
   await assertCapturable(from.facts);
   const epoch = await openEpoch(access, { pipeline, facts: from.facts }, signal);
+  await assertStillHolder(start, signal);
   const begins = await source.provision(from.slot, signal);
   const facts = await source.inspect(signal);
   // A row that is there now was written before the slot begins or after it, and nobody can tell which.

@@ -5,7 +5,7 @@ import type { SourceStream } from '#core/source.ts';
 import { decideContinuity } from './continuity.ts';
 import { readRow } from './control-rows.ts';
 import { Encoder } from './encode.ts';
-import { startFirst, type FirstStart } from './first-start.ts';
+import { assertStillHolder, startFirst, type FirstStart } from './first-start.ts';
 import { isEmptyLog, readLogTail } from './log-tail.ts';
 
 export type Connected = { readonly stream: SourceStream; readonly checkpoint: CheckpointRow; readonly epoch: EpochRow };
@@ -35,7 +35,10 @@ export async function connect(start: FirstStart, first: boolean, signal: AbortSi
       logEmpty,
       comparePositions: (a, b) => source.comparePositions(a, b),
     });
-    if (decision.tag === 'stop') throw decision.error;
+    if (decision.tag === 'stop') {
+      await assertStillHolder(start, signal);
+      throw decision.error;
+    }
     if (decision.tag === 'start_fresh') {
       assert(first && !tried.fresh, 'a pipeline starts for the first time only once');
       tried.fresh = true;

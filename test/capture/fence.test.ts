@@ -4,6 +4,7 @@ import { CausewayError, codeOf } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
 import { decodeSequence } from '#core/sequence.ts';
 import { raiseEpoch } from '../../src/cli/raise-epoch.ts';
+import type { FakeCall } from '../support/fake-source.ts';
 import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { PIPELINE, World } from './world.ts';
 
@@ -80,6 +81,84 @@ describe('a holder that was suspended', () => {
     await world.clock.advance(25_000);
     expect(codeOf(zombie.outcome()?.error)).toBe('fenced');
     expect(world.database.connections).toBe(2);
+  });
+
+  /** Holds the next call of that name until it is released. */
+  function holdNext(world: World, call: FakeCall): { readonly release: () => void } {
+    const held = Promise.withResolvers<undefined>();
+    world.database.onCall = (at) => {
+      if (at !== call) return undefined;
+      world.database.onCall = null;
+      return held.promise;
+    };
+    return { release: () => held.resolve(undefined) };
+  }
+
+  for (const call of ['inspect', 'provision'] as const) {
+    test(`in its first start, at ${call}, drops no slot of its successor, and says nothing of the rows that are there by now`, async () => {
+      const world = new World();
+      const orders = world.database.createTable('public.orders');
+      const control = new BlindToLease(world.controlRows);
+      const held = holdNext(world, call);
+      const zombie = world.start({ control });
+      await world.clock.advance(1_000);
+      control.blind = true;
+      const successor = await world.startStreaming({}, 25_000);
+      world.database.commit([insert(orders, '1')]);
+      await world.clock.advance(2_000);
+
+      held.release();
+      await world.clock.advance(1_000);
+      expect(codeOf(zombie.outcome()?.error)).toBe('lease_lost');
+      world.database.commit([insert(orders, '2')]);
+      await world.clock.advance(2_000);
+      await world.stopped(successor);
+      expect(world.database.slot?.position).toBe(BigInt(world.checkpoint.position));
+      expect(world.readLog()).toEqual(world.sourceRows());
+    });
+  }
+
+  test('makes no slot in place of the one that its successor made', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    // A first start that ended before the checkpoint left a slot behind.
+    world.database.onCall = (call) => {
+      if (call === 'provisioned') throw new CausewayError('source_permission', 'ended here');
+    };
+    world.start();
+    await world.clock.advance(1_000);
+    const control = new BlindToLease(world.controlRows);
+    const held = holdNext(world, 'inspect');
+    const zombie = world.start({ control });
+    await world.clock.advance(1_000);
+    control.blind = true;
+    const successor = await world.startStreaming({}, 25_000);
+
+    held.release();
+    await world.clock.advance(1_000);
+    expect(codeOf(zombie.outcome()?.error)).toBe('lease_lost');
+    expect(world.database.connections).toBe(1);
+    await world.stopped(successor);
+  });
+
+  test('between its checkpoint and its look at the source, takes what its successor acknowledged for no lost slot', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    await world.stopped(await world.startStreaming());
+    const control = new BlindToLease(world.controlRows);
+    const held = holdNext(world, 'inspect');
+    const zombie = world.start({ control });
+    await world.clock.advance(1_000);
+    control.blind = true;
+    const successor = await world.startStreaming({}, 25_000);
+    world.database.commit([insert(orders, '1')]);
+    await world.clock.advance(2_000);
+
+    held.release();
+    await world.clock.advance(1_000);
+    expect(codeOf(zombie.outcome()?.error)).toBe('lease_lost');
+    await world.stopped(successor);
+    expect(world.readLog()).toEqual(world.sourceRows());
   });
 
   test('a late record of the older generation changes nothing, and the slot serves it again', async () => {

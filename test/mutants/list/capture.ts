@@ -13,6 +13,30 @@ const standby = 'src/lease/standby.ts';
 
 export const captureMutants: readonly Mutant[] = [
   {
+    name: 'a suspended holder drops the slot of its successor',
+    file: 'src/capture/first-start.ts',
+    find: '      await assertStillHolder(start, signal);\n      // Made here',
+    put: '      // Made here',
+    breaks: 'C8, counterexample 1',
+    suite: unit('capture/fence'),
+  },
+  {
+    name: 'a suspended holder makes a slot in place of that of its successor',
+    file: 'src/capture/first-start.ts',
+    find: '  await assertStillHolder(start, signal);\n  const begins',
+    put: '  const begins',
+    breaks: 'C8, counterexample 1',
+    suite: unit('capture/fence'),
+  },
+  {
+    name: 'a suspended holder takes what its successor acknowledged for a lost slot',
+    file: 'src/capture/open.ts',
+    find: '      await assertStillHolder(start, signal);\n',
+    put: '',
+    breaks: 'C8, counterexample 1',
+    suite: unit('capture/fence'),
+  },
+  {
     name: 'a table whose row is gone from the control store is left out of the log',
     file: tables,
     find: "      throw new CausewayError('checkpoint_lost', `the row of ${table} was removed from the control store while capture ran`);",
