@@ -128,7 +128,7 @@ export class PartitionHold {
     try {
       return this.#ahead.take()?.records ?? null;
     } catch (error) {
-      const { context, leave } = this.#input;
+      const { context, assignment, leave, kill } = this.#input;
       if (leave.aborted || !passesByItself(error)) throw await this.#afterFlush(error);
       await this.#flush();
       const { options, observer, runtime } = context.deps;
@@ -137,6 +137,9 @@ export class PartitionHold {
       await this.#ahead[Symbol.asyncDispose]();
       await runtime.sleep(options.backoffFirstMs, leave);
       this.#ahead = this.#openAhead();
+      // Where nothing is left to read no page will tell that the log answers again.
+      const ends = await this.#ride(() => context.deps.log.ends(kill));
+      if (ends[assignment.partition]?.end === this.#standing.offset) observer.waiting(this, null);
       return null;
     }
   }

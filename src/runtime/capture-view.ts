@@ -110,8 +110,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
         if (row.state !== 'streaming' && before?.state !== row.state) {
           logger.log('error', `table is ${row.state}`, {
             table: row.table,
-            code: row.reason?.code,
-            reason: row.reason?.text,
+            reason: row.reason === null ? undefined : `${row.reason.code}: ${row.reason.text}`,
             mend: 'docs/resync.md',
           });
         }
@@ -122,7 +121,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       for (const { table, code, reason, mend } of tables) {
         if (seenRefused.has(table)) continue;
         seenRefused.add(table);
-        logger.log('warn', 'table is not captured', { table, code, reason, mend });
+        logger.log('warn', 'table is not captured', { table, reason: `${code}: ${reason}`, mend });
       }
     },
     fingerprint: ({ table, verdict, text }) =>

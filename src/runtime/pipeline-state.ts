@@ -30,5 +30,7 @@ export type PipelineState = {
   readonly sinks: readonly SinkUnit[];
   desired: DesiredRow;
   logUsage: LogUsage | null;
+  /** When `logUsage` and `logFull` were looked at last. */
+  logSeenAtWallMs: number;
   ended: boolean;
 };

@@ -54,11 +54,13 @@ function pipelineTrouble(state: PipelineState): PipelineStatus['trouble'] {
 }
 
 /** What capture rides out by itself. */
-function captureTrouble({ capture: { state, stateSinceWallMs } }: PipelineState): PipelineStatus['trouble'] {
+function captureTrouble({ capture: { state, stateSinceWallMs }, logSeenAtWallMs }: PipelineState): PipelineStatus['trouble'] {
   switch (state?.tag) {
     case 'reconnecting':
       return troubleOf(state.code, state.message, stateSinceWallMs);
     case 'waiting_for_log':
+      // The log may only be full, which shows when it is looked at the next time.
+      if (logSeenAtWallMs < stateSinceWallMs) return null;
       return troubleOf('log_unavailable', 'the log has not answered an append for a while', stateSinceWallMs);
     default:
       return null;

@@ -113,6 +113,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     sinks,
     desired: nothingPaused,
     logUsage: null,
+    logSeenAtWallMs: runtime.wallMs(),
     ended: false,
   };
   let desiredKnown = false;
@@ -271,6 +272,7 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
   while (!isAborted(signal)) {
     try {
       state.logUsage = await usageOf(log, signal);
+      state.logSeenAtWallMs = runtime.wallMs();
       if (state.logUsage?.stalled !== true) state.logFull.clear();
       else state.logFull.set(new CausewayError('log_full', 'the log has no room for what capture has read'));
       // The process that captures knows; where nobody does, whoever could not.

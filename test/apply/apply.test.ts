@@ -62,39 +62,6 @@ describe('apply', () => {
     expect(stage.sequenceOf('3')).toBeUndefined();
   });
 
-  it('reads on after the log did not answer, from where it stood', async () => {
-    const { stage, first } = await opened();
-    await first.send(put('1', 10, 'a'), put('2', 11, 'b'));
-    const log = stage.log();
-    const reader = log.reader.bind(log);
-    let failures = 3;
-    log.reader = async (consumer, signal) => {
-      const real = await reader(consumer, signal);
-      return {
-        async *assignments(until) {
-          for await (const assignment of real.assignments(until)) {
-            const batches = assignment.batches.bind(assignment);
-            yield Object.assign(assignment, {
-              async *batches(...given: Parameters<typeof batches>) {
-                for await (const batch of batches(...given)) {
-                  yield { ...batch, records: batch.records.slice(0, 1) };
-                  if ((failures -= 1) >= 0) throw new CausewayError('log_unavailable', 'gone');
-                  yield { ...batch, records: batch.records.slice(1) };
-                }
-              },
-            });
-          }
-        },
-        [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](),
-      };
-    };
-    stage.log = () => log;
-    const run = await stage.drain();
-    expect(run.code()).toBeNull();
-    expect(run.outcomes.get('retry log_unavailable')).toBe(3);
-    expect(stage.rows()).toEqual({ 1: ['a', 'big'], 2: ['b', 'big'] });
-  });
-
   it('a batch carries the progress of the end of the one before it, never its own', async () => {
     const { stage, first } = await opened({ limits: { batchRowsMax: 2 } });
     await first.send(...Array.from({ length: 20 }, (_, index) => put(String(index), 10 + index, 'x')));

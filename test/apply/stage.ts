@@ -162,6 +162,8 @@ export type Running = {
   readonly status: () => ApplyStatus;
   readonly outcomes: Outcomes;
   readonly committedAt: number[];
+  /** How many calls wait for what does not answer. */
+  waiting(): number;
   /** The code of the error that ended it; null while it runs or after a clean end. */
   code(): string | null;
 };
@@ -247,6 +249,7 @@ export class Stage {
     const kill = new AbortController();
     const outcomes: Outcomes = new Map();
     const committedAt: number[] = [];
+    const waits = new Set<object>();
     let read: (() => ApplyStatus) | null = null;
     let ended: string | null = null;
     const observer: ApplyObserver = {
@@ -255,7 +258,10 @@ export class Stage {
         for (const name of [`${op} ${result}`, result]) outcomes.set(name, (outcomes.get(name) ?? 0) + count);
       },
       batch: (report) => void committedAt.push(...report.committedAt),
-      waiting: () => undefined,
+      waiting: (call, error) => {
+        if (error === null) waits.delete(call);
+        else waits.add(call);
+      },
       retry: (reason) => void outcomes.set(`retry ${reason}`, (outcomes.get(`retry ${reason}`) ?? 0) + 1),
       parked: ({ keys }) => void outcomes.set('parked', (outcomes.get('parked') ?? 0) + keys),
       released: ({ how, keys }) => void outcomes.set(`released ${how}`, (outcomes.get(`released ${how}`) ?? 0) + keys),
@@ -284,6 +290,7 @@ export class Stage {
       status: () => present(read, 'status')(),
       outcomes,
       committedAt,
+      waiting: () => waits.size,
       code: () => ended,
     };
   }

@@ -50,6 +50,12 @@ test('a whole file is resolved, with defaults, durations in milliseconds and con
   });
 });
 
+test('every variable that is not set is named, several of one value too', async () => {
+  const text = goodFile.replace('${SOURCE_URL}', '${ONE}/${TWO}').replace('./data/control.db', '"${THREE}"');
+  const named = (await mistakes(text)).map((line) => /the environment variable (\w+) is not set/.exec(line)?.[1]);
+  expect(named).toEqual(['THREE', 'ONE', 'TWO']);
+});
+
 test.each([
   ['an unknown key', goodFile.replace('{ listen:', '{ lisen:'), '3 http.lisen: is not a key that is known here | Did you mean `listen`?'],
   [

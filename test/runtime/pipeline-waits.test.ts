@@ -45,6 +45,44 @@ test('a full log and a sink that does not answer say so, with the time at which 
   await ground.end();
 });
 
+test('a full log is never told as one that does not answer', async () => {
+  const ground = new Ground(new MemoryLog(new MemoryLogStore({ partitions: 4, bytesMax: 20_000 })));
+  await ground.clock.advance(5_300);
+  ground.sinkStore.onCall = (stage, call) => {
+    if (stage === 'before' && call.name === 'apply') throw new CausewayError('sink_unavailable', 'the sink is down');
+  };
+  for (let id = 0; id < 100; id += 1) ground.insert(id);
+  const told = new Set<string>();
+  const states = new Set<string>();
+  for (let step = 0; step < 100; step += 1) {
+    await ground.clock.advance(100);
+    const { state, trouble } = ground.status();
+    states.add(state);
+    if (trouble !== null) told.add(trouble.code);
+  }
+  expect([...told]).toEqual(['log_full']);
+  expect([...states]).toEqual(['streaming', 'retrying']);
+  ground.sinkStore.onCall = null;
+  await ground.clock.advance(30_000);
+  await ground.end();
+});
+
+test('a log that does not answer an append is told as that', async () => {
+  const store = new MemoryLogStore({ partitions: 4 });
+  const ground = new Ground(new MemoryLog(store));
+  await ground.clock.advance(5_000);
+  const gate: { open: () => void } = { open: () => undefined };
+  store.onAppend = (stage) => (stage === 'before' ? new Promise<void>((resolve) => (gate.open = resolve)) : undefined);
+  ground.insert(1);
+  await ground.clock.advance(6_000);
+  expect(ground.status()).toMatchObject({ state: 'retrying', trouble: { code: 'log_unavailable' } });
+  store.onAppend = null;
+  gate.open();
+  await ground.clock.advance(3_000);
+  expect(ground.status()).toMatchObject({ state: 'streaming', trouble: null });
+  await ground.end();
+});
+
 test('a source that refuses the login is told since its first refusal, in one line, and then at a slow pace', async () => {
   const ground = new Ground();
   await ground.clock.advance(5_000);

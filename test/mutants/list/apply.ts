@@ -14,6 +14,14 @@ const worker = 'src/apply/worker.ts';
 
 export const applyMutants: readonly Mutant[] = [
   {
+    name: 'a log that answers again is waited for until something is written to it',
+    file: hold,
+    find: 'if (ends[assignment.partition]?.end === this.#standing.offset) observer.waiting(this, null);',
+    put: '',
+    breaks: 'the status',
+    suite: unit('apply/log-unavailable'),
+  },
+  {
     name: 'keys that the log is going to release again fill the limit of parked keys',
     file: deadLetter,
     find: 'const counted = this.#keys.size - this.#restored.size;',

@@ -5,6 +5,22 @@ const waits = unit('runtime/pipeline-waits');
 /** What an operator is told. */
 export const runtimeMutants: readonly Mutant[] = [
   {
+    name: 'a full log is told as one that does not answer until it is looked at',
+    file: 'src/runtime/pipeline-status.ts',
+    find: 'if (logSeenAtWallMs < stateSinceWallMs) return null;',
+    put: '',
+    breaks: 'status',
+    suite: waits,
+  },
+  {
+    name: 'the kind of a difference is logged as if it were the code of an error',
+    file: 'src/runtime/capture-view.ts',
+    find: 'reason: row.reason === null ? undefined : `${row.reason.code}: ${row.reason.text}`,',
+    put: 'code: row.reason?.code, reason: row.reason?.text,',
+    breaks: 'errors',
+    suite: unit('runtime/log-lines'),
+  },
+  {
     name: "a removal goes on to the slot although a sink is somebody else's",
     file: 'src/cli/pipeline-remove.ts',
     find: "      if (error.code === 'sink_claimed') break;",
