@@ -14,9 +14,12 @@ export type Swap =
 /**
  * Rows of JSON with a linearizable compare-and-swap on each: the fence of everything that does not commute. It never lives in
  * the database that is failed over. It may be lost or come back old; DESIGN's start rules notice that. Durable before `swap`
- * resolves. Every implementation passes test/contract/control-store.ts. Errors: `control_unavailable`, `control_damaged`, `control_foreign`.
+ * resolves. Every implementation passes test/contract/control-store.ts. Errors: `control_unavailable` and `control_credentials`
+ * (retried), `control_misconfigured`, `control_row_too_large`, `control_damaged`, `control_foreign`.
  */
 export interface ControlStore extends AsyncDisposable {
+  /** Names the database as `Source.database` and `Sink.database` would, so that one that is failed over is noticed. Absent where it cannot be. */
+  database?(signal: AbortSignal): Promise<string>;
   get(key: ControlKey, signal: AbortSignal): Promise<ControlRow | null>;
   /**
    * Stores `value` if the row still has the version `expected` (null: if there is no row). An error leaves the outcome unknown:

@@ -132,17 +132,32 @@ export const errorTable = {
   control_unavailable: {
     retry: 'timed',
     meaning: 'The control store cannot be reached. Capture goes on until its lease ends; apply needs no lease and goes on.',
-    mend: 'Bring the control store back.',
+    mend: 'Bring the control store back. The message says what could not be reached; `causeway check --only control` looks again.',
+  },
+  control_credentials: {
+    retry: 'timed',
+    meaning: 'The control store refused the login, its certificate could not be verified, or the identity lacks a right.',
+    mend: 'docs/control-stores.md holds the rights of each kind as one block; secret files are read again at each connection.',
+  },
+  control_misconfigured: {
+    retry: 'manual',
+    meaning: 'The control store lacks its table, is set up so that it could lose rows, or is in a database that is failed over.',
+    mend: 'The message holds the statement or the command that mends it; docs/control-stores.md tells more.',
+  },
+  control_row_too_large: {
+    retry: 'manual',
+    meaning: 'A row is larger than this kind of control store takes. The rows of tables grow with their columns and schema versions.',
+    mend: 'Use a control store without that limit: docs/control-stores.md compares them and tells how to move.',
   },
   control_damaged: {
     retry: 'manual',
-    meaning: 'The control store file is damaged.',
+    meaning: 'The control store is damaged, or holds a row that cannot be read.',
     mend: 'Restore it; if it is lost, `causeway lease raise --above N` and docs/resync.md tell how to go on.',
   },
   control_foreign: {
     retry: 'manual',
-    meaning: 'The file is not a control store of ours, or has the format of another release.',
-    mend: 'Point `control.path` at a file of its own. One of another release is read by that release alone: see CHANGELOG.md.',
+    meaning: 'What stands at the place of the control store is not ours, or has the format of another release.',
+    mend: 'Give the control store a file, schema, table or name of its own. One of another release is read by that release alone: see CHANGELOG.md.',
   },
   generation_behind: {
     retry: 'manual',

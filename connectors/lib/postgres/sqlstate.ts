@@ -1,9 +1,9 @@
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 
-/** Whether the server is read from or written to; it picks the family of error codes. */
-export type Role = 'source' | 'sink';
+/** What the server is for; it picks the family of error codes. */
+export type Role = 'source' | 'sink' | 'control';
 
-type Kind = 'unavailable' | 'credentials' | 'permission' | 'misconfigured' | 'slotInUse';
+type Kind = 'unavailable' | 'credentials' | 'permission' | 'misconfigured' | 'slotInUse' | 'full' | 'damaged';
 
 const codes: Readonly<Record<Role, Readonly<Record<Kind, ErrorCode>>>> = {
   source: {
@@ -12,6 +12,8 @@ const codes: Readonly<Record<Role, Readonly<Record<Kind, ErrorCode>>>> = {
     permission: 'source_permission',
     misconfigured: 'source_misconfigured',
     slotInUse: 'source_slot_in_use',
+    full: 'source_misconfigured',
+    damaged: 'source_misconfigured',
   },
   sink: {
     unavailable: 'sink_unavailable',
@@ -19,6 +21,18 @@ const codes: Readonly<Record<Role, Readonly<Record<Kind, ErrorCode>>>> = {
     permission: 'sink_misconfigured',
     misconfigured: 'sink_misconfigured',
     slotInUse: 'sink_misconfigured',
+    full: 'sink_misconfigured',
+    damaged: 'sink_misconfigured',
+  },
+  control: {
+    unavailable: 'control_unavailable',
+    credentials: 'control_credentials',
+    permission: 'control_credentials',
+    misconfigured: 'control_misconfigured',
+    slotInUse: 'control_misconfigured',
+    // Its rows are few and small: somebody else filled the disk. A lease outlives it where room is made in time.
+    full: 'control_unavailable',
+    damaged: 'control_damaged',
   },
 };
 
@@ -35,7 +49,9 @@ const kindsBySqlstate: ReadonlyMap<string, Kind> = new Map([
   ['55006', 'slotInUse'],
   ['55P03', 'unavailable'],
   // No space, and what the server's operator limits: waiting alone does not mend the first, but everything else of its class.
-  ['53100', 'misconfigured'],
+  ['53100', 'full'],
+  ['XX001', 'damaged'],
+  ['XX002', 'damaged'],
 ]);
 
 const kindsByClass: ReadonlyMap<string, Kind> = new Map([

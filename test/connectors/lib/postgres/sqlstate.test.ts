@@ -14,25 +14,28 @@ function nodeError(code: string): Error {
 
 describe('errors of the server, by SQLSTATE', () => {
   test.each([
-    ['57P01', 'source_unavailable', 'sink_unavailable'],
-    ['57P03', 'source_unavailable', 'sink_unavailable'],
-    ['08006', 'source_unavailable', 'sink_unavailable'],
-    ['53300', 'source_unavailable', 'sink_unavailable'],
-    ['40001', 'source_unavailable', 'sink_unavailable'],
-    ['40P01', 'source_unavailable', 'sink_unavailable'],
-    ['25006', 'source_unavailable', 'sink_unavailable'],
-    ['28P01', 'source_credentials', 'sink_credentials'],
-    ['28000', 'source_credentials', 'sink_credentials'],
-    ['42501', 'source_permission', 'sink_misconfigured'],
-    ['55006', 'source_slot_in_use', 'sink_misconfigured'],
-    ['3D000', 'source_misconfigured', 'sink_misconfigured'],
-    ['42P01', 'source_misconfigured', 'sink_misconfigured'],
-    ['53100', 'source_misconfigured', 'sink_misconfigured'],
-    ['XX000', 'source_misconfigured', 'sink_misconfigured'],
-  ] as const)('%s', (sqlstate, source, sink) => {
+    ['57P01', 'source_unavailable', 'sink_unavailable', 'control_unavailable'],
+    ['57P03', 'source_unavailable', 'sink_unavailable', 'control_unavailable'],
+    ['08006', 'source_unavailable', 'sink_unavailable', 'control_unavailable'],
+    ['53300', 'source_unavailable', 'sink_unavailable', 'control_unavailable'],
+    ['40001', 'source_unavailable', 'sink_unavailable', 'control_unavailable'],
+    ['40P01', 'source_unavailable', 'sink_unavailable', 'control_unavailable'],
+    ['25006', 'source_unavailable', 'sink_unavailable', 'control_unavailable'],
+    ['28P01', 'source_credentials', 'sink_credentials', 'control_credentials'],
+    ['28000', 'source_credentials', 'sink_credentials', 'control_credentials'],
+    ['42501', 'source_permission', 'sink_misconfigured', 'control_credentials'],
+    ['55006', 'source_slot_in_use', 'sink_misconfigured', 'control_misconfigured'],
+    ['3D000', 'source_misconfigured', 'sink_misconfigured', 'control_misconfigured'],
+    ['42P01', 'source_misconfigured', 'sink_misconfigured', 'control_misconfigured'],
+    ['53100', 'source_misconfigured', 'sink_misconfigured', 'control_unavailable'],
+    ['XX000', 'source_misconfigured', 'sink_misconfigured', 'control_misconfigured'],
+    ['XX001', 'source_misconfigured', 'sink_misconfigured', 'control_damaged'],
+    ['XX002', 'source_misconfigured', 'sink_misconfigured', 'control_damaged'],
+  ] as const)('%s', (sqlstate, source, sink, control) => {
     const error = serverError(sqlstate, 'so it is');
     expect(postgresError(error, 'source').code).toBe(source);
     expect(postgresError(error, 'sink').code).toBe(sink);
+    expect(postgresError(error, 'control').code).toBe(control);
     expect(postgresError(error, 'sink').message).toContain(`SQLSTATE ${sqlstate}`);
   });
 });
