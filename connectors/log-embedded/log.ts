@@ -30,6 +30,8 @@ export type EmbeddedLogInput = {
 export class EmbeddedLog implements Log {
   readonly partitions: number;
   readonly recordBytesMax: number;
+  /** Each reader of a consumer is given every partition: the fence of the sink tells which of them works. */
+  readonly sharesPartitions = false;
   readonly #input: EmbeddedLogInput;
   readonly #file: LogFile;
   readonly #shared: SharedState;
@@ -57,6 +59,11 @@ export class EmbeddedLog implements Log {
   async remove(consumer: string | null, signal: AbortSignal): Promise<readonly string[]> {
     if (!this.#file.exists()) return [];
     return consumer === null ? this.#removeFile(signal) : this.#removeConsumer(consumer, signal);
+  }
+
+  /** Progress and dead letters are rows, made as they come. */
+  prepareConsumer(_consumer: string, _options: { readonly known: boolean }, signal: AbortSignal): Promise<void> {
+    return signal.aborted ? Promise.reject(signal.reason as Error) : Promise.resolve();
   }
 
   async writer(signal: AbortSignal): Promise<LogWriter> {

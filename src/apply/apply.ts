@@ -84,6 +84,7 @@ class SinkApply {
     // Before anything of the sink is made or read: another deployment with the same names would be taken for an earlier run.
     await rideOut(deps, () => deps.sink.claim(claim, leave), { signal: leave });
     const load = async (): Promise<void> => {
+      await deps.log.prepareConsumer(deps.sinkName, { known: claim.known }, leave);
       await schemas.load(deps.control, deps.pipeline, leave);
       await gate.provision(registered, leave);
     };

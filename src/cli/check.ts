@@ -3,6 +3,7 @@ import { controlKeys, type CheckpointRow, type TableRow } from '#core/control-ro
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
+import type { LogUsage } from '#core/log.ts';
 import type { DescribedTable } from '#core/schema.ts';
 import type { SourceFacts } from '#core/source.ts';
 import type { Config, PipelineConfig } from '../config/config.ts';
@@ -244,7 +245,7 @@ async function rowsFinding(
 async function logFindings(context: CommandContext, control: ControlStore, pipeline: PipelineConfig): Promise<readonly Finding[]> {
   const { signal } = context.io;
   const started = (await control.get(controlKeys.checkpoint(pipeline.name), signal)) !== null;
-  let usage: { readonly bytes: number; readonly bytesMax: number | null };
+  let usage: LogUsage;
   try {
     usage = await withLog(context, pipeline, (log) => log.usage(signal));
   } catch (error) {
@@ -252,7 +253,7 @@ async function logFindings(context: CommandContext, control: ControlStore, pipel
     return [finding({ id: 'LG-001', level: 'skipped', title: 'the log is made when the pipeline first starts' })];
   }
   const { bytes, bytesMax } = usage;
-  const full = bytesMax !== null && bytes > bytesMax * 0.8;
+  const full = bytes !== null && bytesMax !== null && bytes > bytesMax * 0.8;
   return [
     finding({
       id: 'LG-001',

@@ -78,7 +78,7 @@ function rowsOf({ pipeline, status: document, running, lease, sinks }: Seen): re
       live?.state ?? sinks.get(sink.name)?.state ?? '-',
       lag === null ? '-' : formatAge(lag * 1_000),
       running && document?.slot ? formatBytes(document.slot.backlogBytes) : '-',
-      running && document?.log ? formatBytes(document.log.bytes) : '-',
+      running && typeof document?.log?.bytes === 'number' ? formatBytes(document.log.bytes) : '-',
       live === undefined ? '-' : String(live.parkedKeys),
     ];
   });

@@ -37,10 +37,17 @@ export interface Log extends AsyncDisposable {
   readonly partitions: number;
   /** The largest encoded record (key and value together) that `append` takes, in bytes. */
   readonly recordBytesMax: number;
+  /** True where the partitions of one consumer are shared out among its readers, also among those of other processes. */
+  readonly sharesPartitions: boolean;
   /** Makes what is missing, checks the rest. Idempotent. Errors: `log_partitions_changed`, `log_foreign`, `log_damaged`. */
   provision(signal: AbortSignal): Promise<void>;
   /** Frees everything that the pipeline, or with `consumer` one sink, has in the log. Returns what was removed, for people. */
   remove(consumer: string | null, signal: AbortSignal): Promise<readonly string[]>;
+  /**
+   * Makes what one consumer needs, before its first `reader` and `deadLetters`. Idempotent. A consumer that is known had it all: what
+   * is missing then was lost with what stood in it, which is `log_offset_gone` and never made anew.
+   */
+  prepareConsumer(consumer: string, options: { readonly known: boolean }, signal: AbortSignal): Promise<void>;
   writer(signal: AbortSignal): Promise<LogWriter>;
   reader(consumer: string, signal: AbortSignal): Promise<LogReader>;
   /** Reads without a consumer's identity, from `from` to the end as it stood at the call. Errors: `log_offset_gone`. */
@@ -56,7 +63,8 @@ export interface Log extends AsyncDisposable {
 
 /** For status and metrics. */
 export type LogUsage = {
-  readonly bytes: number;
+  /** Null where the log does not tell. */
+  readonly bytes: number | null;
   /** Null where there is no limit. */
   readonly bytesMax: number | null;
   /** True while an append of this process waits for room. */
@@ -76,7 +84,7 @@ export interface LogWriter extends AsyncDisposable {
 }
 
 export interface LogReader extends AsyncDisposable {
-  /** Partitions given to this reader, each as it is given. The iteration ends only with the signal. */
+  /** The partitions that this reader has, then each as it is given. The iteration ends only with the signal. */
   assignments(signal: AbortSignal): AsyncIterable<PartitionAssignment>;
 }
 
@@ -90,7 +98,10 @@ export interface PartitionAssignment {
   batches(from: Offset, signal: AbortSignal): AsyncIterable<LogBatch>;
   /** Stores progress. Never falls, compared by pair; returns what is stored. */
   commit(progress: LogProgress, signal: AbortSignal): Promise<LogProgress>;
-  /** Lowers what is stored, for a sink that went back: from then on nothing from there on is freed. Lower progress stays, and so does none. */
+  /**
+   * Lowers what is stored, for a sink that went back. Lower progress stays, and so does none. A log that frees what every consumer
+   * has passed keeps everything from there on.
+   */
   rewind(progress: LogProgress, signal: AbortSignal): Promise<void>;
 }
 

@@ -77,7 +77,7 @@ export type PipelineStatus = {
   /** Local clock minus the source's. */
   readonly clockSkewMs: number | null;
   readonly slot: SlotStatus | null;
-  readonly log: { readonly kind: string; readonly bytes: number; readonly bytesMax: number | null } | null;
+  readonly log: { readonly kind: string; readonly bytes: number | null; readonly bytesMax: number | null } | null;
   readonly tables: readonly TableStatus[];
   readonly sinks: readonly SinkStatus[];
 };

@@ -23,7 +23,7 @@ function pipelineSection(pipeline: PipelineStatus): string {
     ['lease', lease === null ? 'not known' : `generation ${lease.generation ?? '-'}, held by ${lease.holder ?? 'nobody'}`],
     ['position', pipeline.position ?? '-'],
     ['slot', slot === null ? '-' : `${slot.name}: ${slot.retainedBytes} bytes kept at the source, ${slot.backlogBytes} not yet confirmed`],
-    ['log', log === null ? '-' : `${log.bytes} bytes${log.bytesMax === null ? '' : ` of ${log.bytesMax}`}`],
+    ['log', log === null || log.bytes === null ? '-' : `${log.bytes} bytes${log.bytesMax === null ? '' : ` of ${log.bytesMax}`}`],
   ];
   const tables = pipeline.tables.filter(({ state }) => state !== 'streaming');
   return `<h2>${escape(pipeline.name)}</h2>${troubleLine(pipeline.trouble)}

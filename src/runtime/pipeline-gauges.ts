@@ -11,10 +11,13 @@ export function pipelineGauges(state: PipelineState, set: SetGauge): void {
   const now = stateName(state);
   for (const name of pipelineStates) set('causeway_pipeline_state', { pipeline, state: name }, now === name ? 1 : 0);
   captureGauges(pipeline, state.capture, state.time, set);
-  if (now === 'standby') return;
-  set('causeway_queue_bytes', { pipeline, queue: 'log' }, state.logUsage?.bytes);
-  set('causeway_queue_capacity_bytes', { pipeline, queue: 'log' }, state.logUsage?.bytesMax);
+  const standby = now === 'standby';
+  if (!standby) {
+    set('causeway_queue_bytes', { pipeline, queue: 'log' }, state.logUsage?.bytes);
+    set('causeway_queue_capacity_bytes', { pipeline, queue: 'log' }, state.logUsage?.bytesMax);
+  }
   for (const sink of state.sinks) {
+    if (standby && !sink.running) continue;
     const labels = { pipeline, sink: sink.config.name };
     const sinkNow = sinkStateName(state, sink);
     const { freshnessMs } = sink.config;

@@ -72,8 +72,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const logger = deps.logger.with({ pipeline: config.name });
   const time = new SourceTime(runtime);
   const transit = new Transit(runtime);
-  // With capture in this process, sinks are served by the process that captures: a standby's would only take the partitions away.
-  const leading = new Wanted(!deps.roles.includes('capture'));
+  // Where a log shares the partitions out, every process takes some. Otherwise, with capture in this process, sinks are served by
+  // the process that captures: a standby's would only take the partitions away.
+  let shared = false;
+  const everywhere = (): boolean => shared || !deps.roles.includes('capture');
+  const leading = new Wanted(everywhere());
   const captureWanted = new Wanted(false);
   const captureTrouble = new TroubleCell(runtime);
   const { view, observer } = observeCapture({
@@ -89,7 +92,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       // Capture passes through its first states at every attempt; only here has it got over what kept it.
       if (state?.tag === 'streaming' || other) captureTrouble.clear();
       if (lease?.held === true) leading.set(true);
-      else if (other) leading.set(!deps.roles.includes('capture'));
+      else if (other) leading.set(everywhere());
       follow();
     },
   });
@@ -191,6 +194,9 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const runUnits = async (parts: PipelineParts, signals: StopSignals): Promise<void> => {
     started = true;
     captureTrouble.clear();
+    shared = parts.log.sharesPartitions;
+    if (shared) leading.set(true);
+    follow();
     const ending = AbortSignal.any([signals.stop, signals.kill]);
     const captureUnit = runUnit(
       captureLoop(parts),

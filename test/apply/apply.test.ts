@@ -22,9 +22,12 @@ describe('apply', () => {
     }
     expect(run.status().position?.sourceTime).toBe(13_000_000);
     expect((await stage.sinkRow()).state).toBe('known');
+    // What a log needs for its consumer may be made only before the sink is known.
+    expect(stage.logStore.prepared).toEqual([{ consumer: 's', known: false }]);
 
     await first.send(put('1', 20, 'e'));
     const again = await stage.drain();
+    expect(stage.logStore.prepared.at(-1)).toEqual({ consumer: 's', known: true });
     expect(stage.rows()).toMatchObject({ 1: ['e', 'big'] });
     expect(again.outcomes.get('applied')).toBe(1);
     expect(again.outcomes.get('stale')).toBeUndefined();

@@ -69,7 +69,7 @@ describe('the file of the embedded log', () => {
       await using log = folder.open();
       await log.provision(never);
       const writer = await log.writer(never);
-      const assignment = await assignmentOf(log, 'warm', 0, 2);
+      const assignment = await assignmentOf(log, 'warm', 0);
       const statements = vi.spyOn(DatabaseSync.prototype, 'exec');
       const synchronousIn = async (work: () => Promise<unknown>): Promise<readonly string[]> => {
         statements.mockClear();
@@ -145,7 +145,7 @@ describe('the file of the embedded log', () => {
     const clock = new VirtualClock();
     await using log = folder.open({ runtime: clock.runtime });
     await log.provision(never);
-    const batches = (await assignmentOf(log, 'warm', 0, 2)).batches(0 as Offset, never)[Symbol.asyncIterator]();
+    const batches = (await assignmentOf(log, 'warm', 0)).batches(0 as Offset, never)[Symbol.asyncIterator]();
     const writer = await log.writer(never);
     for (const text of ['a', 'b', 'c']) {
       const next = batches.next();
@@ -201,7 +201,7 @@ describe('the file of the embedded log', () => {
     // Through another folder.path to the same folder, no word passes between the two, as between two processes.
     symlinkSync(folder.root, join(folder.root, 'link'));
     await using reading = folder.open({ path: join(folder.root, 'link', 'log.db'), runtime: clock.runtime });
-    const batches = (await assignmentOf(reading, 'warm', 0, 2)).batches(0 as Offset, never)[Symbol.asyncIterator]();
+    const batches = (await assignmentOf(reading, 'warm', 0)).batches(0 as Offset, never)[Symbol.asyncIterator]();
     const next = batches.next();
     await clock.advance(1_000);
     const writer = await writing.writer(never);
@@ -217,7 +217,7 @@ describe('the file of the embedded log', () => {
     await log.provision(never);
     await log.retain(['warm'], never);
     const writer = await log.writer(never);
-    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    const assignment = await assignmentOf(log, 'warm', 0);
     const chunk = { partition: 0, key: null, value: Buffer.alloc(500_000, 1) };
     let offset = 0;
     const passes = async (count: number, lag: number): Promise<void> => {
@@ -249,7 +249,7 @@ describe('the file of the embedded log', () => {
       for (let index = 0; index < 12; index += 1) await writer.append([{ partition: 0, key: null, value: Buffer.alloc(100_000) }], never);
     })();
     while (!(await log.usage(never)).stalled) await new Promise((resolve) => setImmediate(resolve));
-    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    const assignment = await assignmentOf(log, 'warm', 0);
     await assignment.commit(progressAt(5, [7, 5]), never);
     await writing;
     expect(logger.lines.map((line) => line.level)).toEqual(['warn', 'info']);
@@ -262,7 +262,7 @@ describe('the file of the embedded log', () => {
     await log.provision(never);
     await log.retain(['warm'], never);
     const writer = await log.writer(never);
-    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    const assignment = await assignmentOf(log, 'warm', 0);
     for (let index = 1; index <= 20; index += 1) {
       await writer.append([{ partition: 0, key: null, value: Buffer.alloc(100_000) }], never);
       await assignment.commit(progressAt(index, [7, index]), never);

@@ -32,7 +32,7 @@ describe('a damaged or foreign file of the embedded log', () => {
     })();
     expect(await codeRejected(reading)).toBe('log_damaged');
     expect(seen).toEqual(['r0', 'r1']);
-    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    const assignment = await assignmentOf(log, 'warm', 0);
     expect(await codeRejected(collect(assignment.batches(2 as Offset, never)))).toBe('log_damaged');
   });
 

@@ -13,7 +13,7 @@ describe('the embedded log with a thread that writes', () => {
     await log.provision(never);
     await log.retain(['warm'], never);
     const writer = await log.writer(never);
-    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    const assignment = await assignmentOf(log, 'warm', 0);
     const statements = vi.spyOn(DatabaseSync.prototype, 'exec');
     try {
       await writer.append([record(0, 'a'), record(1, 'b')], never);
@@ -99,7 +99,7 @@ describe('the embedded log with a thread that writes', () => {
     await using log = folder.open({ thread: true });
     await log.provision(never);
     const writer = await log.writer(never);
-    const assignment = await assignmentOf(log, 'warm', 0, 2);
+    const assignment = await assignmentOf(log, 'warm', 0);
     // More names than it may hold.
     const tooMany = log.retain(
       Array.from({ length: 500_000 }, (_none, index) => `${'n'.repeat(200)}${index}`),

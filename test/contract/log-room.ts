@@ -18,15 +18,15 @@ import {
   record,
 } from './log-support.ts';
 
-const [at1, at2] = ['1', '2'].map((digit) => digit.padStart(48, '0')) as [Sequence, Sequence];
+const at1 = '1'.padStart(48, '0') as Sequence;
 
 function released(key: string, sequence: Sequence, at: number | null = null): LetterRelease {
   return { key: key as RowKey, sequence, at: at as Offset | null };
 }
 
-/** What every log keeps about room, dead letters and removal. A part of the log's contract. */
+/** What a log keeps that frees what every retained consumer has passed, and waits while it is full. A part of the log's contract. */
 export function logRoomContract(name: string, makeContext: (input: LogContextInput) => Promise<LogContext>): void {
-  describe(`log: ${name}, what it holds`, () => {
+  describe(`log: ${name}, room`, () => {
     const at = new LogAtHand(makeContext);
 
     async function appendOneByOne(count: number): Promise<void> {
@@ -34,206 +34,70 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
       for (let index = 0; index < count; index += 1) await writer.append([record(0, `${index}`)], never);
     }
 
-    describe('room', () => {
-      it('is made behind the slowest of the retained consumers, and the newest record stays', async () => {
-        await appendOneByOne(10);
-        const [fast, slow] = [await assignmentOf(at.log, 'fast', 0), await assignmentOf(at.log, 'slow', 0)];
-        await at.log.retain(['fast', 'slow'], never);
-        await fast.commit(progressAt(10, [7, 10]), never);
-        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 10 });
-        await slow.commit(progressAt(4, [7, 4]), never);
-        expect((await at.log.ends(never))[0]).toEqual({ start: 4, end: 10 });
-        expect(await codeRejected(readAll(at.log, 0, 3))).toBe('log_offset_gone');
-        expect(await codeRejected(collect(slow.batches(3 as Offset, never)))).toBe('log_offset_gone');
-        expect(await readAll(at.log, 0, 4)).toHaveLength(6);
-        await slow.commit(progressAt(10, [7, 10]), never);
-        expect((await at.log.ends(never))[0]).toEqual({ start: 9, end: 10 });
-        expect(await at.append(record(0, 'next'))).toEqual(new Map([[0, 10]]));
-        await at.reopen();
-        expect((await at.log.ends(never))[0]?.end).toBe(11);
-      });
-
-      it('is no longer made behind where a consumer went back to', async () => {
-        await appendOneByOne(10);
-        const [back, other, slow] = [
-          await assignmentOf(at.log, 'back', 0),
-          await assignmentOf(at.log, 'other', 0),
-          await assignmentOf(at.log, 'slow', 0),
-        ];
-        await at.log.retain(['back', 'other', 'slow'], never);
-        await back.rewind(progressAt(2, [7, 2]), never);
-        expect(await back.committed(never)).toBeNull();
-        await back.commit(progressAt(8, [7, 8]), never);
-        await slow.commit(progressAt(3, [7, 3]), never);
-        await back.rewind(progressAt(5, [7, 5]), never);
-        expect(await back.committed(never)).toEqual(progressAt(5, [7, 5]));
-        await back.rewind(progressAt(7, [7, 7]), never);
-        expect(await back.committed(never)).toEqual(progressAt(5, [7, 5]));
-        await slow.commit(progressAt(10, [7, 10]), never);
-        await other.commit(progressAt(10, [7, 10]), never);
-        expect((await at.log.ends(never))[0]).toEqual({ start: 5, end: 10 });
-        expect(await back.commit(progressAt(6, [7, 6]), never)).toEqual(progressAt(6, [7, 6]));
-        expect((await at.log.ends(never))[0]).toEqual({ start: 6, end: 10 });
-      });
-
-      it('is not made while nobody said who is retained, nor for an empty list', async () => {
-        await appendOneByOne(3);
-        await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(3, [7, 3]), never);
-        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 3 });
-        await at.log.retain([], never);
-        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 3 });
-      });
-
-      it('is made when the consumer that held it back is removed or no longer retained', async () => {
-        await appendOneByOne(5);
-        await (await assignmentOf(at.log, 'fast', 0)).commit(progressAt(5, [7, 5]), never);
-        await at.log.retain(['fast', 'slow'], never);
-        expect((await at.log.ends(never))[0]?.start).toBe(0);
-        await at.log.retain(['fast'], never);
-        expect((await at.log.ends(never))[0]?.start).toBe(4);
-      });
+    it('is made behind the slowest of the retained consumers, and the newest record stays', async () => {
+      await appendOneByOne(10);
+      const [fast, slow] = [await at.assignment('fast', 0), await at.assignment('slow', 0)];
+      await at.log.retain(['fast', 'slow'], never);
+      await fast.commit(progressAt(10, [7, 10]), never);
+      expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 10 });
+      await slow.commit(progressAt(4, [7, 4]), never);
+      expect((await at.log.ends(never))[0]).toEqual({ start: 4, end: 10 });
+      expect(await codeRejected(readAll(at.log, 0, 3))).toBe('log_offset_gone');
+      expect(await codeRejected(collect(slow.batches(3 as Offset, never)))).toBe('log_offset_gone');
+      expect(await readAll(at.log, 0, 4)).toHaveLength(6);
+      await slow.commit(progressAt(10, [7, 10]), never);
+      expect((await at.log.ends(never))[0]).toEqual({ start: 9, end: 10 });
+      expect(await at.append(record(0, 'next'))).toEqual(new Map([[0, 10]]));
+      await at.reopen();
+      expect((await at.log.ends(never))[0]?.end).toBe(11);
     });
 
-    describe('dead letters', () => {
-      it('keeps the newest letter of each key, until it is released', async () => {
-        const letters = at.log.deadLetters('warm');
-        const last = letter('["t","1"]', { sequence: at2, code: 'partial_without_base', record: null, reason: 'é' });
-        await letters.park(0, [letter('["t","1"]'), letter('["t","2"]')], never);
-        await letters.park(0, [last], never);
-        await letters.park(1, [letter('["t","3"]')], never);
-        await letters.release(0, [released('["t","2"]', at1), released('["t","unknown"]', at2)], never);
-        expect(await collect(letters.read(0, never))).toEqual([last]);
-        expect((await collect(letters.read(1, never))).map((one) => one.key)).toEqual(['["t","3"]']);
-        expect(await collect(at.log.deadLetters('cold').read(0, never))).toEqual([]);
-        await at.reopen();
-        expect(await collect(at.log.deadLetters('warm').read(0, never))).toEqual([last]);
-      });
-
-      it('are not touched by a worker that was fenced and acts late: a newer letter stays', async () => {
-        const letters = at.log.deadLetters('warm');
-        const newer = letter('["t","1"]', { sequence: at2, record: null });
-        await letters.park(0, [letter('["t","1"]', { sequence: at1 }), letter('["t","2"]', { sequence: at1 })], never);
-        await letters.park(0, [newer], never);
-        await letters.release(0, [released('["t","1"]', at1), released('["t","2"]', at1)], never);
-        expect(await collect(letters.read(0, never))).toEqual([newer]);
-        await letters.park(0, [letter('["t","1"]', { sequence: at1 })], never);
-        expect(await collect(letters.read(0, never))).toEqual([newer]);
-        // The same one again, after a reply was lost.
-        await letters.park(0, [newer], never);
-        await letters.release(0, [released('["t","1"]', at2)], never);
-        await letters.release(0, [released('["t","1"]', at2)], never);
-        expect(await collect(letters.read(0, never))).toEqual([]);
-      });
-
-      it('that were released can be read from the place where they went, but for those that were given up', async () => {
-        const letters = at.log.deadLetters('warm');
-        const all = ['1', '2', '3', '4'].map((id) => letter(`["t","${id}"]`));
-        await letters.park(0, all, never);
-        await letters.release(0, [released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
-        await letters.release(0, [released('["t","3"]', at1, 6), released('["t","4"]', at1)], never);
-        expect(await collect(letters.read(0, never))).toEqual([]);
-        await at.reopen();
-        const again = at.log.deadLetters('warm');
-        const since = async (from: number): Promise<string> =>
-          (await collect(again.readReleased(0, from as Offset, never)))
-            .map(({ key }) => (JSON.parse(key) as string[])[1])
-            .toSorted()
-            .join();
-        expect(await since(0)).toBe('1,2,3');
-        expect(await since(5)).toBe('2,3');
-        expect(await collect(again.readReleased(1, 0 as Offset, never))).toEqual([]);
-        expect(await collect(at.log.deadLetters('cold').readReleased(0, 0 as Offset, never))).toEqual([]);
-        // Released once more, by whom the sink took it from: where it went last counts, whoever comes late.
-        await again.release(0, [released('["t","1"]', at1, 9), released('["t","2"]', at1, 1)], never);
-        expect(await since(5)).toBe('1,2,3');
-        // What comes late from a worker that was fenced: nothing lost what released the key.
-        await again.park(0, [letter('["t","1"]'), letter('["t","2"]')], never);
-        expect(await since(0)).toBe('1,2,3');
-        await again.park(0, [{ ...letter('["t","1"]'), again: true }], never);
-        expect(await since(0)).toBe('2,3');
-        expect((await collect(again.read(0, never))).map(({ key }) => key)).toEqual(['["t","1"]']);
-        await again.release(0, [released('["t","1"]', at1, 9)], never);
-        const newer = letter('["t","2"]', { sequence: at2 });
-        await again.park(0, [newer], never);
-        expect(await since(0)).toBe('1,3');
-        expect(await collect(again.read(0, never))).toEqual([{ ...newer, record: expect.anything() as Uint8Array }]);
-        await again.release(0, [released('["t","1"]', at1)], never);
-        expect(await since(0)).toBe('3');
-      });
-
-      it('that were released go with the part of the log from which a sink could ask for them', async () => {
-        const letters = at.log.deadLetters('warm');
-        await appendOneByOne(8);
-        await letters.park(0, [letter('["t","1"]'), letter('["t","2"]'), letter('["t","3"]')], never);
-        await letters.release(0, [released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
-        await at.log.retain(['warm'], never);
-        await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(5, [7, 5]), never);
-        expect((await at.log.ends(never))[0]?.start).toBe(5);
-        expect((await collect(letters.readReleased(0, 0 as Offset, never))).map(({ key }) => key)).toEqual(['["t","2"]']);
-        expect((await collect(letters.read(0, never))).map(({ key }) => key)).toEqual(['["t","3"]']);
-      });
-
-      it('gives the record back to the byte', async () => {
-        const parked = letter('["t","1"]', { record: Uint8Array.of(0, 1, 255) });
-        await at.log.deadLetters('warm').park(2, [parked], never);
-        const [read] = await collect(at.log.deadLetters('warm').read(2, never));
-        expect([...(read?.record ?? [])]).toEqual([0, 1, 255]);
-      });
-
-      it('gives every one of many', async () => {
-        const letters = Array.from({ length: 300 }, (_none, index) => letter(`["t","${index}"]`));
-        await at.log.deadLetters('warm').park(0, letters, never);
-        const keys = (await collect(at.log.deadLetters('warm').read(0, never))).map((one) => one.key);
-        expect(new Set(keys)).toEqual(new Set(letters.map((one) => one.key)));
-        expect(keys).toHaveLength(300);
-      });
+    it('is no longer made behind where a consumer went back to', async () => {
+      await appendOneByOne(10);
+      const [back, other, slow] = [await at.assignment('back', 0), await at.assignment('other', 0), await at.assignment('slow', 0)];
+      await at.log.retain(['back', 'other', 'slow'], never);
+      await back.rewind(progressAt(2, [7, 2]), never);
+      expect(await back.committed(never)).toBeNull();
+      await back.commit(progressAt(8, [7, 8]), never);
+      await slow.commit(progressAt(3, [7, 3]), never);
+      await back.rewind(progressAt(5, [7, 5]), never);
+      expect(await back.committed(never)).toEqual(progressAt(5, [7, 5]));
+      await back.rewind(progressAt(7, [7, 7]), never);
+      expect(await back.committed(never)).toEqual(progressAt(5, [7, 5]));
+      await slow.commit(progressAt(10, [7, 10]), never);
+      await other.commit(progressAt(10, [7, 10]), never);
+      expect((await at.log.ends(never))[0]).toEqual({ start: 5, end: 10 });
+      expect(await back.commit(progressAt(6, [7, 6]), never)).toEqual(progressAt(6, [7, 6]));
+      expect((await at.log.ends(never))[0]).toEqual({ start: 6, end: 10 });
     });
 
-    describe('remove', () => {
-      it('frees what one consumer has, and nothing else', async () => {
-        await at.append(record(0, 'a'), record(0, 'b'));
-        for (const consumer of ['warm', 'cold']) {
-          await (await assignmentOf(at.log, consumer, 0)).commit(progressAt(1, [7, 1]), never);
-          await at.log.deadLetters(consumer).park(0, [letter('["t","1"]')], never);
-        }
-        expect(await at.log.remove('warm', never)).not.toEqual([]);
-        expect(await at.log.remove('warm', never)).toEqual([]);
-        expect(await (await assignmentOf(at.log, 'warm', 0)).committed(never)).toBeNull();
-        expect(await collect(at.log.deadLetters('warm').read(0, never))).toEqual([]);
-        expect(await (await assignmentOf(at.log, 'cold', 0)).committed(never)).toEqual(progressAt(1, [7, 1]));
-        expect(await collect(at.log.deadLetters('cold').read(0, never))).toHaveLength(1);
-        expect(await readAll(at.log, 0)).toHaveLength(2);
-      });
-
-      it('frees everything, after which the log can be made again', async () => {
-        await at.append(record(0, 'a'));
-        await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(1, [7, 1]), never);
-        expect(await at.log.remove(null, never)).not.toEqual([]);
-        await at.log.provision(never);
-        expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 0 });
-        expect(await (await assignmentOf(at.log, 'warm', 0)).committed(never)).toBeNull();
-        expect(await at.append(record(0, 'a'))).toEqual(new Map([[0, 0]]));
-      });
+    it('is not made while nobody said who is retained, nor for an empty list', async () => {
+      await appendOneByOne(3);
+      await (await at.assignment('warm', 0)).commit(progressAt(3, [7, 3]), never);
+      expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 3 });
+      await at.log.retain([], never);
+      expect((await at.log.ends(never))[0]).toEqual({ start: 0, end: 3 });
     });
 
-    it('rejects every call whose signal has aborted', async () => {
-      const stopped = AbortSignal.abort(new Error('stopped'));
-      const assignment = await assignmentOf(at.log, 'warm', 0);
-      const calls = [
-        at.log.provision(stopped),
-        at.log.ends(stopped),
-        at.log.usage(stopped),
-        at.log.writer(stopped),
-        at.log.reader('warm', stopped),
-        collect(at.log.read(0, 0 as Offset, stopped)),
-        assignment.committed(stopped),
-        assignment.commit(progressAt(1, null), stopped),
-        assignment.rewind(progressAt(0, null), stopped),
-        collect(assignment.batches(0 as Offset, stopped)),
-        at.log.deadLetters('warm').park(0, [letter('["t","1"]')], stopped),
-      ];
-      for (const call of calls) await expect(call).rejects.toThrow('stopped');
-      expect(await assignment.committed(never)).toBeNull();
+    it('is made when the consumer that held it back is removed or no longer retained', async () => {
+      await appendOneByOne(5);
+      await (await at.assignment('fast', 0)).commit(progressAt(5, [7, 5]), never);
+      await at.log.retain(['fast', 'slow'], never);
+      expect((await at.log.ends(never))[0]?.start).toBe(0);
+      await at.log.retain(['fast'], never);
+      expect((await at.log.ends(never))[0]?.start).toBe(4);
+    });
+
+    it('that were released go with the part of the log from which a sink could ask for them', async () => {
+      const letters = at.log.deadLetters('warm');
+      await appendOneByOne(8);
+      await letters.park(0, [letter('["t","1"]'), letter('["t","2"]'), letter('["t","3"]')], never);
+      await letters.release(0, [released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
+      await at.log.retain(['warm'], never);
+      await (await at.assignment('warm', 0)).commit(progressAt(5, [7, 5]), never);
+      expect((await at.log.ends(never))[0]?.start).toBe(5);
+      expect((await collect(letters.readReleased(0, 0 as Offset, never))).map(({ key }) => key)).toEqual(['["t","2"]']);
+      expect((await collect(letters.read(0, never))).map(({ key }) => key)).toEqual(['["t","3"]']);
     });
   });
 

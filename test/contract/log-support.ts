@@ -11,6 +11,9 @@ export type LogContext = AsyncDisposable & {
   open(): Log;
 };
 
+/** What frees records: the progress of the retained consumers, at once; or age and size alone, where a test cannot see it. */
+export type LogFreedBy = 'progress' | 'retention';
+
 export type LogContextInput = { readonly partitions: number; readonly bytesMax: number | null; readonly keepBytes?: number };
 
 export const never = new AbortController().signal;
@@ -38,7 +41,7 @@ export async function readAll(log: Log, partition: number, from = 0): Promise<re
   return (await collect(log.read(partition, from as Offset, never))).flatMap((batch) => batch.records);
 }
 
-export async function assigned(reader: LogReader, count = PARTITIONS): Promise<readonly PartitionAssignment[]> {
+export async function assigned(reader: LogReader, count: number): Promise<readonly PartitionAssignment[]> {
   const assignments: PartitionAssignment[] = [];
   for await (const assignment of reader.assignments(never)) {
     assignments.push(assignment);
@@ -47,9 +50,13 @@ export async function assigned(reader: LogReader, count = PARTITIONS): Promise<r
   return assignments;
 }
 
-/** The assignment of one partition of a new reader. */
-export async function assignmentOf(log: Log, consumer: string, partition: number, count = PARTITIONS): Promise<PartitionAssignment> {
-  const found = (await assigned(await log.reader(consumer, never), count)).find((assignment) => assignment.partition === partition);
+/** The assignment of one partition of a new reader, which has every partition of its consumer. */
+export async function assignmentOf(log: Log, consumer: string, partition: number): Promise<PartitionAssignment> {
+  return assignmentIn(await assigned(await log.reader(consumer, never), log.partitions), partition);
+}
+
+function assignmentIn(assignments: readonly PartitionAssignment[], partition: number): PartitionAssignment {
+  const found = assignments.find((assignment) => assignment.partition === partition);
   if (found === undefined) throw new Error('the partition was not assigned');
   return found;
 }
@@ -75,9 +82,13 @@ export function letter(key: string, over: Partial<DeadLetter> = {}): DeadLetter 
   };
 }
 
+/** Consumers that every test finds prepared. */
+const CONSUMERS = ['warm', 'cold'];
+
 /** A provisioned log for each test of the suite that calls this. */
 export class LogAtHand {
   readonly #makeContext: (input: LogContextInput) => Promise<LogContext>;
+  readonly #readers = new Map<string, { readonly reader: LogReader; readonly assignments: readonly PartitionAssignment[] }>();
   #context: LogContext | null = null;
   #log: Log | null = null;
 
@@ -88,7 +99,7 @@ export class LogAtHand {
       await this.#open();
     });
     afterEach(async () => {
-      await this.log[Symbol.asyncDispose]();
+      await this.#close();
       await this.context[Symbol.asyncDispose]();
     });
   }
@@ -102,7 +113,7 @@ export class LogAtHand {
   }
 
   async reopen(): Promise<void> {
-    await this.log[Symbol.asyncDispose]();
+    await this.#close();
     await this.#open();
   }
 
@@ -111,8 +122,36 @@ export class LogAtHand {
     return await writer.append(records, never);
   }
 
+  /** Of the one reader that the consumer has: with two, a log may share the partitions out. */
+  async assignment(consumer: string, partition: number): Promise<PartitionAssignment> {
+    let at = this.#readers.get(consumer);
+    if (at === undefined) {
+      await this.log.prepareConsumer(consumer, { known: false }, never);
+      const reader = await this.log.reader(consumer, never);
+      at = { reader, assignments: await assigned(reader, PARTITIONS) };
+      this.#readers.set(consumer, at);
+    }
+    return assignmentIn(at.assignments, partition);
+  }
+
+  /** Closes the readers. */
+  async leave(): Promise<void> {
+    for (const { reader } of this.#readers.values()) await reader[Symbol.asyncDispose]();
+    this.#readers.clear();
+  }
+
+  async prepare(): Promise<void> {
+    for (const consumer of CONSUMERS) await this.log.prepareConsumer(consumer, { known: false }, never);
+  }
+
   async #open(): Promise<void> {
     this.#log = this.context.open();
     await this.#log.provision(never);
+    await this.prepare();
+  }
+
+  async #close(): Promise<void> {
+    await this.leave();
+    await this.log[Symbol.asyncDispose]();
   }
 }

@@ -3,6 +3,7 @@ import { present } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
 import type { EncodedRecord, LogBatch, LogProgress } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
+import { logHeldContract } from './log-held.ts';
 import { logRoomContract } from './log-room.ts';
 import {
   assigned,
@@ -13,6 +14,7 @@ import {
   type LogContext,
   LogAtHand,
   type LogContextInput,
+  type LogFreedBy,
   never,
   PARTITIONS,
   progressAt,
@@ -22,7 +24,11 @@ import {
 } from './log-support.ts';
 
 /** What every log keeps. `makeContext` gives storage of its own to each test. */
-export function logContract(name: string, makeContext: (input: LogContextInput) => Promise<LogContext>): void {
+export function logContract(
+  name: string,
+  makeContext: (input: LogContextInput) => Promise<LogContext>,
+  options: { readonly freedBy: LogFreedBy } = { freedBy: 'progress' },
+): void {
   describe(`log: ${name}`, () => {
     const at = new LogAtHand(makeContext);
 
@@ -83,11 +89,11 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
 
     it('keeps records, progress and dead letters when it is closed and opened again', async () => {
       await at.append(record(0, 'a'), record(0, 'b'));
-      await (await assignmentOf(at.log, 'warm', 0)).commit(progressAt(1, [7, 1]), never);
+      await (await at.assignment('warm', 0)).commit(progressAt(1, [7, 1]), never);
       await at.log.deadLetters('warm').park(0, [letter('["t","1"]')], never);
       await at.reopen();
       expect((await readAll(at.log, 0)).map((stored) => Buffer.from(stored.value).toString())).toEqual(['a', 'b']);
-      expect(await (await assignmentOf(at.log, 'warm', 0)).committed(never)).toEqual(progressAt(1, [7, 1]));
+      expect(await (await at.assignment('warm', 0)).committed(never)).toEqual(progressAt(1, [7, 1]));
       expect((await collect(at.log.deadLetters('warm').read(0, never))).map((one) => one.key)).toEqual(['["t","1"]']);
       expect(await at.append(record(0, 'c'))).toEqual(new Map([[0, 2]]));
     });
@@ -129,13 +135,14 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
 
     describe('a reader', () => {
       it('is given every partition, with nothing committed at first', async () => {
-        const assignments = await assigned(await at.log.reader('warm', never));
+        await using reader = await at.log.reader('warm', never);
+        const assignments = await assigned(reader, PARTITIONS);
         expect(assignments.map((assignment) => assignment.partition)).toEqual([0, 1, 2]);
         for (const assignment of assignments) expect(await assignment.committed(never)).toBeNull();
       });
 
       it('waits for records and is woken by an append', async () => {
-        const batches = (await assignmentOf(at.log, 'warm', 1)).batches(0 as Offset, never)[Symbol.asyncIterator]();
+        const batches = (await at.assignment('warm', 1)).batches(0 as Offset, never)[Symbol.asyncIterator]();
         for (const text of ['a', 'b', 'c']) {
           const next = batches.next();
           await at.append(record(0, 'elsewhere'), record(1, text));
@@ -155,7 +162,7 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
 
       it('refuses an offset beyond the end instead of waiting there', async () => {
         await at.append(record(0, 'a'));
-        const assignment = await assignmentOf(at.log, 'warm', 0);
+        const assignment = await at.assignment('warm', 0);
         expect(await codeRejected(collect(assignment.batches(2 as Offset, never)))).toBe('log_offset_gone');
       });
 
@@ -183,7 +190,7 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
       });
 
       it('commits progress that never falls, compared by the pair', async () => {
-        const assignment = await assignmentOf(at.log, 'warm', 0);
+        const assignment = await at.assignment('warm', 0);
         const steps: readonly (readonly [LogProgress, LogProgress])[] = [
           [progressAt(5, null), progressAt(5, null)],
           [progressAt(4, null), progressAt(5, null)],
@@ -198,10 +205,26 @@ export function logContract(name: string, makeContext: (input: LogContextInput) 
           expect(await assignment.commit(given, never)).toEqual(stored);
           expect(await assignment.committed(never)).toEqual(stored);
         }
-        expect(await (await assignmentOf(at.log, 'warm', 1)).committed(never)).toBeNull();
-        expect(await (await assignmentOf(at.log, 'cold', 0)).committed(never)).toBeNull();
+        expect(await (await at.assignment('warm', 1)).committed(never)).toBeNull();
+        expect(await (await at.assignment('cold', 0)).committed(never)).toBeNull();
+      });
+
+      it('lowers progress where the sink went back, and only there', async () => {
+        const assignment = await at.assignment('warm', 0);
+        const steps: readonly (readonly [LogProgress, LogProgress | null])[] = [
+          [progressAt(2, [7, 2]), null],
+          [progressAt(5, [7, 5]), progressAt(5, [7, 5])],
+          [progressAt(7, [7, 7]), progressAt(5, [7, 5])],
+        ];
+        for (const [to, stored] of steps) {
+          await assignment.rewind(to, never);
+          expect(await assignment.committed(never)).toEqual(stored);
+          if (stored === null) await assignment.commit(progressAt(8, [7, 8]), never);
+        }
+        expect(await assignment.commit(progressAt(6, [7, 6]), never)).toEqual(progressAt(6, [7, 6]));
       });
     });
   });
-  logRoomContract(name, makeContext);
+  logHeldContract(name, makeContext);
+  if (options.freedBy === 'progress') logRoomContract(name, makeContext);
 }

@@ -195,8 +195,10 @@ export function lineLog(line: Line, store: MemoryLogStore, watcher: LogWatcher):
   return {
     partitions: server.partitions,
     recordBytesMax: server.recordBytesMax,
+    sharesPartitions: server.sharesPartitions,
     provision: (signal) => line.call('log.provision', signal, () => server.provision(never)),
     remove: (consumer, signal) => server.remove(consumer, signal),
+    prepareConsumer: (consumer, options, signal) => server.prepareConsumer(consumer, options, signal),
     writer: (signal) => line.call('log.writer', signal, async () => lineWriter(line, await server.writer(never))),
     reader: (consumer, signal) => line.call('log.reader', signal, () => lineReader(line, store, { server, consumer, watcher })),
     async *read(partition, from, signal) {

@@ -8,10 +8,14 @@ type Partition = { start: number; readonly records: StoredRecord[] };
 /** What survives when a log is closed and opened again, and what a writer and readers of several Log objects share. */
 export class MemoryLogStore {
   readonly partitions: readonly Partition[];
-  readonly bytesMax: number | null;
+  /** May be changed at any time, followed by `wakeAll`. */
+  bytesMax: number | null;
   /** Kept behind the slowest retained consumer, shared evenly by the partitions. */
   readonly keepBytes: number;
   readonly recordBytesMax: number;
+  readonly sharesPartitions: boolean;
+  /** What consumers were prepared with, in order. */
+  readonly prepared: { readonly consumer: string; readonly known: boolean }[] = [];
   readonly progress = new Map<string, Map<number, LogProgress>>();
   readonly letters = new Map<string, Map<number, Map<RowKey, DeadLetter>>>();
   /** Letters that were released, with where. */
@@ -24,6 +28,8 @@ export class MemoryLogStore {
    * append, at `after` a lost reply; a promise that it returns delays the append.
    */
   onAppend: ((stage: 'before' | 'after', records: readonly EncodedRecord[]) => void | Promise<void>) | null = null;
+  /** Called when an append finds no room, and when it has it. */
+  onRoom: ((stage: 'waits' | 'found') => void) | null = null;
   readonly #waiting = new Set<() => void>();
 
   constructor(
@@ -32,12 +38,14 @@ export class MemoryLogStore {
       readonly bytesMax?: number | null;
       readonly keepBytes?: number;
       readonly recordBytesMax?: number;
+      readonly sharesPartitions?: boolean;
     } = {},
   ) {
     this.partitions = Array.from({ length: input.partitions ?? 4 }, () => ({ start: 0, records: [] }));
     this.bytesMax = input.bytesMax ?? null;
     this.keepBytes = input.keepBytes ?? 0;
     this.recordBytesMax = input.recordBytesMax ?? 16 * 1024 * 1024;
+    this.sharesPartitions = input.sharesPartitions ?? false;
   }
 
   partition(index: number): Partition {

@@ -23,12 +23,14 @@ export { MemoryLogStore } from './memory-log-store.ts';
 export class MemoryLog implements Log {
   readonly partitions: number;
   readonly recordBytesMax: number;
+  readonly sharesPartitions: boolean;
   readonly #store: MemoryLogStore;
 
   constructor(store: MemoryLogStore = new MemoryLogStore()) {
     this.#store = store;
     this.partitions = store.partitions.length;
     this.recordBytesMax = store.recordBytesMax;
+    this.sharesPartitions = store.sharesPartitions;
   }
 
   async provision(signal: AbortSignal): Promise<void> {
@@ -45,6 +47,11 @@ export class MemoryLog implements Log {
     this.#store.released.delete(consumer);
     this.#store.trim();
     return had.includes(true) ? [`progress and dead letters of ${consumer}`] : [];
+  }
+
+  async prepareConsumer(consumer: string, { known }: { readonly known: boolean }, signal: AbortSignal): Promise<void> {
+    await turn(signal);
+    this.#store.prepared.push({ consumer, known });
   }
 
   async writer(signal: AbortSignal): Promise<LogWriter> {
@@ -139,16 +146,19 @@ class MemoryLogWriter implements LogWriter {
   }
 
   async #room(bytes: number, signal: AbortSignal): Promise<void> {
-    const { bytesMax } = this.#store;
-    if (bytesMax === null || this.#store.bytes + bytes <= bytesMax) return;
-    this.#store.trim(0);
-    if (this.#store.bytes + bytes <= bytesMax) return;
-    this.#store.stalled += 1;
+    const store = this.#store;
+    const fits = (): boolean => store.bytesMax === null || store.bytes + bytes <= store.bytesMax;
+    if (fits()) return;
+    store.trim(0);
+    if (fits()) return;
+    store.stalled += 1;
+    store.onRoom?.('waits');
     try {
-      while (this.#store.bytes + bytes > bytesMax) await this.#store.changed(signal);
+      while (!fits()) await store.changed(signal);
     } finally {
-      this.#store.stalled -= 1;
+      store.stalled -= 1;
     }
+    store.onRoom?.('found');
   }
 
   [Symbol.asyncDispose](): Promise<void> {
