@@ -184,10 +184,13 @@ export class PartitionHold {
     }
   }
 
-  /** What stands before a record that cannot be read takes effect, and is remembered, before the error goes up. */
+  /**
+   * What stands before a record that cannot be read takes effect, and is remembered, before the error goes up. A worker whose
+   * partition another one holds by now learns that instead: what it has not read the other has, and the log may have freed it.
+   */
   async #afterFlush(error: unknown): Promise<unknown> {
     await this.#flush();
-    await this.#progress.save();
+    await this.#progress.saveAgain();
     return error;
   }
 

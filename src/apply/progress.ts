@@ -49,8 +49,12 @@ export class ProgressKeeper {
   }
 
   async save(): Promise<void> {
+    if (this.#unsavedSinceMs !== null) await this.saveAgain();
+  }
+
+  /** Also where nothing has moved: the sink refuses what does not come from the partition's owner. */
+  async saveAgain(): Promise<void> {
     const { held, kill, ride } = this.#input;
-    if (this.#unsavedSinceMs === null) return;
     const progress = this.done;
     await ride(() => held.save(progress, kill));
     this.#unsavedSinceMs = null;

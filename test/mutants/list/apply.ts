@@ -14,6 +14,14 @@ const worker = 'src/apply/worker.ts';
 
 export const applyMutants: readonly Mutant[] = [
   {
+    name: 'what the log freed for the next holder of a partition is told as lost',
+    file: 'src/apply/hold.ts',
+    find: 'await this.#progress.saveAgain();',
+    put: 'await this.#progress.save();',
+    breaks: 'C7',
+    suite: unit('apply/log-freed'),
+  },
+  {
     name: 'a log that answers again is waited for until something is written to it',
     file: hold,
     find: 'if (ends[assignment.partition]?.end === this.#standing.offset) observer.waiting(this, null);',
