@@ -150,6 +150,10 @@ export class PartitionHold {
     const at = { standing: this.#standing, parked };
     for (const stored of records) {
       let step = await this.#step(stored, at);
+      if (step.tag === 'look-first') {
+        await this.#look(step.schema);
+        step = await this.#step(stored, at);
+      }
       if (step.tag === 'flush-first') {
         await this.#flush();
         step = await this.#step(stored, at);
@@ -240,7 +244,15 @@ export class PartitionHold {
       await this.#serve();
     };
     await this.#ride(() => context.gate.pass(schema, { met: this.#met, signal: leave, whileBlocked }));
+    this.#window.met.add(schema.version);
     onState('running');
+  }
+
+  /** A version whose record stands before the start: the sink may have gone back since, with nothing but its columns. */
+  async #look(schema: TableSchema): Promise<void> {
+    const { context, leave } = this.#input;
+    await this.#ride(() => context.gate.restore(schema, leave));
+    this.#window.met.add(schema.version);
   }
 
   /** Applies what the window holds. Afterwards everything that was read took effect, was proved stale, or is parked. */

@@ -73,6 +73,20 @@ export class SchemaGate {
     met.set(schema.table, schema);
   }
 
+  /**
+   * Adds columns again that the sink has lost: one that goes back to a copy from before they were added, and from behind its last
+   * progress, shows nothing else of it. What it cannot add by itself the first write tells of.
+   */
+  async restore(schema: TableSchema, signal: AbortSignal): Promise<void> {
+    await this.#once(`restore ${schema.version}`, async () => {
+      const live = this.#schemas.live().get(schema.table) ?? [];
+      const upTo = live.slice(0, live.findIndex(({ version }) => version === schema.version) + 1);
+      const held = await this.#fitting(upTo, null, signal);
+      const change = compareSchemas(held ?? schema, schema);
+      if (held !== null && change.tag === 'additive') await this.#evolve({ before: held, after: schema, change }, signal);
+    });
+  }
+
   /** A live version whose rows the sink's table takes as it is now; null for a table that is not known. */
   async fitting(table: TableId, signal: AbortSignal): Promise<TableSchema | null> {
     return await this.#fitting(this.#schemas.live().get(table) ?? [], null, signal);

@@ -5,6 +5,7 @@ import type { Offset } from '#core/position.ts';
 import { endsBatch } from '#core/record.ts';
 import type { ChangeOp, ChangeRecord, ControlRecord, Envelope } from '#core/record.ts';
 import type { SinkLimits } from '#core/sink.ts';
+import type { SchemaVersion, TableSchema } from '#core/schema.ts';
 import { isPartial } from '#core/value.ts';
 import type { KnownSchemas } from './catalogue.ts';
 import { Fold } from './coalesce.ts';
@@ -20,6 +21,8 @@ export type Step =
   | { readonly tag: 'taken' }
   /** The batch has to reach the sink first; then the same record is given again. */
   | { readonly tag: 'flush-first' }
+  /** Whether the sink holds rows of this schema has to be looked at first; then the same record is given again. */
+  | { readonly tag: 'look-first'; readonly schema: TableSchema }
   /** A record that a batch never crosses. What is held has to reach the sink before it is followed. */
   | { readonly tag: 'alone'; readonly record: Alone; readonly bytes: Uint8Array; readonly follow: () => void };
 
@@ -34,6 +37,8 @@ const FLUSH_FIRST: Step = { tag: 'flush-first' };
 export class Window {
   readonly fold = new Fold();
   bytes = 0;
+  /** Versions that the sink was made ready for since the worker took the partition. */
+  readonly met = new Set<SchemaVersion>();
   readonly #codec: Codec;
   readonly #schemas: KnownSchemas;
   readonly #sinkName: string;
@@ -106,6 +111,7 @@ export class Window {
       this.#tally(record.op, 'dead_lettered');
     } else {
       const schema = present(this.#schemas.get(record.schemaVersion), 'schema of a decoded change');
+      if (!this.met.has(schema.version)) return { tag: 'look-first', schema };
       const outcome = this.fold.add({ schema, record, bytes });
       if (outcome === 'split') return FLUSH_FIRST;
       if (outcome === 'stale') this.#tally(record.op, 'stale');

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { present } from '#core/assert.ts';
 import { tableSchema, type TableId } from '#core/schema.ts';
 import { at, change, keyOf, opened, Publisher, put, schema, textColumn } from './stage.ts';
 
 const wider = tableSchema({ ...schema, columns: [...schema.columns, textColumn('later', { constantDefault: 'd' })] });
+const widest = tableSchema({ ...wider, columns: [...wider.columns, textColumn('last')] });
 const narrower = tableSchema({ ...schema, columns: schema.columns.slice(0, 2) });
 const retyped = tableSchema({ ...schema, columns: [...schema.columns.slice(0, 2), textColumn('big', { sourceType: 'varchar(9)' })] });
 
@@ -87,6 +89,41 @@ describe('a new schema', () => {
     await stage.clock.advance(3_000);
     expect(stage.rows(wider)).toEqual({ 1: ['b', 'c', 'l'], 2: ['b', 'c', 'l'] });
     await run.stop();
+  });
+
+  it.each([
+    ['one column', [wider]],
+    ['columns of two changes', [wider, widest]],
+  ])('is followed again at the next start where the sink has lost nothing but %s', async (_what, added) => {
+    const { stage, first } = await opened({ partitions: 2 });
+    await first.send(put('1', 10, 'a'));
+    await stage.drain();
+    const columns = [...stage.sinkStore.table(schema.table).columns];
+    const newest = present(added.at(-1), 'a schema');
+    await stage.tables([[schema, ...added]]);
+    for (const each of added) await first.send({ tag: 'schema', schema: each });
+    await stage.drain();
+    const table = stage.sinkStore.table(schema.table);
+    expect([...table.columns.keys()]).toEqual(newest.columns.map(({ name }) => name));
+    table.columns.clear();
+    for (const [name, column] of columns) table.columns.set(name, column);
+
+    await first.send(change({ id: '1', commit: 11, row: newest.columns.map((_, index) => String(index + 1)), of: newest }));
+    const run = await stage.drain();
+    expect(run.code()).toBeNull();
+    expect(stage.rows(newest)).toEqual({ 1: newest.columns.slice(1).map((_, index) => String(index + 2)) });
+  });
+
+  it('that the sink was made ready for is left alone where an older one is still to come', async () => {
+    const { stage, first } = await opened();
+    await stage.drain();
+    await stage.tables([[schema, retyped]]);
+    stage.sinkStore.table(schema.table).columns.set('big', textColumn('big', { sourceType: 'varchar(9)' }));
+    await first.send(change({ id: '1', commit: 11, row: ['1', 'b', 'c'] }));
+    const run = await stage.drain();
+    expect(run.code()).toBeNull();
+    expect(run.status().blocked).toEqual([]);
+    expect(stage.rows(retyped)).toEqual({ 1: ['b', 'c'] });
   });
 
   it('that drops a column waits too, though every row could be written', async () => {

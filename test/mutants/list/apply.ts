@@ -22,6 +22,22 @@ export const applyMutants: readonly Mutant[] = [
     suite: unit('apply/log-freed'),
   },
   {
+    name: 'columns that a sink lost are missed until a person adds them',
+    file: window,
+    find: "if (!this.met.has(schema.version)) return { tag: 'look-first', schema };",
+    put: '',
+    breaks: 'section 7, counterexample 20',
+    suite: unit('apply/schema'),
+  },
+  {
+    name: 'of columns that a sink lost only those of the last change come back',
+    file: 'src/apply/schema-gate.ts',
+    find: 'const held = await this.#fitting(upTo, null, signal);',
+    put: 'const held = await this.#fitting(upTo.slice(-2), null, signal);',
+    breaks: 'section 7, counterexample 20',
+    suite: unit('apply/schema'),
+  },
+  {
     name: 'a log that answers again is waited for until something is written to it',
     file: hold,
     find: 'if (ends[assignment.partition]?.end === this.#standing.offset) observer.waiting(this, null);',
