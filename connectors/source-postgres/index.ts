@@ -153,7 +153,7 @@ class PostgresConnector implements Source {
   }
 
   async addMark(signal: AbortSignal): Promise<LineageMark | null> {
-    return await withServer(this.#source, 'lineage', signal, (client) => addMark(client, this.#source.slot));
+    return await withServer(this.#source, 'lineage', signal, (client) => addMark(client, this.#source));
   }
 
   async dropMarks(ids: readonly string[], signal: AbortSignal): Promise<void> {

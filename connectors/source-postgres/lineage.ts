@@ -19,9 +19,11 @@ FROM pg_catalog.pg_namespace n
 LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ('heartbeat', 'lineage') AND c.relkind = 'r'
 WHERE n.nspname = 'causeway' GROUP BY n.oid`;
 
+type Readable = { readonly readable: boolean; readonly tables: readonly string[] };
+
 /** Null where the role may not look. Tables that are not there hold nothing: a copy from before they were made lacks them too. */
 export async function readLineage(client: pg.ClientBase, slot: string): Promise<LineageFacts | null> {
-  const { rows } = await client.query<{ readable: boolean; tables: readonly string[] }>(READABLE);
+  const { rows } = await client.query<Readable>(READABLE);
   const [found] = rows;
   if (found === undefined) return { marks: [], heartbeats: 0 };
   if (!found.readable) return null;
@@ -35,12 +37,15 @@ export async function readLineage(client: pg.ClientBase, slot: string): Promise<
 }
 
 /** Null where the role may not write. */
-export async function addMark(client: pg.ClientBase, slot: string): Promise<LineageMark | null> {
+export async function addMark(
+  client: pg.ClientBase,
+  of: { readonly slot: string; readonly publication: string },
+): Promise<LineageMark | null> {
   try {
     const { rows } = await client.query<{ id: string }>(
-      `INSERT INTO causeway.lineage (id, slot, at) VALUES (pg_catalog.gen_random_uuid(), $1, pg_catalog.clock_timestamp())
+      `INSERT INTO causeway.lineage (id, slot, publication, at) VALUES (pg_catalog.gen_random_uuid(), $1, $2, pg_catalog.clock_timestamp())
        RETURNING id::text AS id`,
-      [slot],
+      [of.slot, of.publication],
     );
     // Asked for after the commit, which was flushed by then.
     const at = await client.query<{ lsn: string }>('SELECT pg_catalog.pg_current_wal_flush_lsn()::text AS lsn');
@@ -51,6 +56,22 @@ export async function addMark(client: pg.ClientBase, slot: string): Promise<Line
     if (hasSqlstate(error, SQLSTATE.insufficientPrivilege, SQLSTATE.undefinedTable, SQLSTATE.undefinedSchema)) return null;
     throw error;
   }
+}
+
+/** Of other deployments that share the publication, by the marks that each start leaves. Null where the role may not look. */
+export async function otherSlotsOf(
+  client: pg.ClientBase,
+  of: { readonly slot: string; readonly publication: string },
+): Promise<readonly string[] | null> {
+  const [found] = (await client.query<Readable>(READABLE)).rows;
+  if (found === undefined) return [];
+  if (!found.readable) return null;
+  if (!found.tables.includes('lineage')) return [];
+  const { rows } = await client.query<{ slot: string }>(
+    'SELECT DISTINCT slot FROM causeway.lineage WHERE publication = $1 AND slot <> $2 ORDER BY slot',
+    [of.publication, of.slot],
+  );
+  return rows.map(({ slot }) => slot);
 }
 
 export async function dropMarks(client: pg.ClientBase, of: { readonly slot: string; readonly ids: readonly string[] }): Promise<void> {

@@ -5,6 +5,7 @@ import type { TableId } from '#core/schema.ts';
 import { quoteIdentifier, quoteLiteral, quoteTable } from '../lib/postgres/quote.ts';
 import type { Catalogue, CatalogueTable } from './catalogue.ts';
 import { hasSqlstate, refusedStatement, SQLSTATE } from './errors.ts';
+import { otherSlotsOf } from './lineage.ts';
 import { inTransaction } from './session.ts';
 
 const OWN_TABLES = [
@@ -14,7 +15,7 @@ const OWN_TABLES = [
   },
   {
     name: 'lineage',
-    create: `CREATE TABLE IF NOT EXISTS causeway.lineage (id uuid PRIMARY KEY, slot text NOT NULL, at timestamptz NOT NULL)`,
+    create: `CREATE TABLE IF NOT EXISTS causeway.lineage (id uuid PRIMARY KEY, slot text NOT NULL, publication text NOT NULL, at timestamptz NOT NULL)`,
   },
 ] as const;
 
@@ -96,15 +97,23 @@ export async function deprovision(
   what: { readonly slot: string; readonly publication: string },
 ): Promise<readonly string[]> {
   const dropped: string[] = [];
-  dropped.push(...(await dropPublication(client, what.publication)));
+  dropped.push(...(await dropPublication(client, what)));
   dropped.push(...(await dropOwnTables(client, what.slot)));
   return dropped;
 }
 
-async function dropPublication(client: pg.ClientBase, name: string): Promise<readonly string[]> {
+async function dropPublication(
+  client: pg.ClientBase,
+  what: { readonly slot: string; readonly publication: string },
+): Promise<readonly string[]> {
+  const { publication: name } = what;
   const { rows } = await client.query('SELECT FROM pg_catalog.pg_publication WHERE pubname = $1', [name]);
   if (rows.length === 0) return [];
   const statement = `DROP PUBLICATION ${quoteIdentifier(name)}`;
+  const others = await otherSlotsOf(client, what);
+  if (others === null)
+    return [`not publication ${name}: the role may not read in causeway.lineage who else uses it: ${statement}; removes it`];
+  if (others.length > 0) return [`not publication ${name}, which is used with ${others.join(', ')} too: ${statement}; removes it`];
   try {
     await client.query(statement);
     return [`publication ${name}`];

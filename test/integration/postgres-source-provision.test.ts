@@ -225,6 +225,30 @@ describePostgres('provisioning', (major) => {
     });
   });
 
+  test('removal leaves a publication that another deployment captures through, and the last one drops it', async () => {
+    await withDatabase('CREATE TABLE a (id int PRIMARY KEY)', async (database, source) => {
+      const publication = `causeway_${database.name}`;
+      const one = source();
+      const other = source({ settings: { slot: `${publication}_b`, publication } });
+      for (const each of [one, other]) {
+        await each.provision('create', signal);
+        await each.addMark(signal);
+      }
+      expect(await one.deprovision(signal)).toEqual([
+        `replication slot ${publication}`,
+        `not publication ${publication}, which is used with ${publication}_b too: DROP PUBLICATION "${publication}"; removes it`,
+        `the rows of ${publication} in causeway.heartbeat and causeway.lineage`,
+      ]);
+      {
+        await using stream = await other.open(signal);
+        await database.query('INSERT INTO a VALUES (1)');
+        for await (const batch of stream.messages(signal)) if (batch.some(({ tag }) => tag === 'change')) break;
+      }
+      expect(await other.deprovision(signal)).toContain(`publication ${publication}`);
+      expect(await members(database)).toEqual([]);
+    });
+  });
+
   test('removal leaves nothing, and says what it dropped', async () => {
     await withDatabase('CREATE TABLE a (id int PRIMARY KEY)', async (database, source) => {
       const one = source();
@@ -288,7 +312,7 @@ describePostgres('provisioning', (major) => {
           });
           expect(await one.deprovision(signal)).toEqual([
             `replication slot causeway_${database.name}`,
-            `not publication causeway_${database.name}, which belongs to another role: DROP PUBLICATION "causeway_${database.name}"; removes it`,
+            `not publication causeway_${database.name}: the role may not read in causeway.lineage who else uses it: DROP PUBLICATION "causeway_${database.name}"; removes it`,
             'nothing of schema causeway, which the role may not change',
           ]);
         } finally {

@@ -10,6 +10,14 @@ const prints = (only: string): Mutant['suite'] => integration('postgres-source-f
 
 export const sourcePostgresMutants: readonly Mutant[] = [
   {
+    name: 'a removal drops the publication that another deployment captures through',
+    file: 'connectors/source-postgres/provision.ts',
+    find: 'if (others.length > 0) return [',
+    put: 'if (others.length < 0) return [',
+    breaks: 'C8',
+    suite: integration('postgres-source-provision', 'removal'),
+  },
+  {
     name: 'a removal takes the marks of another slot with it',
     file: 'connectors/source-postgres/provision.ts',
     find: 'await client.query(`DELETE FROM causeway.lineage WHERE slot = ${name}`);',
