@@ -118,6 +118,11 @@ export class Network {
     return null;
   }
 
+  /** Faults that strike whoever makes the call, and have not struck yet. */
+  get waiting(): number {
+    return this.#anywhere.reduce((sum, armed) => sum + armed.length, 0);
+  }
+
   crash(life: Life, downMs: number): void {
     if (life.dead) return;
     life.die();

@@ -30,6 +30,8 @@ export type PlannedTransaction = {
 export type PlannedOp =
   | { readonly op: 'put' | 'partial'; readonly table: number; readonly key: number; readonly refused: boolean }
   | { readonly op: 'delete' | 'unreadable'; readonly table: number; readonly key: number }
+  /** A row that takes more than a record of the log may. */
+  | { readonly op: 'oversized'; readonly table: number; readonly key: number }
   | { readonly op: 'rekey'; readonly table: number; readonly key: number; readonly to: number; readonly partial: boolean }
   | { readonly op: 'truncate'; readonly tables: readonly number[] }
   /** Not part of a transaction's rows: the table gets or loses a column before it. */
@@ -63,6 +65,13 @@ export type Fault =
   | { readonly tag: 'control_down'; readonly atMs: number; readonly forMs: number }
   /** The log takes nothing more until then, as a full disk would. */
   | { readonly tag: 'log_full'; readonly atMs: number; readonly forMs: number }
+  /**
+   * The log holds no more than so many bytes, and frees what every sink has behind it: capture waits for a sink that stays behind. At
+   * the end the operator raises the limit.
+   */
+  | { readonly tag: 'log_limit'; readonly atMs: number; readonly forMs: number; readonly bytes: number }
+  /** A client writes a row that is too large for a record of the log. */
+  | { readonly tag: 'row_too_large'; readonly atMs: number; readonly table: number; readonly key: number }
   /** Rows that the sink refuses are taken from then on, and the operator replays what was parked. */
   | { readonly tag: 'refusal_ends'; readonly sink: string; readonly atMs: number }
   | Terminal;
@@ -89,6 +98,8 @@ export const terminalTags: ReadonlySet<Fault['tag']> = new Set([
 
 export const TABLES = 3;
 export const KEYS = 9;
+/** The log's limit: far above every other row. */
+export const RECORD_BYTES_MAX = 16_000;
 
 /** Faults begin before this time, and the workload ends about here. */
 export const BUSY_MS = 12_000;
@@ -210,8 +221,10 @@ function drawFaults(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): re
   // A replay leaves no trace in the log or in the sink's progress: a sink that goes back loses it, which nothing can show.
   if (!goesBack && dice.chance(0.35)) faults.push({ tag: 'refusal_ends', sink: dice.pick(plan.sinks), atMs: dice.whole(4_000, BUSY_MS) });
   if (dice.chance(TERMINAL_SHARE)) faults.push(drawTerminal(dice, plan));
-  // A sink that comes back with the progress that it had lost is no sink without progress.
-  return faults.some(({ tag }) => tag === 'sink_progress_lost') ? faults.filter(({ tag }) => tag !== 'sink_back') : faults;
+  // A sink that comes back with the progress that it had lost is no sink without progress, and one that goes back needs what a full
+  // log has freed.
+  const excludesBack = faults.some(({ tag }) => tag === 'sink_progress_lost' || tag === 'log_limit');
+  return excludesBack ? faults.filter(({ tag }) => tag !== 'sink_back') : faults;
 }
 
 function drawFault(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): Fault {
@@ -227,6 +240,8 @@ function drawFault(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): Fau
     source_restart: 5,
     control_down: 4,
     log_full: 3,
+    log_limit: 4,
+    row_too_large: 4,
   });
   switch (tag) {
     case 'call':
@@ -249,22 +264,25 @@ function drawFault(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): Fau
       return { tag, atMs, forMs: dice.whole(100, 6_000) };
     case 'log_full':
       return { tag, atMs, forMs: dice.whole(100, 4_000) };
+    case 'log_limit':
+      return { tag, atMs, forMs: dice.whole(500, 8_000), bytes: dice.pick([4_000, 12_000, 40_000]) };
+    case 'row_too_large':
+      return { tag, atMs, table: dice.whole(0, TABLES - 1), key: dice.whole(0, KEYS - 1) };
   }
 }
 
 /** These strike whatever happens. */
-const sureTags: ReadonlySet<Fault['tag']> = new Set(['partition', 'slow_sink', 'source_restart', 'control_down', 'log_full']);
+const sureTags: ReadonlySet<Fault['tag']> = new Set([
+  'partition',
+  'slow_sink',
+  'source_restart',
+  'control_down',
+  'log_full',
+  'row_too_large',
+]);
 
-/** Calls that each run makes again and again from its first second on. */
-const sureSites: readonly Site[] = [
-  'log.append',
-  'log.page',
-  'sink.apply',
-  'source.messages',
-  'control.get',
-  'control.swap',
-  'runtime.sleep',
-];
+/** Calls that each run makes again and again from its first second to its end, whatever there is to do. */
+const sureSites: readonly Site[] = ['log.append', 'log.page', 'source.messages', 'control.get', 'control.swap', 'runtime.sleep'];
 
 function drawSureFault(dice: Dice): CallFault {
   const site = dice.pick(sureSites);

@@ -4,6 +4,9 @@ import type { Coverage } from './coverage.ts';
 import { callFaultKinds, faultsOf, sites } from './sites.ts';
 import type { Outcome } from './world.ts';
 
+/** Of a row that is too large the rest says nothing. */
+const VALUE_SHOWN_MAX = 40;
+
 /** What a person needs to understand a failure: the invariant, the plan, and all that happened to the key. */
 export function describeFailure(outcome: Outcome): string {
   const { plan, violation } = outcome;
@@ -24,17 +27,19 @@ export function describeFailure(outcome: Outcome): string {
 function historyOf({ scene, plan }: Outcome, key: RowKey): readonly string[] {
   const lines = [`  history of ${key} at the source:`];
   for (const { sequence, what, partial, refused, row } of scene.truth.moments(key)) {
-    lines.push(
-      `    ${sequence} ${what}${partial ? ' partial' : ''}${refused ? ' refused' : ''} ${row === null ? '' : JSON.stringify(row)}`,
-    );
+    lines.push(`    ${sequence} ${what}${partial ? ' partial' : ''}${refused ? ' refused' : ''} ${row === null ? '' : valuesOf(row)}`);
   }
   for (const sink of plan.sinks) {
     const stored = scene.sinks.get(sink)?.stored(parseRowKey(key).table, key);
     const live = stored?.values ?? null;
-    const values = live === null ? (stored === undefined ? 'no row' : 'tombstone') : JSON.stringify([...live.values()]);
+    const values = live === null ? (stored === undefined ? 'no row' : 'tombstone') : valuesOf([...live.values()]);
     lines.push(`  in ${sink}: ${stored?.sequence ?? ''} ${values}${isParked(scene, sink, key) ? ' (parked)' : ''}`);
   }
   return lines;
+}
+
+function valuesOf(row: readonly (string | null | undefined)[]): string {
+  return JSON.stringify(row.map((value) => (value === null || value === undefined ? value : value.slice(0, VALUE_SHOWN_MAX))));
 }
 
 /** Tables in Markdown: every fault at every call, by count, and everything else that was counted. */

@@ -85,6 +85,15 @@ describe('capture', () => {
     expect(outcome.coverage.faults.get('exit 6')).toBe(1);
   });
 
+  test('1: a holder that was held in its first start finds that another took over, and drops nothing of it', async () => {
+    const faults: readonly Fault[] = [
+      call('delay', 'source.provision', { afterMs: 0, ms: 400 }),
+      { tag: 'pause', daemon: 0, atMs: 200, forMs: 9_000, clock: 'stands' },
+    ];
+    const outcome = await settles({ daemons: 2, transactions: steadily(6), faults });
+    expect(outcome.coverage.faults.get('exit 6')).toBe(1);
+  });
+
   test('5: sends that come twice, late, or not, at any time of a generation', async () => {
     for (const kind of ['duplicate', 'late', 'lost_reply', 'error', 'crash_before', 'crash_after'] as const) {
       for (const skip of [0, 1, 2, 9]) {
@@ -104,6 +113,53 @@ describe('capture', () => {
       transactions: transactions([put(1), put(2)], [{ op: 'unreadable', table: 0, key: 1 }], [put(2), put(3)]),
     });
     expect(figure(outcome, 'parked keys at the end')).toBe(1);
+  });
+
+  test('13: a row that is too large for a record parks its key until the next whole image, and nothing else', async () => {
+    const faults: readonly Fault[] = [{ tag: 'row_too_large', atMs: 1_000, table: 0, key: 1 }];
+    const before = transactions([put(1), put(2)]);
+    const after = (op: PlannedOp): PlannedTransaction => ({ atMs: 3_000, shared: false, ops: [op, put(2)] });
+    for (const [op, parked] of [
+      [put(3), 1],
+      [partial(1), 1],
+      [put(1), 0],
+      [remove(1), 0],
+    ] as const) {
+      const outcome = await settles({ transactions: [...before, after(op)], faults });
+      expect(outcome.coverage.faults.get('row_too_large')).toBe(1);
+      expect(figure(outcome, 'parked keys at the end')).toBe(parked);
+    }
+  });
+
+  test('30: a log at its limit waits for the sink that stays behind, and goes on without anybody', async () => {
+    for (const bytes of [2_000, 4_000, 12_000]) {
+      const faults: readonly Fault[] = [
+        { tag: 'partition', daemon: 0, port: 'sink', atMs: 1_500, forMs: 5_000 },
+        { tag: 'log_limit', atMs: 1_500, forMs: 60_000, bytes },
+      ];
+      const outcome = await settles({ transactions: steadily(6), faults });
+      expect(outcome.coverage.faults.get('log_limit')).toBe(1);
+      expect(figure(outcome, 'log limit relieved by the sinks')).toBe(1);
+      expect([...outcome.coverage.faults.keys()].filter((name) => name.startsWith('exit'))).toEqual([]);
+    }
+  });
+
+  test('30: a log at its limit whose sink does not come back goes on once the operator raises it', async () => {
+    const faults: readonly Fault[] = [
+      { tag: 'partition', daemon: 0, port: 'sink', atMs: 1_500, forMs: 20_000 },
+      { tag: 'log_limit', atMs: 1_500, forMs: 10_000, bytes: 4_000 },
+    ];
+    const outcome = await settles({ transactions: steadily(6), faults });
+    expect(figure(outcome, 'log limit relieved by the operator')).toBe(1);
+  });
+
+  test('1: a worker that wakes after the log freed what its successor has behind it takes that for no loss', async () => {
+    const faults: readonly Fault[] = [
+      { tag: 'pause', daemon: 0, atMs: 3_000, forMs: 9_000, clock: 'stands' },
+      { tag: 'log_limit', atMs: 2_500, forMs: 20_000, bytes: 4_000 },
+    ];
+    const outcome = await settles({ daemons: 2, transactions: steadily(10), faults });
+    expect(outcome.coverage.faults.get('exit 6')).toBe(1);
   });
 
   for (const port of ['source', 'log', 'sink'] as const) {

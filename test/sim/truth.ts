@@ -5,6 +5,7 @@ import { encodeSequence, SUB_DELETE_HALF, SUB_WHOLE, type Sequence } from '#core
 import type { SourceChange, SourceMessage } from '#core/event.ts';
 import { isPartial, type Row } from '#core/value.ts';
 import type { FakeDatabase, FakeTransaction } from '../support/fake-source.ts';
+import { RECORD_BYTES_MAX } from './plan.ts';
 import { REFUSED_MARK } from './workload.ts';
 
 /** What a key came to be at a sequence. */
@@ -157,7 +158,7 @@ export class Truth {
       values,
       row,
       partial: isPartial(row),
-      withheld: of.moved && isPartial(row),
+      withheld: (of.moved && isPartial(row)) || row.some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX),
       refused: row.some((value) => value?.includes(REFUSED_MARK) === true),
     };
   }

@@ -3,7 +3,7 @@ import { rowKeyOf, type RowKey } from '#core/key.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
 import type { FakeDatabase, FakeStatement } from '../support/fake-source.ts';
-import { TABLES, type PlannedOp, type PlannedTransaction } from './plan.ts';
+import { RECORD_BYTES_MAX, TABLES, type PlannedOp, type PlannedTransaction } from './plan.ts';
 
 /** A value that holds this is refused by sinks for as long as they refuse anything. */
 export const REFUSED_MARK = '☠';
@@ -73,6 +73,9 @@ class Draft {
       case 'partial':
         this.#put(op);
         return;
+      case 'oversized':
+        this.#put({ ...op, refused: false });
+        return;
       case 'delete':
       case 'unreadable': {
         const table = tableOf(op.table);
@@ -86,7 +89,12 @@ class Draft {
         const table = tableOf(op.table);
         const [from, to] = [String(op.key), String(op.to)];
         if (this.#shared || from === to || !this.#isLive(table, from) || this.#isLive(table, to)) return;
-        this.statements.push({ op: 'update', table, id: from, row: this.#row(table, { id: to, partial: op.partial, refused: false }) });
+        this.statements.push({
+          op: 'update',
+          table,
+          id: from,
+          row: this.#row(table, { id: to, partial: op.partial, refused: false, oversized: false }),
+        });
         this.#set(table, from, false);
         this.#set(table, to, true);
         return;
@@ -107,27 +115,36 @@ class Draft {
     }
   }
 
-  #put(op: { readonly op: 'put' | 'partial'; readonly table: number; readonly key: number; readonly refused: boolean }): void {
+  #put(op: {
+    readonly op: 'put' | 'partial' | 'oversized';
+    readonly table: number;
+    readonly key: number;
+    readonly refused: boolean;
+  }): void {
     const table = tableOf(op.table);
     const id = String(op.key);
     const { refused } = op;
+    const oversized = op.op === 'oversized';
     if (!this.#isLive(table, id)) {
-      this.statements.push({ op: 'insert', table, row: this.#row(table, { id, partial: false, refused }) });
+      this.statements.push({ op: 'insert', table, row: this.#row(table, { id, partial: false, refused, oversized }) });
       this.#set(table, id, true);
       return;
     }
     // What COPY writes are new rows.
     if (this.#shared) return;
-    this.statements.push({ op: 'update', table, id, row: this.#row(table, { id, partial: op.op === 'partial', refused }) });
+    this.statements.push({ op: 'update', table, id, row: this.#row(table, { id, partial: op.op === 'partial', refused, oversized }) });
   }
 
-  #row(table: TableId, of: { readonly id: string; readonly partial: boolean; readonly refused: boolean }): Row {
+  #row(
+    table: TableId,
+    of: { readonly id: string; readonly partial: boolean; readonly refused: boolean; readonly oversized: boolean },
+  ): Row {
     const mark = `${this.#serial}.${this.statements.length}`;
     const { columns } = this.#schema(table);
     return columns.map(({ name }) => {
       if (name === 'id') return of.id;
       if (name === 'a') return `a${mark}${of.refused ? REFUSED_MARK : ''}`;
-      if (name === 'big') return of.partial ? undefined : `b${mark}`;
+      if (name === 'big') return of.partial ? undefined : `b${mark}`.padEnd(of.oversized ? RECORD_BYTES_MAX + 1 : 0, '.');
       return `${name}-${mark}`;
     });
   }

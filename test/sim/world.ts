@@ -18,9 +18,10 @@ import { Coverage } from './coverage.ts';
 import { PIPELINE, startProcess, type Process } from './daemon.ts';
 import { EventLoop } from './event-loop.ts';
 import { Life } from './life.ts';
+import { LogFaults, type LimitStage } from './log-faults.ts';
 import { Line, Network } from './network.ts';
 import { Operator } from './operator.ts';
-import { BUSY_MS, terminalTags, type Fault, type Plan, type Terminal } from './plan.ts';
+import { BUSY_MS, RECORD_BYTES_MAX, terminalTags, type Fault, type Plan, type Terminal } from './plan.ts';
 import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type SinkWatch } from './ports.ts';
 import { Trace } from './trace.ts';
 import { Truth } from './truth.ts';
@@ -50,6 +51,10 @@ const SETTLE_MS_MAX = 240_000;
 const EVENTS_MAX = 500_000;
 const RESTART_MS = 400;
 const LOOK_MS = 350;
+/** Calls that are made again and again are made in this time, whatever else happens. */
+const SURE_MS_MAX = 60_000;
+/** Marks the values of rows that no planned transaction wrote. */
+const OVERSIZED_SERIAL = 1_000_000;
 
 /** Codes that a run may show at any time: each passes by itself, or ends one process. */
 const ALWAYS: readonly ErrorCode[] = [
@@ -101,6 +106,7 @@ class World {
   readonly #database: FakeDatabase;
   readonly #workload: Workload;
   readonly #logStore: MemoryLogStore;
+  readonly #logFaults: LogFaults;
   readonly #controlRows = memoryControlRows();
   readonly #sinks: ReadonlyMap<string, MemorySinkStore>;
   readonly #network: Network;
@@ -120,10 +126,10 @@ class World {
   /** Codes for which loops did not run, since the fault that cannot be got over. */
   readonly #codes = new Set<string>();
   #lives = 0;
-  #logFullUntilMs = 0;
   #begun = false;
   #quietAtMs = 0;
   #struck = 0;
+  #oversized = 0;
   #violation: Violation | null = null;
   #end: 'settled' | 'stopped' | null = null;
 
@@ -137,7 +143,8 @@ class World {
     this.#database = new FakeDatabase(clock as Runtime);
     this.#database.arrayMax = 1 + Math.floor(hashed(plan.seed, 3, 1) * 30);
     this.#workload = new Workload(this.#database);
-    this.#logStore = new MemoryLogStore({ partitions: plan.partitions });
+    this.#logStore = new MemoryLogStore({ partitions: plan.partitions, recordBytesMax: RECORD_BYTES_MAX });
+    this.#logFaults = new LogFaults(this.#logStore, this.#loop, (stage) => this.#limited(stage));
     this.#sinks = new Map(plan.sinks.map((name) => [name, new MemorySinkStore()]));
     const truth = new Truth(this.#database);
     this.#scene = {
@@ -226,8 +233,7 @@ class World {
   #watch(): void {
     this.#logStore.onAppend = (stage) => {
       if (stage === 'after') this.#checkers.appended();
-      else if (this.#logFullUntilMs > this.#loop.nowMs) return this.#until(this.#logFullUntilMs);
-      return undefined;
+      return stage === 'after' ? undefined : this.#logFaults.beforeAppend();
     };
     for (const [name, store] of this.#sinks) {
       store.poison = (_schema, row) =>
@@ -236,10 +242,6 @@ class World {
         if (stage === 'after') this.#checkers.sinkCalled(name, call);
       };
     }
-  }
-
-  #until(atMs: number): Promise<void> {
-    return new Promise((resolve) => this.#loop.at(atMs, resolve));
   }
 
   #say(text: string, life: Life | null = null): void {
@@ -317,7 +319,7 @@ class World {
     }
     const approved = this.#operator.approve();
     if (approved > 0) this.#coverage.add('schemas approved', approved);
-    if (nowMs >= this.#quietAtMs) {
+    if (nowMs >= this.#quietAtMs && this.#hasStruck()) {
       if (this.#begun && this.#isSettled()) this.#end = 'settled';
       else if (this.#begun && this.#isStopped()) this.#end = 'stopped';
       else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX || this.#loop.fired > EVENTS_MAX)
@@ -395,7 +397,7 @@ class World {
     if (fault.tag === 'control_back') {
       let kept: MemoryControlRows['rows'] | null = null;
       this.#onceBegun(fault.keptMs, () => (kept = new Map(this.#controlRows.rows)));
-      this.#onceBegun(fault.atMs, () => {
+      this.#onceRipe(fault.atMs, () => {
         this.#terminate(fault);
         this.#checkers.controlGoesBack();
         this.#controlRows.rows.clear();
@@ -403,7 +405,8 @@ class World {
       });
       return;
     }
-    if (terminalTags.has(fault.tag)) this.#onceBegun(fault.atMs, () => this.#strike(fault));
+    if (terminalTags.has(fault.tag)) this.#onceRipe(fault.atMs, () => this.#strike(fault));
+    else if (fault.tag === 'row_too_large') this.#onceBegun(fault.atMs, () => this.#strike(fault));
     else this.#loop.at(fault.atMs, () => this.#strike(fault));
   }
 
@@ -415,10 +418,35 @@ class World {
     });
   }
 
+  /** Nothing follows such a fault, so the others that a run is to have come first. */
+  #onceRipe(atMs: number, act: () => void): void {
+    this.#onceBegun(atMs, () => {
+      if (this.#hasStruck()) {
+        act();
+        return;
+      }
+      const nextMs = this.#loop.nowMs + 20;
+      this.#quietAtMs = Math.max(this.#quietAtMs, nextMs + 1);
+      this.#onceRipe(nextMs, act);
+    });
+  }
+
+  /** Whether the faults that are sure to strike have; a plan that was made smaller may have no call left that they could strike at. */
+  #hasStruck(): boolean {
+    return this.#network.waiting === 0 || this.#loop.nowMs > SURE_MS_MAX;
+  }
+
+  #limited(stage: LimitStage): void {
+    if (stage === 'reached') this.#struck += 1;
+    if (stage === 'reached') this.#coverage.happened('log_limit');
+    else this.#coverage.add(`log limit ${stage}`);
+    this.#say(`!! log limit ${stage}`);
+  }
+
   #happened(fault: Fault): void {
-    // The end of a refusal is a mend, not a fault.
-    if (fault.tag !== 'refusal_ends') this.#struck += 1;
-    this.#coverage.happened(fault.tag);
+    // The end of a refusal is a mend, not a fault, and a limit is none before it is reached.
+    if (fault.tag !== 'refusal_ends' && fault.tag !== 'log_limit') this.#struck += 1;
+    if (fault.tag !== 'log_limit') this.#coverage.happened(fault.tag);
     this.#say(`!! ${JSON.stringify(fault)}`);
   }
 
@@ -460,8 +488,17 @@ class World {
         this.#network.controlDown(nowMs + fault.forMs);
         return;
       case 'log_full':
-        this.#logFullUntilMs = nowMs + fault.forMs;
+        this.#logFaults.full(fault.forMs);
         return;
+      case 'log_limit':
+        this.#logFaults.limit(this.#plan.sinks, fault);
+        return;
+      case 'row_too_large': {
+        this.#oversized += 1;
+        const op = { op: 'oversized', table: fault.table, key: fault.key } as const;
+        this.#workload.commit({ atMs: nowMs, shared: false, ops: [op] }, OVERSIZED_SERIAL + this.#oversized);
+        return;
+      }
       case 'refusal_ends':
         this.#refusalOver.add(fault.sink);
         this.#operator.replay(fault.sink);
@@ -485,13 +522,10 @@ class World {
         return;
       case 'log_tail_lost':
         this.#checkers.logLost();
-        for (const { records } of this.#logStore.partitions) records.splice(Math.max(0, records.length - 7));
-        this.#logStore.wakeAll();
+        this.#logFaults.loseTail();
         return;
       case 'log_start_lost':
-        for (const partition of this.#logStore.partitions)
-          partition.start += partition.records.splice(0, Math.max(0, partition.records.length - 1)).length;
-        this.#logStore.wakeAll();
+        this.#logFaults.loseStart();
         return;
       case 'sink_progress_lost':
         this.#sinks.get(fault.sink)?.progress.clear();

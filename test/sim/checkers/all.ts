@@ -62,6 +62,8 @@ export class Checkers {
   }
 
   sinkCalled(sink: string, call: SinkCall): void {
+    // An append that waits for room in between shows its records one by one.
+    this.appended();
     switch (call.name) {
       case 'apply': {
         this.#bounds.batch(sink, call);
@@ -94,6 +96,7 @@ export class Checkers {
   }
 
   released(sink: string, by: { readonly life: Life; readonly partition: number }, releases: readonly Release[]): void {
+    this.appended();
     // By one that does not know yet that its write is gone: whoever takes the partition treats the key as parked.
     if (!this.#logLost && !this.#watermark.isUnaware(sink, by.life, by.partition)) this.#parked.released(sink, releases);
   }
