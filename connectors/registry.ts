@@ -5,5 +5,8 @@ export const connectors: Connectors = {
   source: { postgres: async () => (await import('./source-postgres/index.ts')).connector },
   log: { embedded: async () => (await import('./log-embedded/index.ts')).connector },
   sink: { postgres: async () => (await import('./sink-postgres/index.ts')).connector },
-  control: { embedded: async () => (await import('./control-embedded/index.ts')).connector },
+  control: {
+    embedded: async () => (await import('./control-embedded/index.ts')).connector,
+    postgres: async () => (await import('./control-postgres/index.ts')).connector,
+  },
 };

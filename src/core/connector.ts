@@ -54,5 +54,10 @@ export type SinkConnector<Config> = {
 export type ControlConnector<Config> = {
   readonly kind: string;
   readonly configSchema: unknown;
-  create(input: { readonly config: Config; readonly context: ConnectorContext }): ControlStore;
+  create(input: {
+    readonly config: Config;
+    /** The shortest lease of all pipelines: a call that hangs has to give up well before it ends. */
+    readonly leaseTtlMs: number;
+    readonly context: ConnectorContext;
+  }): ControlStore;
 };

@@ -19,7 +19,8 @@ function known<T>(loaders: Readonly<Record<string, () => Promise<T>>>, kind: str
 
 export async function createControl(config: Config, { connectors, runtime, logger }: PartsContext): Promise<ControlStore> {
   const connector = await known(connectors.control, config.control.kind);
-  return connector.create({ config: config.control.config, context: { runtime, logger } });
+  const leaseTtlMs = Math.min(...config.pipelines.map((pipeline) => pipeline.leaseTtlMs));
+  return connector.create({ config: config.control.config, leaseTtlMs, context: { runtime, logger } });
 }
 
 export async function createSource(pipeline: PipelineConfig, { connectors, runtime, logger }: PartsContext): Promise<Source> {

@@ -63,6 +63,7 @@ async function withControl<T>(work: (control: ControlStore) => Promise<T>): Prom
   if (connector === undefined) throw new Error('no control store');
   await using control = connector.create({
     config: { kind: 'embedded', path: join(folder, 'control.db') },
+    leaseTtlMs: 15_000,
     context: { runtime: systemRuntime, logger: silentLogger },
   });
   return await work(control);

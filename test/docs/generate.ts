@@ -71,18 +71,23 @@ export async function jsonSchemaFile(): Promise<string> {
 }
 
 /** A heading for each group of keys, with a table of those that are no group themselves. */
-function group(schema: JsonSchema, path: readonly string[]): readonly string[] {
+function group(schema: JsonSchema, path: readonly string[], kind: string | null = null): readonly string[] {
   const required = new Set(schema.required ?? []);
   const rows: string[] = [];
   const below: string[] = [];
   for (const [name, value] of Object.entries(schema.properties ?? {})) {
     const shapes = shapesOf(value);
     if (shapes.length === 0) rows.push(row(name, value, { path, required: required.has(name) }));
-    for (const { shape, suffix } of shapes)
-      below.push(...group({ description: value.description ?? '', ...shape }, [...path, name, ...suffix]));
+    for (const { shape, suffix } of shapes) {
+      const choice = shapes.length > 1 ? String(shape.properties?.['kind']?.const) : kind;
+      below.push(...group({ description: value.description ?? '', ...shape }, [...path, name, ...suffix], choice));
+    }
   }
   const table = rows.length === 0 ? [] : [['| Key | Value | Default | Meaning |', '| --- | --- | --- | --- |', ...rows].join('\n')];
-  const title = path.length === 0 ? ['## The file'] : [`## \`${path.join('.')}\``, schema.description ?? ''];
+  const title =
+    path.length === 0
+      ? ['## The file']
+      : [`## \`${path.join('.')}\`${kind === null ? '' : `, kind \`${kind}\``}`, schema.description ?? ''];
   return [...title, ...table, ...below];
 }
 

@@ -374,7 +374,7 @@ pipelines:
       if (control === undefined) throw new Error('no control store');
       {
         const config = { kind: 'embedded', path: join(folder, 'control.db') };
-        await using store = control.create({ config, context: { runtime: realRuntime(), logger: silentLogger } });
+        await using store = control.create({ config, leaseTtlMs: 15_000, context: { runtime: realRuntime(), logger: silentLogger } });
         for (const { companions, ...schema } of tables) {
           const row: TableRow = {
             ...{ table: schema.table, state: 'streaming', reason: null, schemas: [schema], reconcileWanted: 0, companions },
