@@ -84,6 +84,33 @@ export const errorTable = {
     meaning: 'The log cannot be reached or did not answer.',
     mend: 'Nothing is lost: the source keeps what is not yet durable.',
   },
+  log_credentials: {
+    retry: 'timed',
+    meaning: 'The log refused the login, or its certificate could not be verified.',
+    mend: 'Correct `log.sasl`, its files, or `log.tls`; the files are read again at each connection.',
+  },
+  log_permission: {
+    retry: 'manual',
+    meaning: 'The user lacks a right to the topics or consumer groups of the log.',
+    mend: 'docs/privileges.md lists the rights, with the `kafka-acls` command for each.',
+  },
+  log_topic_missing: {
+    retry: 'manual',
+    meaning: 'The topic of the log is not there, or the user may not see it.',
+    mend: 'Where it was never made, give the user the right to create it or run the command in the message. If it was deleted: docs/resync.md.',
+  },
+  log_misconfigured: {
+    retry: 'manual',
+    meaning: 'A setting of the topic, or of the brokers, keeps the log from being safe, or the brokers refuse what is asked of them.',
+    mend: 'The message names the setting, what it has to be, and the command that mends it.',
+  },
+  log_unproved: {
+    retry: 'fatal',
+    meaning:
+      'The log answered a write in a way that does not prove it: for another partition, at an offset that did not rise, or out of ' +
+      'sequence. Its topic may have been made again or have lost records.',
+    mend: 'None needed: the process ends, and what the log really holds is looked at when it starts again.',
+  },
   log_full: {
     retry: 'timed',
     meaning: 'The embedded log is at bytesMax, because a sink is behind, or its disk is full. Capture waits and the source keeps its log.',

@@ -1,4 +1,5 @@
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
+import { isCertificateCode } from '../network/certificate-error.ts';
 
 /** What the server is for; it picks the family of error codes. */
 export type Role = 'source' | 'sink' | 'control';
@@ -119,14 +120,10 @@ function messageOf(error: Error): string {
   return 'code' in error && typeof error.code === 'string' ? error.code : error.name;
 }
 
-/** Failed verification of a certificate: the names of OpenSSL's X509_V_ERR_…, as Node.js gives them. */
-const certificateCodes =
-  /^(?:CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT|ERROR_IN_C|HOSTNAME_MISMATCH|INVALID_(?:CA|PURPOSE)|PATH_LENGTH_EXCEEDED|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERR_TLS_|ERR_SSL_|ERR_OSSL_|EPROTO$)/;
-
 /** Null for what no connection can have caused. */
 function kindOfClientError(error: unknown): Kind | null {
   if (!(error instanceof Error)) return null;
-  if ('code' in error && typeof error.code === 'string') return certificateCodes.test(error.code) ? 'credentials' : 'unavailable';
+  if ('code' in error && typeof error.code === 'string') return isCertificateCode(error.code) ? 'credentials' : 'unavailable';
   // The driver gives no code to what it says itself: connection ended, timeout, no TLS offered. Defects have classes of their own.
   return error.constructor === Error ? 'unavailable' : null;
 }
