@@ -16,11 +16,17 @@ const PART_TEXT_UNITS = 1024 * 1024;
 /** A table in the log's file: a key has one row, its newest letter. A released one says where, until the log begins behind that. */
 export function embeddedDeadLetters(file: LogFile, consumer: string): DeadLetters {
   return {
-    async park(partition, letters, signal) {
-      for (const part of parted(letters)) await file.write('park', { of: { consumer, partition }, letters: part }, signal);
-    },
-    async release(partition, releases, signal) {
-      for (const part of parted(releases)) await file.write('release', { of: { consumer, partition }, releases: part }, signal);
+    async take(partition, signal) {
+      const of = { consumer, partition };
+      const by = { ...of, token: await file.write('take', { of }, signal) };
+      return {
+        async park(letters, signal) {
+          for (const part of parted(letters)) await file.write('park', { by, letters: part }, signal);
+        },
+        async release(releases, signal) {
+          for (const part of parted(releases)) await file.write('release', { by, releases: part }, signal);
+        },
+      };
     },
     read: (partition, signal) => lettersIn(file, ({ prepare }, after) => prepare(NEXT).get(consumer, partition, after), signal),
     readReleased: (partition, from, signal) =>

@@ -19,6 +19,9 @@ const TABLES = `
     consumer TEXT NOT NULL, partition INTEGER NOT NULL, key TEXT NOT NULL, sequence TEXT NOT NULL, code TEXT NOT NULL,
     reason TEXT NOT NULL, committed_at INTEGER NOT NULL, released_at INTEGER, record BLOB, PRIMARY KEY (consumer, partition, key)
   ) STRICT;
+  CREATE TABLE dead_letter_holder (
+    consumer TEXT NOT NULL, partition INTEGER NOT NULL, token INTEGER NOT NULL, PRIMARY KEY (consumer, partition)
+  ) STRICT, WITHOUT ROWID;
   CREATE INDEX dead_letter_released ON dead_letter (partition, released_at) WHERE released_at IS NOT NULL;
 `;
 
@@ -41,7 +44,7 @@ export function logFileKind(of: LogIdentity): FileKind {
     what: 'log',
     // `cwlg` in ASCII.
     applicationId: 0x63776c67,
-    formatVersion: 2,
+    formatVersion: 3,
     pageBytes: 8192,
     make(database) {
       database.exec(TABLES);

@@ -1,14 +1,31 @@
+import { CausewayError } from '#core/errors.ts';
 import type { LetterRelease, LetterToPark } from '#core/log.ts';
 import type { OpenFile } from '../lib/sqlite/handle.ts';
 import type { ConsumerPartition } from './progress.ts';
 
+/** Whoever took a partition's letters with the token. */
+export type LetterHolder = ConsumerPartition & { readonly token: number };
+
+/** Inside a write transaction. Returns the new holder's token, which is greater than any before it. */
+export function takeLetters({ prepare }: OpenFile, { consumer, partition }: ConsumerPartition): number {
+  const taken = prepare(
+    `INSERT INTO dead_letter_holder (consumer, partition, token) VALUES (?, ?, 1)
+     ON CONFLICT (consumer, partition) DO UPDATE SET token = token + 1 RETURNING token`,
+  ).get(consumer, partition);
+  return Number(taken?.['token']);
+}
+
+function admit({ prepare }: OpenFile, { consumer, partition, token }: LetterHolder): void {
+  const last = prepare('SELECT token FROM dead_letter_holder WHERE consumer = ? AND partition = ?').get(consumer, partition);
+  if (last?.['token'] === token) return;
+  throw new CausewayError('partition_fenced', `another worker took the dead letters of partition ${partition} of ${consumer}`);
+}
+
 /** Inside a write transaction. */
-export function parkLetters(
-  { prepare }: OpenFile,
-  { consumer, partition }: ConsumerPartition,
-  letters: readonly LetterToPark[],
-): undefined {
-  const insert = prepare(
+export function parkLetters(file: OpenFile, by: LetterHolder, letters: readonly LetterToPark[]): undefined {
+  admit(file, by);
+  const { consumer, partition } = by;
+  const insert = file.prepare(
     `INSERT INTO dead_letter (consumer, partition, key, sequence, code, reason, committed_at, record)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (consumer, partition, key) DO UPDATE SET sequence = excluded.sequence, code = excluded.code,
@@ -23,14 +40,12 @@ export function parkLetters(
 }
 
 /** Inside a write transaction. */
-export function releaseLetters(
-  { prepare }: OpenFile,
-  { consumer, partition }: ConsumerPartition,
-  releases: readonly LetterRelease[],
-): undefined {
+export function releaseLetters(file: OpenFile, by: LetterHolder, releases: readonly LetterRelease[]): undefined {
+  admit(file, by);
+  const { consumer, partition } = by;
   const where = 'WHERE consumer = ? AND partition = ? AND key = ? AND sequence <= ?';
-  const remove = prepare(`DELETE FROM dead_letter ${where}`);
-  const mark = prepare(`UPDATE dead_letter SET released_at = max(coalesce(released_at, 0), ?) ${where}`);
+  const remove = file.prepare(`DELETE FROM dead_letter ${where}`);
+  const mark = file.prepare(`UPDATE dead_letter SET released_at = max(coalesce(released_at, 0), ?) ${where}`);
   for (const { key, sequence, at } of releases) {
     if (at === null) remove.run(consumer, partition, key, sequence);
     else mark.run(at, consumer, partition, key, sequence);
@@ -48,7 +63,7 @@ export function letterBytes({ prepare }: OpenFile): number {
   return Number(prepare(`SELECT coalesce(sum(200 + ${size}), 0) AS bytes FROM dead_letter`).get()?.['bytes'] ?? 0);
 }
 
-/** Returns how many there were. */
+/** Returns how many there were. The holders' tokens stay: under the same name others could come whose tokens begin anew. */
 export function removeLetters(file: OpenFile, consumer: string): number {
   return Number(file.prepare('DELETE FROM dead_letter WHERE consumer = ?').run(consumer).changes);
 }

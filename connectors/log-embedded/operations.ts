@@ -4,7 +4,7 @@ import type { Offset } from '#core/position.ts';
 import type { OpenFile, SqliteHandle } from '../lib/sqlite/handle.ts';
 import { blockChecksum } from './block.ts';
 import { blockId } from './layout.ts';
-import { parkLetters, releaseLetters, removeLetters } from './letters.ts';
+import { type LetterHolder, parkLetters, releaseLetters, removeLetters, takeLetters } from './letters.ts';
 import { nextOffset } from './pages.ts';
 import { type ConsumerPartition, lowerProgress, removeProgress, storeProgress } from './progress.ts';
 import { type Kept, pagesInUse, shrinkStep, trimStep, usedBytes } from './trim.ts';
@@ -29,8 +29,10 @@ export type Operations = {
   rewind: { args: { readonly of: ConsumerPartition; readonly progress: LogProgress }; result: undefined };
   /** True if there is more to free. */
   trim: { args: { readonly partition: number; readonly kept: Kept }; result: boolean };
-  park: { args: { readonly of: ConsumerPartition; readonly letters: readonly LetterToPark[] }; result: undefined };
-  release: { args: { readonly of: ConsumerPartition; readonly releases: readonly LetterRelease[] }; result: undefined };
+  /** Returns the holder's token. */
+  take: { args: { readonly of: ConsumerPartition }; result: number };
+  park: { args: { readonly by: LetterHolder; readonly letters: readonly LetterToPark[] }; result: undefined };
+  release: { args: { readonly by: LetterHolder; readonly releases: readonly LetterRelease[] }; result: undefined };
   /** How many rows were removed. */
   remove: { args: { readonly consumer: string }; result: { readonly progress: number; readonly letters: number } };
 };
@@ -61,8 +63,10 @@ const operations: { readonly [Name in OperationName]: Operation<Name> } = {
   // Synced: if a crash of the machine took it, others' commits would free what it holds.
   rewind: { durable: true, run: (file, { of, progress }) => lowerProgress(file, of, progress) },
   trim: { durable: false, run: (file, { partition, kept }) => trimStep(file, partition, kept) },
-  park: { durable: true, run: (file, { of, letters }) => parkLetters(file, of, letters) },
-  release: { durable: true, run: (file, { of, releases }) => releaseLetters(file, of, releases) },
+  // A crash of the machine that took it took every earlier holder too, and what stands in the log behind it is synced with it.
+  take: { durable: false, run: (file, { of }) => takeLetters(file, of) },
+  park: { durable: true, run: (file, { by, letters }) => parkLetters(file, by, letters) },
+  release: { durable: true, run: (file, { by, releases }) => releaseLetters(file, by, releases) },
   remove: {
     durable: true,
     run: (file, { consumer }) => ({ progress: removeProgress(file, consumer), letters: removeLetters(file, consumer) }),

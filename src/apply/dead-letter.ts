@@ -1,7 +1,8 @@
+import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { parseRowKey } from '#core/key.ts';
 import type { RowKey } from '#core/key.ts';
-import type { DeadLetter, DeadLetters } from '#core/log.ts';
+import type { DeadLetter, DeadLetters, HeldLetters } from '#core/log.ts';
 import { OFFSET_FIRST, type EpochMicros, type Offset } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
@@ -30,6 +31,7 @@ export class ParkingLimit {
 export class ParkedKeys {
   readonly #partition: number;
   readonly #queue: DeadLetters;
+  #held: HeldLetters | null = null;
   readonly #limit: ParkingLimit;
   readonly #keys = new Map<RowKey, ParkedKey>();
   /** Marks that are not in the queue yet. */
@@ -65,6 +67,8 @@ export class ParkedKeys {
   async load(from: Offset, signal: AbortSignal): Promise<void> {
     this.forget();
     this.#from = from;
+    // First: a letter that an earlier worker sent and that came after they were read would stay for ever.
+    this.#held = await this.#queue.take(this.#partition, signal);
     for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);
     for await (const letter of this.#queue.readReleased(this.#partition, from, signal)) {
       if (this.#keys.has(letter.key)) continue;
@@ -102,7 +106,7 @@ export class ParkedKeys {
     if (!parked.marked) this.#unwritten.set(change.key, letter);
   }
 
-  /** Durable when it resolves. Errors: `parked_keys_max`, with nothing parked. May be called again after an error. */
+  /** Durable when it resolves. Errors: `partition_fenced`; `parked_keys_max`, with nothing parked. May be called again after an error. */
   async park(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
     const newer = letters.filter((letter) => (this.sequenceOf(letter.key) ?? '') <= letter.sequence);
     const added = newer.filter(({ key }) => !this.#keys.has(key) || this.#restored.has(key)).length;
@@ -113,7 +117,7 @@ export class ParkedKeys {
       );
     }
     const given = newer.map((letter) => (this.#restored.has(letter.key) ? { ...letter, again: true } : letter));
-    if (given.length > 0) await this.#queue.park(this.#partition, given, signal);
+    if (given.length > 0) await this.#mine.park(given, signal);
     for (const letter of newer) {
       this.#unwritten.delete(letter.key);
       this.#restored.delete(letter.key);
@@ -125,7 +129,7 @@ export class ParkedKeys {
   /** Writes the marks that are not durable yet. */
   async writeMarks(signal: AbortSignal): Promise<void> {
     if (this.#unwritten.size === 0) return;
-    await this.#queue.park(this.#partition, [...this.#unwritten.values()], signal);
+    await this.#mine.park([...this.#unwritten.values()], signal);
     for (const key of this.#unwritten.keys()) this.#restored.delete(key);
     this.#unwritten.clear();
     this.#count();
@@ -138,7 +142,7 @@ export class ParkedKeys {
       return sequence === undefined ? [] : [{ key, sequence, at }];
     });
     if (releases.length === 0) return;
-    await this.#queue.release(this.#partition, releases, signal);
+    await this.#mine.release(releases, signal);
     for (const key of keys) {
       this.#keys.delete(key);
       this.#restored.delete(key);
@@ -173,6 +177,10 @@ export class ParkedKeys {
       oldestSequence: oldest?.sequence ?? null,
       oldestCommittedAt: oldest === null ? null : (oldest.committedAtMicros as EpochMicros),
     };
+  }
+
+  get #mine(): HeldLetters {
+    return present(this.#held, 'dead letters that were taken');
   }
 
   #set(letter: DeadLetter, marked: boolean): void {

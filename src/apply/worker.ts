@@ -114,7 +114,7 @@ export class PartitionWorker {
     const { offset, pair } = start;
     // Where the sink went back, other sinks' commits would free what it needs again.
     await rideOut(deps, () => this.#assignment.rewind({ offset, pair }, kill), { signal: leave, onWait });
-    // The letters are read after the start is fixed: what another worker parks from now on, this one meets in the log itself.
+    // The letters are taken after the start is fixed: what another worker would have parked, this one meets in the log itself.
     await rideOut(deps, () => this.#parked.load(offset, kill), { signal: leave, onWait });
     this.#hold = new PartitionHold({
       context: this.#context,

@@ -133,21 +133,32 @@ export type LetterRelease = {
 };
 
 /**
- * One letter a key, that of the greatest sequence. The sequence guards it against a worker that was fenced and acts late: neither its
- * letters nor its releases touch what its successor parked.
+ * One letter a key, that of the greatest sequence. Anybody may read; whoever writes has to take the partition.
  */
 export interface DeadLetters {
-  /** Durable when it resolves. A letter that is older than the one of its key is passed over, and so is one that was released. */
-  park(partition: number, letters: readonly LetterToPark[], signal: AbortSignal): Promise<void>;
   /**
-   * Durable when it resolves. A key without a letter is passed over, and so is one with a newer letter. Of one that was released
-   * before, the greater `at` stays.
+   * From then on nothing that an earlier holder of the partition sent, or sends, has an effect. Whoever reads the letters
+   * afterwards knows all of them.
    */
-  release(partition: number, releases: readonly LetterRelease[], signal: AbortSignal): Promise<void>;
+  take(partition: number, signal: AbortSignal): Promise<HeldLetters>;
   /**
    * Letters that were released at `from` or later and not parked since: a sink that goes on from there may have lost what released
    * them. A released letter is kept for as long as the log still holds the offset `at`.
    */
   readReleased(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<DeadLetter>;
   read(partition: number, signal: AbortSignal): AsyncIterable<DeadLetter>;
+}
+
+/**
+ * What its holder writes to a partition's dead letters, one call after the other. A call takes effect before any later call of the
+ * same holder or never, though it may have been answered with an error. Errors: `partition_fenced` (another one took the partition).
+ */
+export interface HeldLetters {
+  /** Durable when it resolves. A letter that is older than the one of its key is passed over, and so is one that was released. */
+  park(letters: readonly LetterToPark[], signal: AbortSignal): Promise<void>;
+  /**
+   * Durable when it resolves. A key without a letter is passed over, and so is one with a newer letter. Of one that was released
+   * before, the greater `at` stays.
+   */
+  release(releases: readonly LetterRelease[], signal: AbortSignal): Promise<void>;
 }

@@ -53,15 +53,22 @@ function crashAt(stage: Stage, crashCall: number): { readonly calls: () => numbe
       return {
         read: (...given) => queue.read(...given),
         readReleased: (...given) => queue.readReleased(...given),
-        park: async (...given) => {
+        take: async (...given) => {
           step();
-          await queue.park(...given);
+          const held = await queue.take(...given);
           step();
-        },
-        release: async (...given) => {
-          step();
-          await queue.release(...given);
-          step();
+          return {
+            park: async (...letters) => {
+              step();
+              await held.park(...letters);
+              step();
+            },
+            release: async (...releases) => {
+              step();
+              await held.release(...releases);
+              step();
+            },
+          };
         },
       };
     },

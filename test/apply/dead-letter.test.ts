@@ -3,6 +3,7 @@ import { controlKeys } from '#core/control-rows.ts';
 import type { RequestRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { present } from '#core/assert.ts';
+import type { DeadLetters, HeldLetters } from '#core/log.ts';
 import { tableSchema } from '#core/schema.ts';
 import { at, change, del, keyOf, never, opened, part, put, schema, watermark, type Stage } from './stage.ts';
 
@@ -97,6 +98,44 @@ describe('a row that the sink refuses', () => {
     await run.stop();
   });
 
+  it.each(['before', 'after'])(
+    'that an earlier worker parks late, %s its successor takes the letters, does not stay behind a newer row (counterexample 29)',
+    async (when) => {
+      const { stage, first } = await opened();
+      refuseBad(stage);
+      await first.send(put('1', 10, 'bad'));
+      const log = stage.log();
+      const queue = log.deadLetters('s');
+      const arrives = Promise.withResolvers<undefined>();
+      const parked = Promise.withResolvers<undefined>();
+      let takes = 0;
+      const take: DeadLetters['take'] = async (partition, signal) => {
+        takes += 1;
+        if (takes === 2 && when === 'before') {
+          arrives.resolve(undefined);
+          await parked.promise;
+        }
+        const held = await queue.take(partition, signal);
+        const park: HeldLetters['park'] = (...letters) =>
+          arrives.promise.then(() => held.park(...letters).finally(() => parked.resolve(undefined)));
+        return { ...held, park };
+      };
+      stage.log = () => Object.assign(log, { deadLetters: () => ({ ...queue, take }) });
+      const zombie = stage.start();
+      await stage.clock.advance(1_000);
+      await first.send(put('1', 11, 'good'));
+      const run = stage.start();
+      await stage.clock.advance(3_000);
+      arrives.resolve(undefined);
+      await stage.clock.advance(1_000);
+      expect(stage.rows()['1']).toEqual(['good', 'big']);
+      expect(stage.letters()).toEqual([]);
+      await zombie.stop();
+      await run.stop();
+      expect([zombie.code(), run.code()]).toEqual([null, null]);
+    },
+  );
+
   it('is durable before the offset passes it: a crash between the two meets it again', async () => {
     const { stage, first } = await opened();
     refuseBad(stage);
@@ -105,7 +144,13 @@ describe('a row that the sink refuses', () => {
     const queue = broken.deadLetters('s');
     stage.log = () =>
       Object.assign(broken, {
-        deadLetters: () => ({ ...queue, park: () => Promise.reject(new CausewayError('log_damaged', 'crash')) }),
+        deadLetters: () => ({
+          ...queue,
+          take: async (...given: Parameters<DeadLetters['take']>): Promise<HeldLetters> => ({
+            ...(await queue.take(...given)),
+            park: () => Promise.reject(new CausewayError('log_damaged', 'crash')),
+          }),
+        }),
       });
     expect((await stage.drain()).code()).toBe('log_damaged');
     expect(stage.progress()?.offset).toBeLessThan(3);

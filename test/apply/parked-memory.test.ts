@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import { assert } from '#core/assert.ts';
 import { rowKeyOf } from '#core/key.ts';
 import type { DeadLetters } from '#core/log.ts';
-import { EPOCH_FIRST } from '#core/position.ts';
+import { EPOCH_FIRST, OFFSET_FIRST } from '#core/position.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
 import { tableIdOf, tableSchema } from '#core/schema.ts';
 import { encodeSequence, type Sequence } from '#core/sequence.ts';
@@ -22,8 +22,7 @@ const schema = tableSchema({ table: tableIdOf('public', 'orders'), columns: ['id
 async function* nothing(): AsyncGenerator<never> {}
 
 const queue: DeadLetters = {
-  park: () => Promise.resolve(),
-  release: () => Promise.resolve(),
+  take: () => Promise.resolve({ park: () => Promise.resolve(), release: () => Promise.resolve() }),
   read: nothing,
   readReleased: nothing,
 };
@@ -44,6 +43,7 @@ function decoded(id: number, sequence: Sequence): Envelope & ChangeRecord {
 
 it('a parked key does not keep the text of its record, nor does one that a partial image marked', async () => {
   const parked = new ParkedKeys({ partition: 0, queue, limit: new ParkingLimit(KEYS) });
+  await parked.load(OFFSET_FIRST, never);
   const before = collected();
   const bytesMax = (KEYS * VALUE_BYTES) / 4;
   for (let id = 1; id <= KEYS; id += 1) {

@@ -12,7 +12,7 @@ import { SharedState } from '../../connectors/log-embedded/shared.ts';
 import { keepingLogger } from '../support/silent-logger.ts';
 import { VirtualClock } from '../support/test-runtime.ts';
 import { LogFolder } from './log-embedded-folder.ts';
-import { assignmentOf, codeRejected, collect, never, progressAt, readAll, record, textsOf } from './log-support.ts';
+import { assignmentOf, codeRejected, collect, never, progressAt, readAll, record, textsOf, heldLetters } from './log-support.ts';
 
 describe('the file of the embedded log', () => {
   const folder = new LogFolder();
@@ -51,14 +51,14 @@ describe('the file of the embedded log', () => {
       const text = { sequence: '' as never, code: 'value_refused', reason: '', committedAtMicros: 0 };
       for (let key = 0; key < 40; key += 1) {
         const letters = [{ ...text, key: `${key}` as never, record: Buffer.alloc(300_000, key) }];
-        await log.deadLetters('warm').park(0, letters, never);
+        await (await heldLetters(log)).park(letters, never);
         // Small ones too, of which many share a page.
         const small = Array.from({ length: 100 }, (_none, at) => ({
           ...text,
           key: `${key}.${at}` as never,
           record: Buffer.alloc(300, at),
         }));
-        await log.deadLetters('warm').park(1, small, never);
+        await (await heldLetters(log, 'warm', 1)).park(small, never);
       }
       expect((await log.usage(never)).bytes).toBeLessThan(bytesMax / 10);
       await using writer = await log.writer(never);
@@ -83,15 +83,13 @@ describe('the file of the embedded log', () => {
         return transactions;
       };
       try {
-        const letters = log.deadLetters('warm');
+        const held = await heldLetters(log);
         const letter = { sequence: '' as never, code: 'value_refused', reason: '', record: null, committedAtMicros: 0 };
         expect(await synchronousIn(() => assignment.commit(progressAt(1, null), never))).toEqual(['PRAGMA synchronous = NORMAL']);
         expect(await synchronousIn(() => writer.append([record(0, 'a')], never))).toEqual(['PRAGMA synchronous = FULL']);
         expect(await synchronousIn(() => assignment.commit(progressAt(2, null), never))).toEqual(['PRAGMA synchronous = NORMAL']);
-        expect(await synchronousIn(() => letters.park(0, [{ ...letter, key: 'k' as never }], never))).toEqual([
-          'PRAGMA synchronous = FULL',
-        ]);
-        expect(await synchronousIn(() => letters.release(0, [{ key: 'k' as never, sequence: '' as never, at: null }], never))).toEqual([
+        expect(await synchronousIn(() => held.park([{ ...letter, key: 'k' as never }], never))).toEqual(['PRAGMA synchronous = FULL']);
+        expect(await synchronousIn(() => held.release([{ key: 'k' as never, sequence: '' as never, at: null }], never))).toEqual([
           'PRAGMA synchronous = FULL',
         ]);
       } finally {

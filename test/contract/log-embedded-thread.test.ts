@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, vi } from 'vitest';
 import type { RowKey } from '#core/key.ts';
 import { LogFolder } from './log-embedded-folder.ts';
-import { assignmentOf, codeRejected, collect, letter, never, progressAt, readAll, record } from './log-support.ts';
+import { assignmentOf, codeRejected, collect, heldLetters, letter, never, progressAt, readAll, record } from './log-support.ts';
 
 describe('the embedded log with a thread that writes', () => {
   const folder = new LogFolder();
@@ -18,7 +18,7 @@ describe('the embedded log with a thread that writes', () => {
     try {
       await writer.append([record(0, 'a'), record(1, 'b')], never);
       await assignment.commit(progressAt(1, null), never);
-      await log.deadLetters('warm').release(0, [{ key: 'k', sequence: '', at: null } as never], never);
+      await (await heldLetters(log)).release([{ key: 'k', sequence: '', at: null } as never], never);
       expect((await readAll(log, 0)).map(({ value }) => Buffer.from(value).toString())).toEqual(['a']);
       expect(statements.mock.calls.map(([sql]) => sql)).not.toContain('BEGIN IMMEDIATE');
     } finally {
@@ -31,11 +31,12 @@ describe('the embedded log with a thread that writes', () => {
     await log.provision(never);
     const writer = await log.writer(never);
     await writer.append([record(0, 'a')], never);
+    const held = await heldLetters(log);
     using other = new DatabaseSync(folder.path);
     other.exec('BEGIN IMMEDIATE');
     const appended = writer.append([record(0, 'b')], never);
     // Answered behind the first try of the append, which found the lock taken.
-    const released = log.deadLetters('warm').release(0, [{ key: 'k', sequence: '', at: null } as never], never);
+    const released = held.release([{ key: 'k', sequence: '', at: null } as never], never);
     expect(await Promise.race([appended, new Promise((resolve) => setTimeout(resolve, 100, 'waits'))])).toBe('waits');
     other.exec('COMMIT');
     expect(await appended).toEqual(new Map([[0, 1]]));
@@ -81,14 +82,13 @@ describe('the embedded log with a thread that writes', () => {
     await log.provision(never);
     await log.writer(never);
     const letters = log.deadLetters('warm');
+    const held = await heldLetters(log);
     const keys = Array.from({ length: 10_000 }, (_none, index) => `["t","${'k'.repeat(2_700)}${index}"]` as RowKey);
-    await letters.park(
-      0,
+    await held.park(
       keys.map((key) => letter(key, { record: null })),
       never,
     );
-    await letters.release(
-      0,
+    await held.release(
       keys.map((key) => ({ key, sequence: letter(key).sequence, at: null })),
       never,
     );

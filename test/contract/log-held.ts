@@ -3,7 +3,19 @@ import type { RowKey } from '#core/key.ts';
 import type { LetterRelease } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
-import { collect, letter, type LogContext, LogAtHand, type LogContextInput, never, progressAt, readAll, record } from './log-support.ts';
+import {
+  codeRejected,
+  collect,
+  heldLetters,
+  letter,
+  type LogContext,
+  LogAtHand,
+  type LogContextInput,
+  never,
+  progressAt,
+  readAll,
+  record,
+} from './log-support.ts';
 
 const [at1, at2] = ['1', '2'].map((digit) => digit.padStart(48, '0')) as [Sequence, Sequence];
 
@@ -19,11 +31,12 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
     describe('dead letters', () => {
       it('keeps the newest letter of each key, until it is released', async () => {
         const letters = at.log.deadLetters('warm');
+        const held = await heldLetters(at.log);
         const last = letter('["t","1"]', { sequence: at2, code: 'partial_without_base', record: null, reason: 'é' });
-        await letters.park(0, [letter('["t","1"]'), letter('["t","2"]')], never);
-        await letters.park(0, [last], never);
-        await letters.park(1, [letter('["t","3"]')], never);
-        await letters.release(0, [released('["t","2"]', at1), released('["t","unknown"]', at2)], never);
+        await held.park([letter('["t","1"]'), letter('["t","2"]')], never);
+        await held.park([last], never);
+        await (await heldLetters(at.log, 'warm', 1)).park([letter('["t","3"]')], never);
+        await held.release([released('["t","2"]', at1), released('["t","unknown"]', at2)], never);
         expect(await collect(letters.read(0, never))).toEqual([last]);
         expect((await collect(letters.read(1, never))).map((one) => one.key)).toEqual(['["t","3"]']);
         expect(await collect(at.log.deadLetters('cold').read(0, never))).toEqual([]);
@@ -33,29 +46,50 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
 
       it('are not touched by a worker that was fenced and acts late: a newer letter stays', async () => {
         const letters = at.log.deadLetters('warm');
+        const held = await heldLetters(at.log);
         const newer = letter('["t","1"]', { sequence: at2, record: null });
-        await letters.park(0, [letter('["t","1"]', { sequence: at1 }), letter('["t","2"]', { sequence: at1 })], never);
-        await letters.park(0, [newer], never);
-        await letters.release(0, [released('["t","1"]', at1), released('["t","2"]', at1)], never);
+        await held.park([letter('["t","1"]', { sequence: at1 }), letter('["t","2"]', { sequence: at1 })], never);
+        await held.park([newer], never);
+        await held.release([released('["t","1"]', at1), released('["t","2"]', at1)], never);
         expect(await collect(letters.read(0, never))).toEqual([newer]);
-        await letters.park(0, [letter('["t","1"]', { sequence: at1 })], never);
+        await held.park([letter('["t","1"]', { sequence: at1 })], never);
         expect(await collect(letters.read(0, never))).toEqual([newer]);
         // The same one again, after a reply was lost.
-        await letters.park(0, [newer], never);
-        await letters.release(0, [released('["t","1"]', at2)], never);
-        await letters.release(0, [released('["t","1"]', at2)], never);
+        await held.park([newer], never);
+        await held.release([released('["t","1"]', at2)], never);
+        await held.release([released('["t","1"]', at2)], never);
         expect(await collect(letters.read(0, never))).toEqual([]);
+      });
+
+      it('are written by their last holder only: what an earlier one sent comes too late', async () => {
+        const keys = async (): Promise<readonly string[]> =>
+          (await collect(at.log.deadLetters('warm').read(0, never))).map(({ key }) => key);
+        const earlier = await heldLetters(at.log);
+        await earlier.park([letter('["t","1"]')], never);
+        await heldLetters(at.log, 'warm', 1);
+        await heldLetters(at.log, 'cold');
+        await earlier.park([letter('["t","2"]')], never);
+        await heldLetters(at.log);
+        const late = [() => earlier.park([letter('["t","3"]')], never), () => earlier.release([released('["t","1"]', at2, 4)], never)];
+        for (const call of late) expect(await codeRejected(call())).toBe('partition_fenced');
+        expect(await keys()).toEqual(['["t","1"]', '["t","2"]']);
+        expect(await at.log.remove('warm', never)).not.toEqual([]);
+        await (await heldLetters(at.log)).park([letter('["t","4"]')], never);
+        for (const call of late) expect(await codeRejected(call())).toBe('partition_fenced');
+        expect(await keys()).toEqual(['["t","4"]']);
       });
 
       it('that were released can be read from the place where they went, but for those that were given up', async () => {
         const letters = at.log.deadLetters('warm');
+        let held = await heldLetters(at.log);
         const all = ['1', '2', '3', '4'].map((id) => letter(`["t","${id}"]`));
-        await letters.park(0, all, never);
-        await letters.release(0, [released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
-        await letters.release(0, [released('["t","3"]', at1, 6), released('["t","4"]', at1)], never);
+        await held.park(all, never);
+        await held.release([released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
+        await held.release([released('["t","3"]', at1, 6), released('["t","4"]', at1)], never);
         expect(await collect(letters.read(0, never))).toEqual([]);
         await at.reopen();
         const again = at.log.deadLetters('warm');
+        held = await heldLetters(at.log);
         const since = async (from: number): Promise<string> =>
           (await collect(again.readReleased(0, from as Offset, never)))
             .map(({ key }) => (JSON.parse(key) as string[])[1])
@@ -66,33 +100,33 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
         expect(await collect(again.readReleased(1, 0 as Offset, never))).toEqual([]);
         expect(await collect(at.log.deadLetters('cold').readReleased(0, 0 as Offset, never))).toEqual([]);
         // Released once more, by whom the sink took it from: where it went last counts, whoever comes late.
-        await again.release(0, [released('["t","1"]', at1, 9), released('["t","2"]', at1, 1)], never);
+        await held.release([released('["t","1"]', at1, 9), released('["t","2"]', at1, 1)], never);
         expect(await since(5)).toBe('1,2,3');
         // What comes late from a worker that was fenced: nothing lost what released the key.
-        await again.park(0, [letter('["t","1"]'), letter('["t","2"]')], never);
+        await held.park([letter('["t","1"]'), letter('["t","2"]')], never);
         expect(await since(0)).toBe('1,2,3');
-        await again.park(0, [{ ...letter('["t","1"]'), again: true }], never);
+        await held.park([{ ...letter('["t","1"]'), again: true }], never);
         expect(await since(0)).toBe('2,3');
         expect((await collect(again.read(0, never))).map(({ key }) => key)).toEqual(['["t","1"]']);
-        await again.release(0, [released('["t","1"]', at1, 9)], never);
+        await held.release([released('["t","1"]', at1, 9)], never);
         const newer = letter('["t","2"]', { sequence: at2 });
-        await again.park(0, [newer], never);
+        await held.park([newer], never);
         expect(await since(0)).toBe('1,3');
         expect(await collect(again.read(0, never))).toEqual([{ ...newer, record: expect.anything() as Uint8Array }]);
-        await again.release(0, [released('["t","1"]', at1)], never);
+        await held.release([released('["t","1"]', at1)], never);
         expect(await since(0)).toBe('3');
       });
 
       it('gives the record back to the byte', async () => {
         const parked = letter('["t","1"]', { record: Uint8Array.of(0, 1, 255) });
-        await at.log.deadLetters('warm').park(2, [parked], never);
+        await (await heldLetters(at.log, 'warm', 2)).park([parked], never);
         const [read] = await collect(at.log.deadLetters('warm').read(2, never));
         expect([...(read?.record ?? [])]).toEqual([0, 1, 255]);
       });
 
       it('gives every one of many', async () => {
         const letters = Array.from({ length: 300 }, (_none, index) => letter(`["t","${index}"]`));
-        await at.log.deadLetters('warm').park(0, letters, never);
+        await (await heldLetters(at.log)).park(letters, never);
         const keys = (await collect(at.log.deadLetters('warm').read(0, never))).map((one) => one.key);
         expect(new Set(keys)).toEqual(new Set(letters.map((one) => one.key)));
         expect(keys).toHaveLength(300);
@@ -104,7 +138,7 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
         await at.append(record(0, 'a'), record(0, 'b'));
         for (const consumer of ['warm', 'cold']) {
           await (await at.assignment(consumer, 0)).commit(progressAt(1, [7, 1]), never);
-          await at.log.deadLetters(consumer).park(0, [letter('["t","1"]')], never);
+          await (await heldLetters(at.log, consumer)).park([letter('["t","1"]')], never);
         }
         await at.leave();
         expect(await at.log.remove('warm', never)).not.toEqual([]);
@@ -132,6 +166,7 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
     it('rejects every call whose signal has aborted', async () => {
       const stopped = AbortSignal.abort(new Error('stopped'));
       const assignment = await at.assignment('warm', 0);
+      const held = await heldLetters(at.log);
       const calls = [
         at.log.provision(stopped),
         at.log.ends(stopped),
@@ -144,7 +179,8 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
         assignment.commit(progressAt(1, null), stopped),
         assignment.rewind(progressAt(0, null), stopped),
         collect(assignment.batches(0 as Offset, stopped)),
-        at.log.deadLetters('warm').park(0, [letter('["t","1"]')], stopped),
+        at.log.deadLetters('warm').take(0, stopped),
+        held.park([letter('["t","1"]')], stopped),
       ];
       for (const call of calls) await expect(call).rejects.toThrow('stopped');
       expect(await assignment.committed(never)).toBeNull();

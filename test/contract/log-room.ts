@@ -16,6 +16,7 @@ import {
   progressAt,
   readAll,
   record,
+  heldLetters,
 } from './log-support.ts';
 
 const at1 = '1'.padStart(48, '0') as Sequence;
@@ -90,9 +91,10 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
 
     it('that were released go with the part of the log from which a sink could ask for them', async () => {
       const letters = at.log.deadLetters('warm');
+      const held = await heldLetters(at.log);
       await appendOneByOne(8);
-      await letters.park(0, [letter('["t","1"]'), letter('["t","2"]'), letter('["t","3"]')], never);
-      await letters.release(0, [released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
+      await held.park([letter('["t","1"]'), letter('["t","2"]'), letter('["t","3"]')], never);
+      await held.release([released('["t","1"]', at1, 4), released('["t","2"]', at1, 5)], never);
       await at.log.retain(['warm'], never);
       await (await at.assignment('warm', 0)).commit(progressAt(5, [7, 5]), never);
       expect((await at.log.ends(never))[0]?.start).toBe(5);

@@ -2,7 +2,17 @@ import { afterEach, beforeEach } from 'vitest';
 import { present } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
-import type { DeadLetter, EncodedRecord, Log, LogBatch, LogProgress, LogReader, PartitionAssignment, StoredRecord } from '#core/log.ts';
+import type {
+  DeadLetter,
+  EncodedRecord,
+  HeldLetters,
+  Log,
+  LogBatch,
+  LogProgress,
+  LogReader,
+  PartitionAssignment,
+  StoredRecord,
+} from '#core/log.ts';
 import type { FencingToken, Offset } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
 
@@ -68,6 +78,10 @@ export async function codeRejected(work: Promise<unknown>): Promise<string> {
     return codeOf(error);
   }
   return 'nothing was thrown';
+}
+
+export function heldLetters(log: Log, consumer = 'warm', partition = 0): Promise<HeldLetters> {
+  return log.deadLetters(consumer).take(partition, never);
 }
 
 export function letter(key: string, over: Partial<DeadLetter> = {}): DeadLetter {

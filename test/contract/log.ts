@@ -21,6 +21,7 @@ import {
   readAll,
   record,
   textsOf,
+  heldLetters,
 } from './log-support.ts';
 
 /** What every log keeps. `makeContext` gives storage of its own to each test. */
@@ -90,7 +91,7 @@ export function logContract(
     it('keeps records, progress and dead letters when it is closed and opened again', async () => {
       await at.append(record(0, 'a'), record(0, 'b'));
       await (await at.assignment('warm', 0)).commit(progressAt(1, [7, 1]), never);
-      await at.log.deadLetters('warm').park(0, [letter('["t","1"]')], never);
+      await (await heldLetters(at.log)).park([letter('["t","1"]')], never);
       await at.reopen();
       expect((await readAll(at.log, 0)).map((stored) => Buffer.from(stored.value).toString())).toEqual(['a', 'b']);
       expect(await (await at.assignment('warm', 0)).committed(never)).toEqual(progressAt(1, [7, 1]));

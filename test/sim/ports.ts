@@ -11,6 +11,7 @@ import type { Sink, SinkPartition } from '#core/sink.ts';
 import type { Source, SourceStream } from '#core/source.ts';
 import { FakeSource, type FakeDatabase, type FakeStream } from '../support/fake-source.ts';
 import { MemoryControlStore, type MemoryControlRows } from '../support/memory-control-store.ts';
+import { LetterEffects, type LetterCall } from '../support/memory-letters.ts';
 import { MemoryLog } from '../support/memory-log.ts';
 import { page, type MemoryLogStore } from '../support/memory-log-store.ts';
 import { MemorySink, type MemorySinkStore } from '../support/memory-sink.ts';
@@ -210,7 +211,10 @@ export function lineLog(line: Line, store: MemoryLogStore, watcher: LogWatcher):
       }
     },
     ends: (signal) => line.call('log.ends', signal, () => server.ends(never)),
-    deadLetters: (consumer) => lineLetters(line, server.deadLetters(consumer), (...of) => watcher.released(consumer, ...of)),
+    deadLetters: (consumer) => {
+      const of = { store, consumer, server: server.deadLetters(consumer) };
+      return lineLetters(line, of, (...what) => watcher.released(consumer, ...what));
+    },
     retain: (consumers, signal) => line.call('log.retain', signal, () => server.retain(consumers, never)),
     usage: (signal) => server.usage(signal),
     [Symbol.asyncDispose]: done,
@@ -307,21 +311,38 @@ function lineAssignment(
   };
 }
 
-function lineLetters(line: Line, server: DeadLetters, released: (partition: number, releases: readonly Release[]) => void): DeadLetters {
+function lineLetters(
+  line: Line,
+  of: { readonly store: MemoryLogStore; readonly consumer: string; readonly server: DeadLetters },
+  released: (partition: number, releases: readonly Release[]) => void,
+): DeadLetters {
+  const effects = new LetterEffects(of.store, of.consumer);
   return {
-    park: (partition, letters, signal) => line.call('letters.park', signal, () => server.park(partition, letters, never)),
-    release: (partition, releases, signal) =>
-      line.call('letters.release', signal, async () => {
-        released(partition, releases);
-        await server.release(partition, releases, never);
-      }),
+    async take(partition, signal) {
+      const token = await line.call('letters.take', signal, () => effects.take(partition));
+      let calls = 0;
+      // Numbered as they are sent.
+      const next = (): LetterCall => ({ token, call: (calls += 1) });
+      return {
+        park(letters, signal) {
+          const by = next();
+          return line.call('letters.park', signal, () => effects.park(partition, by, letters));
+        },
+        release(releases, signal) {
+          const by = next();
+          return line.call('letters.release', signal, () => {
+            effects.release(partition, by, releases);
+            released(partition, releases);
+          });
+        },
+      };
+    },
     async *readReleased(partition, from, signal) {
-      const released = (): Promise<readonly DeadLetter[]> => Array.fromAsync(server.readReleased(partition, from, never));
-      yield* await line.call('letters.readReleased', signal, released);
+      const read = (): Promise<readonly DeadLetter[]> => Array.fromAsync(of.server.readReleased(partition, from, never));
+      yield* await line.call('letters.readReleased', signal, read);
     },
     async *read(partition, signal) {
-      const letters = await line.call('letters.read', signal, () => Array.fromAsync(server.read(partition, never)));
-      yield* letters;
+      yield* await line.call('letters.read', signal, () => Array.fromAsync(of.server.read(partition, never)));
     },
   };
 }

@@ -340,6 +340,33 @@ describe('apply', () => {
     }
   });
 
+  test('29: what a worker parks or releases comes late or twice, to its successor too', async () => {
+    const ops = Array.from({ length: 120 }, (_, index): readonly PlannedOp[] => [
+      put(index % 5, { refused: index % 4 === 0 && index < 100 }),
+    ]);
+    for (const site of ['letters.park', 'letters.release', 'letters.take'] as const) {
+      for (const [kind, ms] of [
+        ['late', 40],
+        ['late', 1_200],
+        ['duplicate', 40],
+        ['duplicate', 1_200],
+        ['delay', 3_000],
+      ] as const) {
+        const faults: readonly Fault[] = [
+          { ...call(kind, site, { afterMs: 500 }), ms },
+          { ...call(kind, site, { afterMs: 500, skip: 3 }), ms },
+          call('crash_after', 'sink.apply', { afterMs: 510, skip: 4 }),
+        ];
+        const outcome = await settles({
+          transactions: transactions(...ops),
+          faults,
+          limits: { batchRowsMax: 1, pendingBytesMax: 4_000, readAheadBytesMax: 5_000 },
+        });
+        expect(figure(outcome, 'parked keys at the end')).toBe(0);
+      }
+    }
+  });
+
   test('30: a log that cannot say which partitions come next ends no partition for ever', async () => {
     for (const skip of [0, 1, 2]) {
       await settles({ transactions: steadily(2), faults: [call('error', 'log.assignments', { afterMs: 0, skip })] });

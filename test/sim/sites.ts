@@ -39,6 +39,7 @@ export const sites = [
   'runtime.wallMs',
   'runtime.random',
   'source.mark',
+  'letters.take',
 ] as const;
 
 export type Site = (typeof sites)[number];
@@ -80,8 +81,8 @@ export const faultsOf: Readonly<Record<Site, readonly CallFaultKind[]>> = {
   'log.ends': reads,
   'log.read': reads,
   'log.retain': answers,
-  'letters.park': answers,
-  'letters.release': answers,
+  'letters.park': writes,
+  'letters.release': writes,
   'letters.readReleased': reads,
   'letters.read': reads,
   'control.get': reads,
@@ -103,6 +104,7 @@ export const faultsOf: Readonly<Record<Site, readonly CallFaultKind[]>> = {
   'runtime.wallMs': ['crash_before'],
   'runtime.random': crashes,
   'source.mark': answers,
+  'letters.take': writes,
 };
 
 export const siteIndex: ReadonlyMap<Site, number> = new Map(sites.map((site, index) => [site, index]));

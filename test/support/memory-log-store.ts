@@ -20,6 +20,8 @@ export class MemoryLogStore {
   readonly letters = new Map<string, Map<number, Map<RowKey, DeadLetter>>>();
   /** Letters that were released, with where. */
   readonly released = new Map<string, Map<number, Map<RowKey, { readonly letter: DeadLetter; readonly at: number }>>>();
+  /** Who wrote to a partition's letters last, and the number of its last call. */
+  readonly letterHolders = new Map<string, Map<number, { readonly token: number; readonly call: number }>>();
   retained: readonly string[] | null = null;
   bytes = 0;
   stalled = 0;
@@ -107,6 +109,7 @@ export class MemoryLogStore {
     this.progress.clear();
     this.letters.clear();
     this.released.clear();
+    this.letterHolders.clear();
   }
 }
 

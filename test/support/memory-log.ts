@@ -1,8 +1,6 @@
 import { CausewayError } from '#core/errors.ts';
-import type { RowKey } from '#core/key.ts';
 import {
   compareProgress,
-  type DeadLetter,
   type DeadLetters,
   type EncodedRecord,
   type Log,
@@ -15,6 +13,7 @@ import {
   type PartitionAssignment,
 } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
+import { memoryDeadLetters } from './memory-letters.ts';
 import { mapIn, MemoryLogStore, page, sizeOf } from './memory-log-store.ts';
 
 export { MemoryLogStore } from './memory-log-store.ts';
@@ -222,58 +221,6 @@ function memoryAssignment(
       await turn(signal);
       const before = store.progress.get(consumer)?.get(partition);
       if (before !== undefined && compareProgress(progress, before) < 0) store.progress.get(consumer)?.set(partition, progress);
-    },
-  };
-}
-
-function memoryDeadLetters(store: MemoryLogStore, consumer: string): DeadLetters {
-  const parked = (partition: number): Map<RowKey, DeadLetter> =>
-    mapIn(
-      mapIn(store.letters, consumer, () => new Map<number, Map<RowKey, DeadLetter>>()),
-      partition,
-      () => new Map<RowKey, DeadLetter>(),
-    );
-  const released = (partition: number): Map<RowKey, { readonly letter: DeadLetter; readonly at: number }> =>
-    mapIn(
-      mapIn(store.released, consumer, () => new Map<number, Map<RowKey, { readonly letter: DeadLetter; readonly at: number }>>()),
-      partition,
-      () => new Map<RowKey, { readonly letter: DeadLetter; readonly at: number }>(),
-    );
-  return {
-    async park(partition, letters, signal) {
-      await turn(signal);
-      for (const letter of letters) {
-        const { again = false, ...kept } = letter;
-        const before = parked(partition).get(letter.key);
-        const gone = released(partition).get(letter.key)?.letter;
-        if (before !== undefined && before.sequence > letter.sequence) continue;
-        if (gone !== undefined && (gone.sequence > letter.sequence || (gone.sequence === letter.sequence && !again))) continue;
-        released(partition).delete(letter.key);
-        parked(partition).set(letter.key, kept);
-      }
-    },
-    async release(partition, releases, signal) {
-      await turn(signal);
-      for (const { key, sequence, at } of releases) {
-        const before = released(partition).get(key);
-        const letter = parked(partition).get(key) ?? before?.letter;
-        if (letter === undefined || letter.sequence > sequence) continue;
-        parked(partition).delete(key);
-        if (at === null) released(partition).delete(key);
-        else released(partition).set(key, { letter, at: Math.max(at, before?.at ?? 0) });
-      }
-    },
-    async *readReleased(partition, from, signal) {
-      for (const { letter, at } of [...released(partition).values()]) {
-        await turn(signal);
-        if (at >= from) yield letter;
-      }
-    },
-    async *read(partition, signal) {
-      for (const letter of [...parked(partition).values()]) {
-        await turn(signal);
-        yield letter;
-      }
     },
   };
 }

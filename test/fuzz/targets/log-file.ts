@@ -65,7 +65,9 @@ async function wholeFile(path: string): Promise<Buffer> {
     await writer.append(records, never);
   }
   const letter = { sequence: '0'.repeat(48) as Sequence, code: 'value_refused', reason: 'x', committedAtMicros: 1 };
-  await log.deadLetters('copy').park(0, [{ ...letter, key: `["t","${MARKER}"]` as RowKey, record: Buffer.from(MARKER) }], never);
+  await (
+    await log.deadLetters('copy').take(0, never)
+  ).park([{ ...letter, key: `["t","${MARKER}"]` as RowKey, record: Buffer.from(MARKER) }], never);
   await log[Symbol.asyncDispose]();
   using database = new DatabaseSync(path);
   database.exec('PRAGMA wal_checkpoint(TRUNCATE)');

@@ -397,12 +397,28 @@ export const applyMutants: readonly Mutant[] = [
     put: 'await rideOut(deps, () => this.#parked.load(0 as never, kill), { signal: leave, onWait }); await using held = await rideOut(deps, () => deps.sink.assign(this.partition, kill), { signal: leave, onWait });',
     also: [
       {
-        find: '// The letters are read after the start is fixed: what another worker parks from now on, this one meets in the log itself.\n    await rideOut(deps, () => this.#parked.load(offset, kill), { signal: leave, onWait });',
+        find: '// The letters are taken after the start is fixed: what another worker would have parked, this one meets in the log itself.\n    await rideOut(deps, () => this.#parked.load(offset, kill), { signal: leave, onWait });',
         put: '',
       },
     ],
     breaks: 'A6, counterexample 29',
     suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'the dead letters are read before they are taken',
+    file: deadLetter,
+    find: '    this.#held = await this.#queue.take(this.#partition, signal);\n    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);',
+    put: '    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);\n    this.#held = await this.#queue.take(this.#partition, signal);',
+    breaks: 'A6, counterexample 29',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'an earlier holder still writes the dead letters',
+    file: 'connectors/log-embedded/letters.ts',
+    find: "if (last?.['token'] === token) return;",
+    put: 'if (last !== undefined || token === 0) return;',
+    breaks: 'A6, counterexample 29',
+    suite: contract('log-embedded', 'dead letters'),
   },
   {
     name: 'a partial image of a parked key is applied',
@@ -423,7 +439,7 @@ export const applyMutants: readonly Mutant[] = [
   {
     name: 'a parked key is kept in memory only',
     file: deadLetter,
-    find: 'if (given.length > 0) await this.#queue.park(this.#partition, given, signal);',
+    find: 'if (given.length > 0) await this.#mine.park(given, signal);',
     put: '',
     breaks: 'A4 A6',
     suite: unit('apply/dead-letter'),
@@ -431,7 +447,7 @@ export const applyMutants: readonly Mutant[] = [
   {
     name: 'a release is kept in memory only',
     file: deadLetter,
-    find: 'await this.#queue.release(this.#partition, releases, signal);',
+    find: 'await this.#mine.release(releases, signal);',
     put: '',
     breaks: 'A6',
     suite: unit('apply/dead-letter'),
