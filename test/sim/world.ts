@@ -1,31 +1,31 @@
 // First: what the other modules make at their start has to be made of it too.
 import './abort-signal.ts';
 import { controlKeys } from '#core/control-rows.ts';
-import type { ErrorCode } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
-import { EPOCH_FIRST, positionOf, type WallMs } from '#core/position.ts';
+import { EPOCH_FIRST, type WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { watermarkSequence, type Sequence } from '#core/sequence.ts';
 import { FakeDatabase } from '../support/fake-source.ts';
-import { memoryControlRows, type MemoryControlRows } from '../support/memory-control-store.ts';
-import { mapIn, MemoryLogStore } from '../support/memory-log-store.ts';
+import { memoryControlRows } from '../support/memory-control-store.ts';
+import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { MemorySinkStore } from '../support/memory-sink.ts';
 import { silentLogger } from '../support/silent-logger.ts';
 import { hashed } from './chance.ts';
 import { Checkers } from './checkers/all.ts';
 import type { Scene, Violation } from './checkers/scene.ts';
+import { STOPS } from './codes.ts';
 import { Coverage } from './coverage.ts';
 import { PIPELINE, startProcess, type Process } from './daemon.ts';
 import { EventLoop } from './event-loop.ts';
 import { Life } from './life.ts';
-import { LogFaults, type LimitStage } from './log-faults.ts';
 import { Line, Network } from './network.ts';
 import { Operator } from './operator.ts';
-import { BUSY_MS, RECORD_BYTES_MAX, terminalTags, type Fault, type Plan, type Terminal } from './plan.ts';
+import { BUSY_MS, RECORD_BYTES_MAX, type Plan } from './plan.ts';
 import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type SinkWatch } from './ports.ts';
 import { Trace } from './trace.ts';
 import { Truth } from './truth.ts';
 import { REFUSED_MARK, Workload } from './workload.ts';
+import { WorldFaults } from './world-faults.ts';
 
 export type Outcome = {
   readonly plan: Plan;
@@ -51,46 +51,6 @@ const SETTLE_MS_MAX = 240_000;
 const EVENTS_MAX = 500_000;
 const RESTART_MS = 400;
 const LOOK_MS = 350;
-/** Calls that are made again and again are made in this time, whatever else happens. */
-const SURE_MS_MAX = 60_000;
-/** Marks the values of rows that no planned transaction wrote. */
-const OVERSIZED_SERIAL = 1_000_000;
-
-/** Codes that a run may show at any time: each passes by itself, or ends one process. */
-const ALWAYS: readonly ErrorCode[] = [
-  'source_unavailable',
-  'source_slot_in_use',
-  'log_unavailable',
-  'control_unavailable',
-  'sink_unavailable',
-  'sink_throttled',
-  'lease_lost',
-  'fenced',
-  // Two that make a new sink known at once; looked at again at once.
-  'partition_fenced',
-  'sink_went_back',
-];
-
-/** What a fault that cannot be got over has to lead to: at least one of these. */
-const STOPS: Readonly<Record<Terminal['tag'], readonly ErrorCode[]>> = {
-  slot_gone: ['source_slot_lost'],
-  slot_unusable: ['source_slot_lost'],
-  slot_ahead: ['source_slot_lost'],
-  // Nothing else tells a worker that takes a partition of a schema behind whose record it begins, or of the one before a schema.
-  control_lost: ['generation_behind', 'checkpoint_lost', 'sink_unknown_progress', 'log_schema_unknown', 'sink_misconfigured'],
-  control_back: [
-    'generation_behind',
-    'checkpoint_lost',
-    'source_slot_lost',
-    'sink_unknown_progress',
-    'sink_misconfigured',
-    // A sink that went back reads on in the middle of a generation, and the store does not know the schema any more.
-    'log_schema_unknown',
-  ],
-  log_tail_lost: ['log_truncated', 'log_gap', 'log_offset_gone', 'generation_behind'],
-  log_start_lost: ['log_offset_gone', 'log_gap'],
-  sink_progress_lost: ['sink_unknown_progress'],
-};
 
 export async function runPlan(plan: Plan, options: { readonly trace?: boolean } = {}): Promise<Outcome> {
   const world = new World(plan, new Trace({ keep: options.trace === true }));
@@ -106,7 +66,7 @@ class World {
   readonly #database: FakeDatabase;
   readonly #workload: Workload;
   readonly #logStore: MemoryLogStore;
-  readonly #logFaults: LogFaults;
+  readonly #faults: WorldFaults;
   readonly #controlRows = memoryControlRows();
   readonly #sinks: ReadonlyMap<string, MemorySinkStore>;
   readonly #network: Network;
@@ -115,21 +75,8 @@ class World {
   readonly #operator: Operator;
   /** The running process of each daemon. */
   readonly #processes = new Map<number, Process>();
-  readonly #allowed = new Set<ErrorCode>(ALWAYS);
-  readonly #refusalOver = new Set<string>();
-  /**
-   * Times of a sink that are no part of its history any more, since it went back to before them. A copy from then would be a jump to
-   * another history, whose progress proves nothing of this one.
-   */
-  readonly #abandoned = new Map<string, { readonly fromMs: number; readonly toMs: number }[]>();
-  #terminal: Terminal['tag'] | null = null;
-  /** Codes for which loops did not run, since the fault that cannot be got over. */
-  readonly #codes = new Set<string>();
   #lives = 0;
   #begun = false;
-  #quietAtMs = 0;
-  #struck = 0;
-  #oversized = 0;
   #violation: Violation | null = null;
   #end: 'settled' | 'stopped' | null = null;
 
@@ -144,7 +91,6 @@ class World {
     this.#database.arrayMax = 1 + Math.floor(hashed(plan.seed, 3, 1) * 30);
     this.#workload = new Workload(this.#database);
     this.#logStore = new MemoryLogStore({ partitions: plan.partitions, recordBytesMax: RECORD_BYTES_MAX });
-    this.#logFaults = new LogFaults(this.#logStore, this.#loop, (stage) => this.#limited(stage));
     this.#sinks = new Map(plan.sinks.map((name) => [name, new MemorySinkStore()]));
     const truth = new Truth(this.#database);
     this.#scene = {
@@ -169,6 +115,22 @@ class World {
       faults: plan.faults.filter((fault) => fault.tag === 'call'),
       onCrash: (life, downMs) => this.#restartIn(life, downMs),
     });
+    this.#faults = new WorldFaults({
+      plan,
+      loop: this.#loop,
+      network: this.#network,
+      database: this.#database,
+      workload: this.#workload,
+      logStore: this.#logStore,
+      controlRows: this.#controlRows,
+      sinks: this.#sinks,
+      checkers: this.#checkers,
+      operator: this.#operator,
+      coverage: this.#coverage,
+      processes: this.#processes,
+      hasBegun: () => this.#begun,
+      say: (text) => this.#say(text),
+    });
     this.#watch();
   }
 
@@ -176,8 +138,8 @@ class World {
     const { plan } = this;
     for (let daemon = 0; daemon < plan.daemons; daemon += 1) this.#loop.at(daemon * 30, () => this.#start(daemon));
     this.#awaitFirstStart();
-    for (const fault of plan.faults) if (fault.tag !== 'call') this.#schedule(fault);
-    this.#quietAtMs = Math.max(this.#quietAtMs, BUSY_MS);
+    for (const fault of plan.faults) if (fault.tag !== 'call') this.#faults.schedule(fault);
+    this.#faults.quietFrom(BUSY_MS);
     this.#loop.in(LOOK_MS, () => this.#look());
     await this.#loop.run(() => this.#violation !== null || this.#end !== null);
     if (this.#violation === null && this.#end === 'settled') this.#coverage.add('parked keys at the end', this.#checkers.final());
@@ -198,13 +160,13 @@ class World {
       return;
     }
     for (const [serial, planned] of transactions.entries()) this.#loop.in(planned.atMs, () => this.#workload.commit(planned, serial));
-    this.#quietAtMs = Math.max(this.#quietAtMs, this.#loop.nowMs + (transactions.at(-1)?.atMs ?? 0));
+    this.#faults.quietFrom(this.#loop.nowMs + (transactions.at(-1)?.atMs ?? 0));
     this.#begun = true;
   }
 
   #outcome(): Outcome {
     const { fired, nowMs } = this.#loop;
-    const struck = this.#struck + this.#network.struck;
+    const struck = this.#faults.struck + this.#network.struck;
     const end = this.#violation === null ? (this.#end ?? 'violation') : 'violation';
     const transactions = this.#scene.truth.transactions.filter(({ changes, truncates }) => changes.length + truncates.length > 0).length;
     this.#coverage.add(`runs ${end}`);
@@ -233,11 +195,11 @@ class World {
   #watch(): void {
     this.#logStore.onAppend = (stage) => {
       if (stage === 'after') this.#checkers.appended();
-      return stage === 'after' ? undefined : this.#logFaults.beforeAppend();
+      return stage === 'after' ? undefined : this.#faults.log.beforeAppend();
     };
     for (const [name, store] of this.#sinks) {
       store.poison = (_schema, row) =>
-        !this.#refusalOver.has(name) && row.some((value) => value?.includes(REFUSED_MARK) === true) ? 'a value it does not take' : null;
+        this.#faults.refuses(name) && row.some((value) => value?.includes(REFUSED_MARK) === true) ? 'a value it does not take' : null;
       store.onCall = (stage, call) => {
         if (stage === 'after') this.#checkers.sinkCalled(name, call);
       };
@@ -298,9 +260,7 @@ class World {
   #trouble(code: string, life: Life): void {
     this.#say(`stands: ${code}`, life);
     this.#coverage.add(`state ${code}`);
-    if (this.#terminal !== null) this.#codes.add(code);
-    if (!(this.#allowed as ReadonlySet<string>).has(code))
-      this.#scene.fail('stop', `a loop stands with ${code}, which nothing here is a reason for`);
+    if (!this.#faults.allows(code)) this.#scene.fail('stop', `a loop stands with ${code}, which nothing here is a reason for`);
   }
 
   #restartIn(life: Life, ms: number): void {
@@ -319,10 +279,11 @@ class World {
     }
     const approved = this.#operator.approve();
     if (approved > 0) this.#coverage.add('schemas approved', approved);
-    if (nowMs >= this.#quietAtMs && this.#hasStruck()) {
+    const { quietAtMs } = this.#faults;
+    if (nowMs >= quietAtMs && this.#faults.haveStruck()) {
       if (this.#begun && this.#isSettled()) this.#end = 'settled';
       else if (this.#begun && this.#isStopped()) this.#end = 'stopped';
-      else if (nowMs > this.#quietAtMs + SETTLE_MS_MAX || this.#loop.fired > EVENTS_MAX)
+      else if (nowMs > quietAtMs + SETTLE_MS_MAX || this.#loop.fired > EVENTS_MAX)
         this.#scene.fail('end', `nothing is settled after a long time: ${this.#standing()}`);
     }
     this.#loop.in(LOOK_MS, () => this.#look());
@@ -361,8 +322,9 @@ class World {
   }
 
   #isStopped(): boolean {
-    if (this.#terminal === null) return false;
-    const codes: ReadonlySet<string> = new Set(STOPS[this.#terminal]);
+    const { terminal } = this.#faults;
+    if (terminal === null) return false;
+    const codes: ReadonlySet<string> = new Set(STOPS[terminal]);
     // It has to stand so now, and not only for a moment.
     return [...this.#processes.values()].some(({ troubles }) => [...troubles.values()].some((code) => codes.has(code)));
   }
@@ -374,190 +336,6 @@ class World {
         return `${life.daemon}#${life.id}${life.dead ? ' dead' : ''}${life.held ? ' held' : ''} [${states.join(', ')}] [${[...troubles].join(' ')}]`;
       })
       .join('; ');
-  }
-
-  #schedule(fault: Exclude<Fault, { readonly tag: 'call' }>): void {
-    const endMs = fault.atMs + ('forMs' in fault ? fault.forMs : 0);
-    this.#quietAtMs = Math.max(this.#quietAtMs, endMs + 1);
-    if (fault.tag === 'sink_back') {
-      let restore: (() => void) | null = null;
-      this.#loop.at(fault.keptMs, () => {
-        const store = this.#sinks.get(fault.sink);
-        // One from before the pipeline began has no progress, and has to be loaded again.
-        if (store?.progress.size === this.#plan.partitions) restore = store.keep();
-      });
-      this.#loop.at(fault.atMs, () => {
-        const left = (this.#abandoned.get(fault.sink) ?? []).some(({ fromMs, toMs }) => fromMs < fault.keptMs && fault.keptMs < toMs);
-        if (left) return;
-        mapIn(this.#abandoned, fault.sink, () => []).push({ fromMs: fault.keptMs, toMs: fault.atMs });
-        this.#sinkBack(fault.sink, restore);
-      });
-      return;
-    }
-    if (fault.tag === 'control_back') {
-      let kept: MemoryControlRows['rows'] | null = null;
-      this.#onceBegun(fault.keptMs, () => (kept = new Map(this.#controlRows.rows)));
-      this.#onceRipe(fault.atMs, () => {
-        this.#terminate(fault);
-        this.#checkers.controlGoesBack();
-        this.#controlRows.rows.clear();
-        for (const [key, row] of kept ?? []) this.#controlRows.rows.set(key, row);
-      });
-      return;
-    }
-    if (terminalTags.has(fault.tag)) this.#onceRipe(fault.atMs, () => this.#strike(fault));
-    else if (fault.tag === 'row_too_large') this.#onceBegun(fault.atMs, () => this.#strike(fault));
-    else this.#loop.at(fault.atMs, () => this.#strike(fault));
-  }
-
-  /** What would keep the pipeline from beginning at all leaves nothing to look at. */
-  #onceBegun(atMs: number, act: () => void): void {
-    this.#loop.at(atMs, () => {
-      if (this.#begun) act();
-      else this.#onceBegun(this.#loop.nowMs + 20, act);
-    });
-  }
-
-  /** Nothing follows such a fault, so the others that a run is to have come first. */
-  #onceRipe(atMs: number, act: () => void): void {
-    this.#onceBegun(atMs, () => {
-      if (this.#hasStruck()) {
-        act();
-        return;
-      }
-      const nextMs = this.#loop.nowMs + 20;
-      this.#quietAtMs = Math.max(this.#quietAtMs, nextMs + 1);
-      this.#onceRipe(nextMs, act);
-    });
-  }
-
-  /** Whether the faults that are sure to strike have; a plan that was made smaller may have no call left that they could strike at. */
-  #hasStruck(): boolean {
-    return this.#network.waiting === 0 || this.#loop.nowMs > SURE_MS_MAX;
-  }
-
-  #limited(stage: LimitStage): void {
-    if (stage === 'reached') this.#struck += 1;
-    if (stage === 'reached') this.#coverage.happened('log_limit');
-    else this.#coverage.add(`log limit ${stage}`);
-    this.#say(`!! log limit ${stage}`);
-  }
-
-  #happened(fault: Fault): void {
-    // The end of a refusal is a mend, not a fault, and a limit is none before it is reached.
-    if (fault.tag !== 'refusal_ends' && fault.tag !== 'log_limit') this.#struck += 1;
-    if (fault.tag !== 'log_limit') this.#coverage.happened(fault.tag);
-    this.#say(`!! ${JSON.stringify(fault)}`);
-  }
-
-  #strike(fault: Exclude<Fault, { readonly tag: 'call' | 'sink_back' | 'control_back' }>): void {
-    const { nowMs } = this.#loop;
-    const database = this.#database;
-    // A process that is not there, or is held already, feels nothing.
-    const life = fault.tag === 'pause' || fault.tag === 'stop' ? this.#processes.get(fault.daemon)?.life : null;
-    if (life === undefined || life?.dead === true || life?.held === true) return;
-    if (terminalTags.has(fault.tag)) this.#terminate(fault as Terminal);
-    else this.#happened(fault);
-    switch (fault.tag) {
-      case 'partition': {
-        this.#network.cut(fault.daemon, fault.port, nowMs + fault.forMs);
-        const holder = this.#processes.get(fault.daemon);
-        if (fault.port === 'source' && holder !== undefined) holder.life.cutStream();
-        return;
-      }
-      case 'pause': {
-        life?.hold(fault.clock);
-        this.#loop.in(fault.forMs, () => life?.letGo());
-        return;
-      }
-      case 'stop':
-        this.#processes.get(fault.daemon)?.stop();
-        return;
-      case 'slow_sink':
-        this.#network.sinkDelayMs.set(fault.sink, fault.ms);
-        this.#loop.in(fault.forMs, () => this.#network.sinkDelayMs.delete(fault.sink));
-        return;
-      case 'source_restart': {
-        const earlier = database.acknowledged.at(-1 - Math.floor(hashed(this.#plan.seed, 5, Math.round(nowMs)) * 12));
-        database.restart(fault.slotBack ? (earlier ?? null) : null);
-        database.available = false;
-        this.#loop.in(fault.forMs, () => (database.available = true));
-        return;
-      }
-      case 'control_down':
-        this.#network.controlDown(nowMs + fault.forMs);
-        return;
-      case 'log_full':
-        this.#logFaults.full(fault.forMs);
-        return;
-      case 'log_limit':
-        this.#logFaults.limit(this.#plan.sinks, fault);
-        return;
-      case 'row_too_large': {
-        this.#oversized += 1;
-        const op = { op: 'oversized', table: fault.table, key: fault.key } as const;
-        this.#workload.commit({ atMs: nowMs, shared: false, ops: [op] }, OVERSIZED_SERIAL + this.#oversized);
-        return;
-      }
-      case 'refusal_ends':
-        this.#refusalOver.add(fault.sink);
-        this.#operator.replay(fault.sink);
-        return;
-      case 'slot_gone':
-        database.disconnect();
-        database.slot = null;
-        return;
-      case 'slot_unusable':
-        database.disconnect();
-        if (database.slot !== null) database.slot.unusable = 'lost';
-        return;
-      case 'slot_ahead':
-        database.disconnect();
-        database.slot = { position: database.head, unusable: null };
-        this.#checkers.told(positionOf(String(database.head)));
-        return;
-      case 'control_lost':
-        this.#checkers.controlGoesBack();
-        this.#controlRows.rows.clear();
-        return;
-      case 'log_tail_lost':
-        this.#checkers.logLost();
-        this.#logFaults.loseTail();
-        return;
-      case 'log_start_lost':
-        this.#logFaults.loseStart();
-        return;
-      case 'sink_progress_lost':
-        this.#sinks.get(fault.sink)?.progress.clear();
-    }
-  }
-
-  #terminate(fault: Terminal): void {
-    this.#happened(fault);
-    this.#terminal = fault.tag;
-    for (const code of STOPS[fault.tag]) this.#allowed.add(code);
-  }
-
-  #sinkBack(sink: string, restore: (() => void) | null): void {
-    if (restore === null) return;
-    this.#struck += 1;
-    this.#coverage.happened('sink_back');
-    this.#say(`!! ${sink} goes back`);
-    // Its tables may have lost columns, which is noticed at the next start.
-    this.#allowed.add('sink_misconfigured');
-    const store = this.#sinks.get(sink) as MemorySinkStore;
-    const standing = (partition: number): readonly unknown[] => [
-      store.fences.get(partition),
-      store.progress.get(partition),
-      store.writes.get(partition),
-    ];
-    const before = this.#logStore.partitions.map((_, partition) => standing(partition));
-    const swept = [...store.swept];
-    restore();
-    const lostSweep = swept.some(([table, sequence]) => store.swept.get(table) !== sequence);
-    const lost = [...before.keys()].filter((partition) => standing(partition).some((value, index) => value !== before[partition]?.[index]));
-    const lives = [...this.#processes.values()].map(({ life }) => life).filter(({ dead }) => !dead);
-    this.#checkers.sinkWentBack(sink, lives, { partitions: lost, sweep: lostSweep });
   }
 }
 
