@@ -53,11 +53,18 @@ function schemasToMake({ made }: Wanted, role: string): MissingPrivilege[] {
   }));
 }
 
+/** The values of a column are cast to its type by name. */
+const TYPE_SCHEMAS = `SELECT DISTINCT n.nspname::text FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname <> 'pg_catalog' ORDER BY 1`;
+
 /** Since PostgreSQL 15 not even `public` lets every role make tables. A type may stand in a schema without a table. */
 async function inSchemas(session: Session, { tables, made, own }: Wanted, role: string): Promise<MissingPrivilege[]> {
   const making = new Set(made.flatMap((statement) => schemaOfMade(statement) ?? []));
   const troubles: MissingPrivilege[] = [];
-  for (const schema of new Set([own, ...tables.map(({ target }) => tableIdParts(target).schema), ...making])) {
+  const ofTypes = await session.texts(TYPE_SCHEMAS, [`{${tables.map(({ oid }) => oid).join(',')}}`]);
+  const used = [own, ...tables.map(({ target }) => tableIdParts(target).schema), ...ofTypes.map(([name]) => name ?? '')];
+  for (const schema of new Set([...used, ...making])) {
     // One that is not there yet has no row, and will belong to the role that makes it.
     const [row] = await session.texts(
       `SELECT pg_catalog.has_schema_privilege(oid, 'USAGE')::text, pg_catalog.has_schema_privilege(oid, 'CREATE')::text

@@ -7,7 +7,7 @@ import { otherIndexName, plainIndexStatement } from './indexes.ts';
 import { DELETED_COLUMN } from './names.ts';
 import type { ProvisionInput } from './provision.ts';
 import type { Session } from './session.ts';
-import { domainsOf, domainStatement } from './target-type.ts';
+import { domainsOf, domainStatement, TYPE_NAMED } from './target-type.ts';
 
 /** A table of the source with the replicated one as it is now. */
 type Promoted = {
@@ -104,7 +104,7 @@ async function domainParts(session: Session, domain: Domain): Promise<string[]> 
   const [row] = await session.texts(
     `SELECT (t.typdefault IS NOT NULL)::text,
   (SELECT coalesce(pg_catalog.json_agg(k.conname), '[]')::text FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid)
-FROM pg_catalog.pg_type t WHERE t.oid = pg_catalog.to_regtype($1)`,
+FROM pg_catalog.pg_type t WHERE t.oid = ${TYPE_NAMED}`,
     [domain.type],
   );
   const has = new Set(JSON.parse(row?.[1] ?? '[]') as string[]);

@@ -134,9 +134,16 @@ function plainType(type: CanonicalType): string | null {
   }
 }
 
-/** The name is parsed as a type's and nothing else, so that nothing but a type can stand in the statement. */
+/**
+ * The type of the name `$1`, which is parsed as a type's and nothing else. Null also in a schema that the role may not use: there the
+ * server refuses to look, which would end every check behind it (TP-003 tells of the schema).
+ */
+export const TYPE_NAMED = `(SELECT CASE WHEN pg_catalog.cardinality(parts) < 2 OR NOT EXISTS (
+    SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = parts[1] AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE'))
+  THEN pg_catalog.to_regtype($1) END FROM pg_catalog.parse_ident($1, false) AS parts)`;
+
 async function typeExists(session: Session, name: string): Promise<boolean> {
-  const [row] = await session.texts('SELECT pg_catalog.to_regtype($1)::text', [name]);
+  const [row] = await session.texts(`SELECT ${TYPE_NAMED}::text`, [name]);
   return (row?.[0] ?? null) !== null;
 }
 

@@ -225,6 +225,7 @@ describePostgres('sink-postgres under faults', (major) => {
     it.each([
       ['where no schema is there', ''],
       ['in schemas of others', 'CREATE SCHEMA shop; CREATE SCHEMA kinds; GRANT USAGE ON SCHEMA kinds TO PUBLIC; CREATE SCHEMA causeway'],
+      ['in schemas of others that it may not even use', 'CREATE SCHEMA shop; CREATE SCHEMA kinds; CREATE SCHEMA causeway'],
     ])('is told every right that it lacks, %s', async (_, schemas) => {
       await database.query(`CREATE ROLE ${database.name} LOGIN PASSWORD 'pw'; ${schemas}`);
       const sink = open(database.urlAs(database.name, 'pw'), { provision: 'create' });
@@ -236,6 +237,22 @@ describePostgres('sink-postgres under faults', (major) => {
       expect(await levelOf(sink)).toBe('ok');
       await sink[Symbol.asyncDispose]();
       await database.query(`DROP OWNED BY ${database.name} CASCADE; DROP ROLE ${database.name}`);
+    });
+
+    it('hears of a schema that it may not use beside everything else, also where its tables and types are there', async () => {
+      const admin = open(undefined, { provision: 'create' });
+      await admin.provision([described], never);
+      await admin[Symbol.asyncDispose]();
+      await database.query(`CREATE ROLE ${database.name} LOGIN PASSWORD 'pw'`);
+      const sink = open(database.urlAs(database.name, 'pw'), { provision: 'check' });
+      const findings = await sink.check([described], never);
+      expect(findings.map(({ id }) => id)).toEqual(Array.from({ length: 15 }, (_, index) => `TP-${String(index + 1).padStart(3, '0')}`));
+      expect(findings.find(({ id }) => id === 'TP-003')?.details).toEqual([
+        expect.stringContaining('in shop.orders'),
+        ...['causeway', 'shop', 'kinds'].map((name) => `the role ${database.name} may not use the schema ${name}`),
+      ]);
+      await sink[Symbol.asyncDispose]();
+      await database.query(`DROP ROLE ${database.name}`);
     });
 
     it('has them all with the GRANTs of docs/privileges.md', async () => {

@@ -13,6 +13,14 @@ const faults = (only: string): Mutant['suite'] => integration('sink-postgres-fau
 
 export const sinkPostgresMutants: readonly Mutant[] = [
   {
+    name: 'a type in a schema that the role may not use ends the checks',
+    file: 'connectors/sink-postgres/target-type.ts',
+    find: 'WHERE n.nspname = parts[1] AND NOT',
+    put: 'WHERE n.nspname IS NULL AND NOT',
+    breaks: 'what an operator is told',
+    suite: faults('a role that is to make what is missing'),
+  },
+  {
     name: 'check does not ask for the right to make tables in a schema',
     file: 'connectors/sink-postgres/check-privileges.ts',
     find: "CREATE: row?.[1] === 'false' && making.has(schema)",
