@@ -98,7 +98,7 @@ export const captureMutants: readonly Mutant[] = [
     find: "if (message.tag === 'begin') this.#transactionId = message.transactionId;",
     put: '',
     breaks: 'C9',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'no truncate is told to those who compare the tables',
@@ -106,7 +106,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'tables.truncated(this.#truncated.splice(0), { by: this.#transactionId, position: message.position });',
     put: 'this.#truncated.splice(0);',
     breaks: 'C9',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a mark that is missing in the source is passed over',
@@ -250,7 +250,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'if (tail.generation >= own.generation)',
     put: 'if (false)',
     breaks: 'C6, counterexample 11',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a generation that equals our own is taken for older',
@@ -258,7 +258,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'if (tail.generation >= own.generation)',
     put: 'if (tail.generation > own.generation)',
     breaks: 'C6, counterexample 32',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'only the last record tells the generation of the log',
@@ -266,7 +266,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'tail.generation = Math.max(tail.generation, record.generation);',
     put: 'tail.generation = record.generation;',
     breaks: 'C6, counterexample 40',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a log that ends at the checkpoint is taken for whole',
@@ -274,7 +274,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'if (end <= acknowledged.offset) {',
     put: 'if (end < acknowledged.offset) {',
     breaks: 'C7',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a truncated log is taken for whole',
@@ -282,7 +282,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'if (end <= acknowledged.offset) {',
     put: 'if (false) {',
     breaks: 'C7 C8',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a lost checkpoint beside a log with records is a first start',
@@ -362,7 +362,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'this.#publish(half, batch, SUB_DELETE_HALF);',
     put: 'this.#publish(half, batch);',
     breaks: 'A1, counterexample 12',
-    suite: unit('capture/capture', 'capture/encode'),
+    suite: unit('capture/capture', 'capture/start', 'capture/encode'),
   },
   {
     name: 'a key change leaves its old key',
@@ -370,7 +370,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'if (message.oldKey !== null) {',
     put: 'if (false) {',
     breaks: 'A1 A2',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'the changes of a key go to partitions in turn',
@@ -378,7 +378,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'const partition = partitionOf(key, partitions);',
     put: 'const partition = this.#records % partitions;',
     breaks: 'C5',
-    suite: unit('capture/capture', 'capture/encode'),
+    suite: unit('capture/capture', 'capture/start', 'capture/encode'),
   },
   {
     name: 'one counter for all partitions',
@@ -394,7 +394,7 @@ export const captureMutants: readonly Mutant[] = [
     find: "this.#broadcast(() => ({ tag: 'truncate', table, sequence, committedAt }), batch);",
     put: "const { generation, holder, codec } = this.#input; const record = { generation, holder, counter: this.#next(0), tag: 'truncate', table, sequence, committedAt } as const; batch.records.push({ partition: 0, key: null, value: codec.encode(record, null) });",
     breaks: 'A1, counterexample 3',
-    suite: unit('capture/capture', 'capture/encode'),
+    suite: unit('capture/capture', 'capture/start', 'capture/encode'),
   },
   {
     name: 'a transaction that was half received goes on behind a broken connection',
@@ -426,7 +426,7 @@ export const captureMutants: readonly Mutant[] = [
     find: "return row !== undefined && row.state !== 'stopped';",
     put: 'return row !== undefined;',
     breaks: 'C9, counterexample 12',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a table that is not shown any more goes on',
@@ -434,7 +434,7 @@ export const captureMutants: readonly Mutant[] = [
     find: "if (found.has(table) || state === 'stopped') continue;",
     put: 'if (table !== undefined) continue;',
     breaks: 'C9, counterexample 28',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a difference that asks for a re-sync is only remembered',
@@ -442,7 +442,7 @@ export const captureMutants: readonly Mutant[] = [
     find: "return { ...row, fingerprint, state: 'resync_required', reason: { code: 'fingerprint', text: verdict.text } };",
     put: 'return { ...row, fingerprint };',
     breaks: 'C9, counterexample 9',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a later table is captured though its rows were not copied',
@@ -450,7 +450,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'else if (snapshotNever(table))',
     put: 'else if (true)',
     breaks: 'C9',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a schema version is not stored before its first change',
@@ -458,7 +458,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'await this.#remember(next.value, signal);',
     put: '',
     breaks: 'C7',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'a watermark falls when transactions are sent again',
@@ -490,7 +490,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'acknowledged: acknowledged === null ? null : { generation',
     put: 'acknowledged: true ? null : { generation',
     breaks: 'C7, counterexample 5',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'rows that came while the slot was made are passed over',
@@ -498,7 +498,7 @@ export const captureMutants: readonly Mutant[] = [
     find: 'assertTablesCapturable(facts, snapshotNever);',
     put: '',
     breaks: 'C8',
-    suite: unit('capture/capture'),
+    suite: unit('capture/capture', 'capture/start'),
   },
   {
     name: 'the deadline is reckoned from after the request',

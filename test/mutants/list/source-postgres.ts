@@ -5,6 +5,7 @@ const fingerprint = 'connectors/source-postgres/fingerprint.ts';
 const replication = 'connectors/source-postgres/replication-connection.ts';
 const session = 'connectors/source-postgres/replication-session.ts';
 const stream = (only: string): Mutant['suite'] => integration('postgres-stream', only);
+const streamConnection = (only: string): Mutant['suite'] => integration('postgres-stream-connection', only);
 const encodings = (only: string): Mutant['suite'] => integration('postgres-source-encoding', only);
 const prints = (only: string): Mutant['suite'] => integration('postgres-source-fingerprint', only);
 
@@ -95,7 +96,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     find: 'formatLsn(this.#flushed - 1n)',
     put: 'formatLsn(this.#flushed)',
     breaks: 'C2',
-    suite: stream('of two adjacent commits'),
+    suite: streamConnection('of two adjacent commits'),
   },
   {
     name: 'the status repeats what was only received',
@@ -103,7 +104,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     find: 'this.#listener.data(lsn, frame);',
     put: 'this.#flushed = lsn; this.#listener.data(lsn, frame);',
     breaks: 'C1',
-    suite: stream('acknowledges nothing by itself'),
+    suite: streamConnection('acknowledges nothing by itself'),
   },
   {
     name: 'a keepalive acknowledges by itself',
@@ -111,7 +112,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     find: 'this.#listener.keepalive(lsn);',
     put: 'this.#flushed = lsn; this.#listener.keepalive(lsn);',
     breaks: 'C1',
-    suite: stream('acknowledges nothing by itself'),
+    suite: streamConnection('acknowledges nothing by itself'),
   },
   {
     name: 'a keepalive from inside a transaction is shown',
@@ -119,7 +120,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     find: '|| this.#insideTransaction ||',
     put: '||',
     breaks: 'C1',
-    suite: stream('a slow reader stays connected|memory stays bounded'),
+    suite: streamConnection('a slow reader stays connected|memory stays bounded'),
   },
   {
     name: 'the settings of the connection are not checked',
@@ -127,7 +128,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     find: 'await checkSettings(client);',
     put: '0;',
     breaks: 'C3, counterexample 16',
-    suite: stream('drops the settings'),
+    suite: streamConnection('drops the settings'),
   },
   {
     name: 'the settings of the connection are not set',
@@ -336,7 +337,7 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     find: 'if (this.#options.runtime.monotonicMs() - this.#heardAtMs > this.#silenceMsMax) {',
     put: 'if (this.#hasEnded) {',
     breaks: 'O4, a network that swallows packets',
-    suite: stream('swallows what the server says'),
+    suite: streamConnection('swallows what the server says'),
   },
   {
     name: 'answers without data do not keep a connection alive',
@@ -344,6 +345,6 @@ export const sourcePostgresMutants: readonly Mutant[] = [
     find: '    this.#heard();\n    if (shouldRespond)',
     put: '    if (shouldRespond)',
     breaks: 'an idle source is not a dead one',
-    suite: stream('swallows what the server says'),
+    suite: streamConnection('swallows what the server says'),
   },
 ];
