@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { CausewayError } from '#core/errors.ts';
-import type { FileKind } from '../lib/sqlite/handle.ts';
+import { type FileKind, numberOf } from '../lib/sqlite/handle.ts';
 import { codes } from './errors.ts';
 
 /**
@@ -56,6 +56,12 @@ export function logFileKind(of: LogIdentity): FileKind {
 }
 
 function verify(database: DatabaseSync, of: LogIdentity): void {
+  // SQLite believes the file's head: with another number the log would count as full for ever, or as empty whatever it holds.
+  const pages = numberOf(database, 'PRAGMA page_count');
+  const free = numberOf(database, 'PRAGMA freelist_count');
+  if (free < 0 || free >= pages) {
+    throw new CausewayError('log_damaged', `the log ${of.path} is damaged: its head counts ${free} free pages of ${pages}`);
+  }
   const found = database.prepare('SELECT pipeline, partitions FROM log').get();
   if (found === undefined) throw new CausewayError('log_damaged', `the log ${of.path} has lost its head row`);
   if (found['pipeline'] !== of.pipeline) {

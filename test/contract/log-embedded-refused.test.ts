@@ -1,4 +1,4 @@
-import { rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Offset } from '#core/position.ts';
 import { LogFolder } from './log-embedded-folder.ts';
@@ -51,6 +51,19 @@ describe('a damaged or foreign file of the embedded log', () => {
     await using log = folder.open();
     const code = await codeRejected(log.provision(never));
     expect(['log_damaged', 'log_foreign']).toContain(code);
+  });
+
+  it.each([
+    ['less than none', 0xff],
+    ['more than it has', 0x7f],
+  ])('is damaged when its head counts as many free pages as %s, which would make it full for ever or never', async (_what, byte) => {
+    await folder.made(5);
+    folder.alter('PRAGMA wal_checkpoint(TRUNCATE)');
+    // The count is a big-endian number at place 36 (https://www.sqlite.org/fileformat.html#the_database_header).
+    const file = readFileSync(folder.path);
+    file[36] = byte;
+    writeFileSync(folder.path, file);
+    await expectRefused('log_damaged', /free pages of/);
   });
 
   it('is refused when it is no database, or of another program, another pipeline or another release', async () => {

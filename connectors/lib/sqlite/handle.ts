@@ -19,7 +19,7 @@ export type FileKind = {
   readonly pageBytes: number;
   /** Makes the tables of a new file, inside a transaction. */
   readonly make: (database: DatabaseSync) => void;
-  /** Looks whether a file of ours is the right one; throws if it is not. */
+  /** Looks, in one read transaction, whether a file of ours is the right one; throws if it is not. */
   readonly verify: (database: DatabaseSync) => void;
   readonly codes: { readonly unavailable: ErrorCode; readonly damaged: ErrorCode; readonly foreign: ErrorCode; readonly full: ErrorCode };
 };
@@ -107,7 +107,7 @@ export class SqliteHandle {
       if (fresh) database.exec(`PRAGMA page_size = ${this.#kind.pageBytes}; PRAGMA auto_vacuum = INCREMENTAL`);
       database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`);
       if (fresh) this.#make(database);
-      this.#kind.verify(database);
+      within(database, 'BEGIN', () => this.#kind.verify(database));
       const identity = identityOf(this.path);
       if (identity === null) throw this.#error('unavailable', 'was removed while it was being opened');
       const statements = new Map<string, StatementSync>();

@@ -26,6 +26,14 @@ export const storeMutants: readonly Mutant[] = [
     suite: log('append'),
   },
   {
+    name: 'any count of free pages in the head of the file is believed',
+    file: 'connectors/log-embedded/layout.ts',
+    find: 'if (free < 0 || free >= pages) {',
+    put: 'if (free < 0 && free >= pages) {',
+    breaks: 'a damaged file',
+    suite: contract('log-embedded-refused', 'free pages'),
+  },
+  {
     name: 'an append to a file that was removed is confirmed',
     file,
     find: 'if (identityOf(this.path) !== file.identity) throw',
