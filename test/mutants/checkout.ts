@@ -5,18 +5,24 @@ import { join } from 'node:path';
 import { mutate, type Mutant, type Suite } from './mutant.ts';
 
 /** `broken`: the mutant is no program, so that what it breaks was not what was noticed. */
-export type Outcome = { readonly tag: 'caught' | 'survived' | 'broken'; readonly seconds: number; readonly output: string };
+export type Outcome = {
+  readonly tag: 'caught' | 'survived' | 'broken';
+  /** What noticed it was a time-out: on a machine that is busy otherwise, try it again. */
+  readonly late: boolean;
+  readonly seconds: number;
+  readonly output: string;
+};
 
 /** A test that hangs on a mutant has noticed it. */
 const suiteWithinMs = 180_000;
 
-/** A copy of the last commit in a temporary folder, so that nobody who works in the checkout meets a mutant. */
+/** A copy of a commit in a temporary folder, so that nobody who works in the checkout meets a mutant. */
 export class MutantCheckout implements Disposable {
   readonly #folder: string;
 
-  constructor(root: string) {
+  constructor(root: string, commit: string) {
     this.#folder = mkdtempSync(join(tmpdir(), 'causeway-mutants-'));
-    const archive = execFileSync('git', ['-C', root, 'archive', '--format=tar', 'HEAD'], { maxBuffer: 2 ** 30 });
+    const archive = execFileSync('git', ['-C', root, 'archive', '--format=tar', commit], { maxBuffer: 2 ** 30 });
     execFileSync('tar', ['-x', '-C', this.#folder], { input: archive });
     symlinkSync(join(root, 'node_modules'), join(this.#folder, 'node_modules'));
   }
@@ -63,7 +69,8 @@ export class MutantCheckout implements Disposable {
     const seconds = Math.round((performance.now() - startedMs) / 100) / 10;
     const text = Buffer.concat(output).toString('utf8');
     const isBroken = code !== 0 && /ReferenceError|PARSE_ERROR|Transform failed|No test files found/.test(text);
-    return { tag: code === 0 ? 'survived' : isBroken ? 'broken' : 'caught', seconds, output: text };
+    const late = code === null || /(Test|Hook) timed out in/.test(text);
+    return { tag: code === 0 ? 'survived' : isBroken ? 'broken' : 'caught', late, seconds, output: text };
   }
 
   [Symbol.dispose](): void {
