@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { controlKeys, type CheckpointRow, type TableRow } from '#core/control-rows.ts';
-import type { ControlKey, ControlStore } from '#core/control.ts';
+import type { ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { LogUsage } from '#core/log.ts';
@@ -8,6 +8,7 @@ import type { DescribedTable } from '#core/schema.ts';
 import type { SourceFacts } from '#core/source.ts';
 import type { Config, PipelineConfig } from '../config/config.ts';
 import { selectionFor } from '../config/tables.ts';
+import { controlFindings } from './check-control.ts';
 import { loadedConfig, pipelinesOf, withControl, withLog, withSink, withSource, type CommandContext } from './context.ts';
 import { printJson } from './io.ts';
 
@@ -19,8 +20,6 @@ const areas: readonly Area[] = ['general', 'control', 'source', 'log', 'sink'];
 type Category = { readonly area: Area; readonly name: string; readonly findings: readonly Finding[] };
 
 const SKEW_MS_MAX = 500;
-/** A lease must outlive a few slow renewals. */
-const RENEWALS_IN_TTL = 3;
 
 /** Looks at everything that the pipelines need, changes nothing at source and sinks, and prints what mends what it finds. */
 export async function check(context: CommandContext, options: CheckOptions): Promise<number> {
@@ -136,45 +135,6 @@ function generalFindings(config: Config): readonly Finding[] {
           mend: open.map((file) => `chmod o-r ${file}`),
         });
   return [finding({ id: 'G-001', level: 'ok', title: `${config.file} is valid` }), secrets];
-}
-
-/** Writes and removes a row of its own: whether compare-and-swap works shows only when it is used. */
-async function controlFindings(
-  { io, parts: { runtime } }: CommandContext,
-  control: ControlStore,
-  config: Config,
-): Promise<readonly Finding[]> {
-  const key = `check/${Math.floor(runtime.random() * 2 ** 40).toString(36)}` as ControlKey;
-  const startedAt = runtime.monotonicMs();
-  const stored = await control.swap({ key, value: { check: true }, expected: null }, io.signal);
-  const elapsedMs = runtime.monotonicMs() - startedAt;
-  const again = await control.swap({ key, value: { check: false }, expected: null }, io.signal);
-  if (stored.tag === 'stored') await control.remove(key, stored.version, io.signal);
-  if (stored.tag !== 'stored' || again.tag !== 'conflict') {
-    return [
-      finding({
-        id: 'G-006',
-        level: 'error',
-        title: 'compare-and-swap of the control store does not work',
-        mend: ['Use another store for `control`.'],
-      }),
-    ];
-  }
-  const tight = config.pipelines.filter(({ leaseTtlMs }) => leaseTtlMs < RENEWALS_IN_TTL * elapsedMs);
-  if (tight.length === 0) {
-    return [
-      finding({ id: 'G-006', level: 'ok', title: `the control store answers, and compares before it swaps (${elapsedMs.toFixed(0)} ms)` }),
-    ];
-  }
-  return [
-    finding({
-      id: 'G-006',
-      level: 'warning',
-      title: `a write to the control store took ${elapsedMs.toFixed(0)} ms, which is much for the lease`,
-      details: tight.map(({ name, leaseTtlMs }) => `${name}: lease.ttl is ${leaseTtlMs} ms`),
-      mend: ['Raise `lease.ttl`, or use a faster disk for `control.path`.'],
-    }),
-  ];
 }
 
 async function sourceFindings(

@@ -12,6 +12,7 @@ export function collisionsOf(config: Pick<Config, 'control' | 'pipelines'>): rea
     ...sharedNames(config.pipelines),
     ...sharedFiles(config),
     ...sharedTargets(config.pipelines),
+    ...controlInside(config),
     ...ownTargets(config.pipelines),
   ];
 }
@@ -122,6 +123,18 @@ function ownTargets(pipelines: readonly PipelineConfig[]): readonly Collision[] 
         mend: 'Correct the address of the source or the sink, or map the tables to others with `target`.',
       }));
   });
+}
+
+/** As above, for the store that has to outlive them. */
+function controlInside({ control, pipelines }: Pick<Config, 'control' | 'pipelines'>): readonly Collision[] {
+  const database = databaseOf(control.raw);
+  if (database === null) return [];
+  const inside = pipelines.flatMap(({ name, source, sinks }) => [
+    ...(databaseOf(source.raw) === database ? [`the source of ${name}`] : []),
+    ...sinks.filter((sink) => databaseOf(sink.raw) === database).map((sink) => `the sink ${sink.name} of ${name}`),
+  ]);
+  const mend = 'Give the control store a database on a server that is not failed over.';
+  return inside.slice(0, 1).map((what) => ({ path: ['control'], message: `is in the database of ${what}`, mend }));
 }
 
 /** Pairs of pipelines for which `keyOf` gives the same text. */

@@ -18,6 +18,7 @@ import type { Metrics } from '../metrics/registry.ts';
 import { isAborted } from './aborted.ts';
 import { observeApply } from './apply-view.ts';
 import { heldByAnother, observeCapture } from './capture-view.ts';
+import { refuseSharedDatabase } from './control-apart.ts';
 import { followDesired, nothingPaused } from './desired.ts';
 import { errorFields } from './logger.ts';
 import { pipelineGauges } from './pipeline-gauges.ts';
@@ -139,8 +140,9 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   const captureLoop =
     ({ control, source, log }: PipelineParts): Loop =>
-    (signals) =>
-      runCapture(
+    async (signals) => {
+      await refuseSharedDatabase({ control, other: source, what: 'the source' }, AbortSignal.any([signals.stop, signals.kill]));
+      await runCapture(
         {
           pipeline: config.name,
           describedAs: deps.describedAs,
@@ -157,6 +159,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         },
         signals,
       );
+    };
   const applyLoop =
     (unit: SinkUnit, { control, source, log, sinks: built }: PipelineParts): Loop =>
     async (signals) => {
@@ -164,6 +167,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       const found = applyObservers.get(unit.config.name);
       if (sink === undefined || found === undefined) throw new TypeError(`no sink ${unit.config.name}`);
       const ending = AbortSignal.any([signals.stop, signals.kill]);
+      await refuseSharedDatabase({ control, other: sink, what: `the sink ${unit.config.name}` }, ending);
       await refuseOwnWrites({ source, sink, sinkName: unit.config.name, tables: config.tables }, ending);
       // Every attempt starts; only one that runs has got over what kept the last one.
       const attach: typeof found.observer.attach = (status) => {

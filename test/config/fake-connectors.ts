@@ -41,6 +41,7 @@ export const fakeConnectors: Connectors = {
   control: {
     embedded: () =>
       Promise.resolve({ kind: 'embedded', configSchema: z.strictObject({ path: z.string().describe('The file.') }), create: missing }),
+    postgres: () => Promise.resolve({ kind: 'postgres', configSchema: z.strictObject({ url: z.string() }), create: missing }),
   },
 };
 

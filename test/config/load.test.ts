@@ -77,7 +77,7 @@ test.each([
   [
     'an unknown kind',
     goodFile.replace('kind: embedded, path: ./data/c', 'kind: kafka, path: ./data/c'),
-    '2 control.kind: there is no control of the kind kafka | Known here: embedded.',
+    '2 control.kind: there is no control of the kind kafka | Known here: embedded, postgres.',
   ],
   [
     'a wrong type',
@@ -130,7 +130,7 @@ test('what is not YAML is named by its place alone: what stands there can be a s
 
 test('a kind that came from a reference is not told', async () => {
   const found = await mistakes(goodFile.replace('kind: embedded, path: ./data/control.db', 'kind: "${SOURCE_URL}"'));
-  expect(found).toEqual(['2 control.kind: there is no control of this kind | Known here: embedded.']);
+  expect(found).toEqual(['2 control.kind: there is no control of this kind | Known here: embedded, postgres.']);
 });
 
 test('every mistake is reported at once, in the order of the file', async () => {
@@ -171,6 +171,17 @@ test('a sink that is the captured database itself is refused, unless its tables 
     .replace(/url: \$\{SOURCE_URL\}/, 'url: postgres://u@warm/db')
     .replace(/url: postgres:\/\/\S*@warm\/db/, 'url: postgres://u@warm:5432/db');
   expect((await mistakes(self)).join('\n')).toContain('sinks.warm: writes public.orders of the database that is captured, over itself');
+});
+
+test('a control store in a database that is captured or written is refused', async () => {
+  const inside = (url: string): string =>
+    goodFile.replace('{ kind: embedded, path: ./data/control.db }', `{ kind: postgres, url: '${url}' }`);
+  expect((await mistakes(inside('postgres://c@warm:5432/db'))).join('\n')).toContain(
+    'control: is in the database of the sink warm of orders',
+  );
+  const source = inside('postgres://c@hot/db').replace('${SOURCE_URL}', 'postgres://u@hot/db');
+  expect((await mistakes(source)).join('\n')).toContain('control: is in the database of the source of orders');
+  expect((await loaded(inside('postgres://c@warm/control'))).config.control.kind).toBe('postgres');
 });
 
 test('two pipelines that share nothing are accepted', async () => {

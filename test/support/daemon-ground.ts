@@ -24,6 +24,8 @@ export type GroundOptions = {
   readonly sinkUrl?: (source: string) => string;
   /** More keys of the log, as YAML. */
   readonly log?: string;
+  /** The control store, as YAML; a file unless given. */
+  readonly control?: (source: TestDatabase) => string;
 };
 
 export class DaemonGround implements AsyncDisposable {
@@ -60,7 +62,7 @@ export class DaemonGround implements AsyncDisposable {
 
   /** Writes the file anew. The names of slots are the server's, which the tests share. */
   configure(tables: string, sinkNames: readonly string[] = [...this.sinks.keys()]): void {
-    const { sinkUrl, log = '' } = this.#options;
+    const { sinkUrl, control, log = '' } = this.#options;
     const sinks = [...this.sinks.values()].map(({ url }, at) => {
       const name = sinkNames[at] ?? '';
       const address = sinkUrl === undefined ? url : sinkUrl(this.source.url);
@@ -68,7 +70,7 @@ export class DaemonGround implements AsyncDisposable {
     });
     writeFileSync(
       this.file,
-      `control: { kind: embedded, path: ${this.#folder.path}/control.db }
+      `control: ${control?.(this.source) ?? `{ kind: embedded, path: ${this.#folder.path}/control.db }`}
 http: { listen: '127.0.0.1:${this.port}' }
 metrics: { listen: '127.0.0.1:${this.port}' }
 pipelines:
