@@ -68,6 +68,7 @@ export type ProcessParts = {
   readonly source: Source;
   readonly log: Log;
   readonly sinks: ReadonlyMap<string, Sink>;
+  readonly parkedKeysMax: number;
   /** An error without a code is a defect. */
   readonly onDefect: (error: unknown, where: string) => void;
   readonly onQueue: (bytes: number, bytesMax: number) => void;
@@ -145,7 +146,7 @@ export function startProcess(parts: ProcessParts): Process {
               statuses.set(name, status);
             },
           },
-          options: { ...applyOptions, readAheadBytesMax: plan.limits.readAheadBytesMax },
+          options: { ...applyOptions, readAheadBytesMax: plan.limits.readAheadBytesMax, parkedKeysMax: parts.parkedKeysMax },
         },
         signals,
       );

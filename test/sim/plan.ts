@@ -72,6 +72,8 @@ export type Fault =
   | { readonly tag: 'log_limit'; readonly atMs: number; readonly forMs: number; readonly bytes: number }
   /** A client writes a row that is too large for a record of the log. */
   | { readonly tag: 'row_too_large'; readonly atMs: number; readonly table: number; readonly key: number }
+  /** For so long processes are configured with no more than `keysMax` parked keys; their operator restarts them at both ends. */
+  | { readonly tag: 'parked_keys_max'; readonly keysMax: number; readonly atMs: number; readonly forMs: number }
   /** Rows that the sink refuses are taken from then on, and the operator replays what was parked. */
   | { readonly tag: 'refusal_ends'; readonly sink: string; readonly atMs: number }
   | Terminal;
@@ -203,6 +205,7 @@ const siteWeights: Readonly<Partial<Record<Site, number>>> = {
   'source.inspect': 3,
   'log.commit': 3,
   'log.page': 3,
+  'letters.take': 2,
   'letters.park': 3,
   'letters.release': 3,
   'sink.sweep': 3,
@@ -242,6 +245,7 @@ function drawFault(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): Fau
     log_full: 3,
     log_limit: 4,
     row_too_large: 4,
+    parked_keys_max: 3,
   });
   switch (tag) {
     case 'call':
@@ -268,6 +272,8 @@ function drawFault(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): Fau
       return { tag, atMs, forMs: dice.whole(500, 8_000), bytes: dice.pick([4_000, 12_000, 40_000]) };
     case 'row_too_large':
       return { tag, atMs, table: dice.whole(0, TABLES - 1), key: dice.whole(0, KEYS - 1) };
+    case 'parked_keys_max':
+      return { tag, keysMax: dice.whole(1, 3), atMs, forMs: dice.whole(500, 6_000) };
   }
 }
 

@@ -154,11 +154,13 @@ describe('capture', () => {
   });
 
   test('1: a worker that wakes after the log freed what its successor has behind it takes that for no loss', async () => {
+    // Nothing is in hand when it is held, and much is written before it wakes.
+    const late = steadily(4).map((each) => ({ ...each, atMs: each.atMs + 8_000 }));
     const faults: readonly Fault[] = [
-      { tag: 'pause', daemon: 0, atMs: 3_000, forMs: 9_000, clock: 'stands' },
-      { tag: 'log_limit', atMs: 2_500, forMs: 20_000, bytes: 4_000 },
+      { tag: 'pause', daemon: 0, atMs: 4_000, forMs: 9_000, clock: 'stands' },
+      { tag: 'log_limit', atMs: 4_500, forMs: 20_000, bytes: 4_000 },
     ];
-    const outcome = await settles({ daemons: 2, transactions: steadily(10), faults });
+    const outcome = await settles({ daemons: 2, transactions: [...steadily(2), ...late], faults });
     expect(outcome.coverage.faults.get('exit 6')).toBe(1);
   });
 
@@ -365,6 +367,14 @@ describe('apply', () => {
         expect(figure(outcome, 'parked keys at the end')).toBe(0);
       }
     }
+  });
+
+  test('29: more parked keys than the sink may have stop it, and it goes on where it may have more', async () => {
+    const ops = Array.from({ length: 60 }, (_, index): readonly PlannedOp[] => [put(index % 9, { refused: index % 9 < 5 })]);
+    const faults: readonly Fault[] = [{ tag: 'parked_keys_max', keysMax: 2, atMs: 100, forMs: 6_000 }];
+    const outcome = await settles({ transactions: transactions(...ops), faults });
+    expect(figure(outcome, 'state parked_keys_max')).toBeGreaterThan(0);
+    expect(figure(outcome, 'parked keys at the end')).toBe(5);
   });
 
   test('30: a log that cannot say which partitions come next ends no partition for ever', async () => {

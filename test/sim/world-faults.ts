@@ -1,5 +1,6 @@
 import type { ErrorCode } from '#core/errors.ts';
 import { positionOf } from '#core/position.ts';
+import { applyDefaults } from '../../src/apply/apply.ts';
 import type { FakeDatabase } from '../support/fake-source.ts';
 import type { MemoryControlRows } from '../support/memory-control-store.ts';
 import { mapIn, type MemoryLogStore } from '../support/memory-log-store.ts';
@@ -49,6 +50,8 @@ export class WorldFaults {
   quietAtMs = 0;
   /** Faults that struck. */
   struck = 0;
+  /** Of processes that start from now on. */
+  parkedKeysMax = applyDefaults.parkedKeysMax;
   readonly #input: WorldFaultsInput;
   readonly #allowed = new Set<ErrorCode>(ALWAYS);
   readonly #refusalOver = new Set<string>();
@@ -199,6 +202,11 @@ export class WorldFaults {
         this.#input.workload.commit({ atMs: nowMs, shared: false, ops: [op] }, OVERSIZED_SERIAL + this.#oversized);
         return;
       }
+      case 'parked_keys_max':
+        this.#allowed.add('parked_keys_max');
+        this.#configure(fault.keysMax);
+        this.#input.loop.in(fault.forMs, () => this.#configure(applyDefaults.parkedKeysMax));
+        return;
       case 'refusal_ends':
         this.#refusalOver.add(fault.sink);
         this.#input.operator.replay(fault.sink);
@@ -230,6 +238,11 @@ export class WorldFaults {
       case 'sink_progress_lost':
         this.#input.sinks.get(fault.sink)?.progress.clear();
     }
+  }
+
+  #configure(parkedKeysMax: number): void {
+    this.parkedKeysMax = parkedKeysMax;
+    for (const { stop } of this.#input.processes.values()) stop();
   }
 
   #terminate(fault: Terminal): void {

@@ -244,6 +244,7 @@ class World {
         committed: (...of) => this.#checkers.committed(...of),
       }),
       sinks: new Map(sinks),
+      parkedKeysMax: this.#faults.parkedKeysMax,
       onDefect: (error, where) => fail('defect', `${where}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
       onQueue: (bytes, bytesMax) => this.#checkers.queue(bytes, bytesMax),
       onTrouble: (code) => this.#trouble(code, life),
