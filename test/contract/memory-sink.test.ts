@@ -2,7 +2,7 @@ import type { TableId } from '#core/schema.ts';
 
 import { typeCases } from '../support/canonical-values.ts';
 import { MemorySink, MemorySinkStore } from '../support/memory-sink.ts';
-import { sinkContract } from './sink.ts';
+import { sinkContract } from './sink-contract.ts';
 
 sinkContract('memory', () => {
   const store = new MemorySinkStore();
