@@ -1,7 +1,7 @@
 // Finds the servers that the integration tests share, one for each major version: an address in the environment, else a
 // container where a container engine answers, else a server of our own.
-import { existsSync } from 'node:fs';
 import pg from 'pg';
+import { containerEngine } from './container-engine.ts';
 import { postgresPackages, type PostgresMajor } from './postgres-binaries.ts';
 import { PostgresServer } from './postgres-server.ts';
 
@@ -100,14 +100,9 @@ async function startEmbedded(major: PostgresMajor): Promise<Started> {
 }
 
 async function startContainer(major: PostgresMajor): Promise<Started | undefined> {
-  if (!hasContainerSocket()) return undefined;
-  // Loaded only here: it takes a second, and most machines get by without it.
-  const { GenericContainer, getContainerRuntimeClient, Wait } = await import('testcontainers');
-  try {
-    await getContainerRuntimeClient();
-  } catch {
-    return undefined;
-  }
+  const engine = await containerEngine();
+  if (engine === undefined) return undefined;
+  const { GenericContainer, Wait } = engine;
   const container = await new GenericContainer(`postgres:${major}`)
     .withEnvironment({ POSTGRES_PASSWORD: 'causeway' })
     .withCommand([
@@ -122,15 +117,4 @@ async function startContainer(major: PostgresMajor): Promise<Started | undefined
     .start();
   const url = `postgres://postgres:causeway@${container.getHost()}:${container.getMappedPort(5432)}/postgres`;
   return { server: { url, from: 'container' }, stop: () => stopAll([() => container.stop()]) };
-}
-
-function hasContainerSocket(): boolean {
-  const named = process.env['DOCKER_HOST'];
-  if (named !== undefined) return true;
-  const runtimeFolder = process.env['XDG_RUNTIME_DIR'];
-  const sockets = [
-    '/var/run/docker.sock',
-    ...(runtimeFolder === undefined ? [] : [`${runtimeFolder}/docker.sock`, `${runtimeFolder}/podman/podman.sock`]),
-  ];
-  return sockets.some((path) => existsSync(path));
 }

@@ -1,0 +1,224 @@
+// A real Kafka cluster of one's own, in KRaft mode: one broker, or three. For tests that kill, suspend or configure brokers; those that
+// only need topics take the shared broker from `services.ts`, which is much quicker.
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { appendFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Kafka, logLevel } from 'kafkajs';
+import { type Authority, createAuthority } from './certificates.ts';
+import { brokerSettings, propertyLines, scramMechanisms, type Listeners } from './kafka-settings.ts';
+import { freePort } from './postgres-server.ts';
+import { fetchedService } from './service-cache.ts';
+import { ServiceProcess } from './service-process.ts';
+import { tempFolder, type TempFolder } from './temp-folder.ts';
+
+export interface KafkaClusterOptions {
+  readonly brokers?: 1 | 3;
+  /** Adds a listener with TLS and SASL (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512) beside the plain one. */
+  readonly users?: readonly KafkaUser[];
+  /** Lines of server.properties, over those of `kafka-settings.ts`. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+export interface KafkaUser {
+  readonly name: string;
+  readonly password: string;
+}
+
+export class KafkaBroker {
+  readonly id: number;
+  /** Of the plain listener. */
+  readonly address: string;
+  /** Of the listener with TLS and SASL; nothing listens there unless the cluster has users. */
+  readonly secureAddress: string;
+  readonly #process: ServiceProcess;
+  readonly #properties: string;
+  #isPaused = false;
+
+  constructor(id: number, listeners: Listeners, folder: string) {
+    this.id = id;
+    this.address = `127.0.0.1:${listeners.plain}`;
+    this.secureAddress = `127.0.0.1:${listeners.secure}`;
+    this.#properties = join(folder, 'server.properties');
+    this.#process = new ServiceProcess({
+      name: `Kafka broker ${id}`,
+      ...javaCommand('kafka.Kafka', [this.#properties], ['-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info']),
+      cwd: folder,
+      isReady: (log) => log.includes('Kafka Server started'),
+    });
+  }
+
+  /** Neither ended nor suspended. */
+  get isServing(): boolean {
+    return this.#process.isRunning && !this.#isPaused;
+  }
+
+  /** The last lines of its log. */
+  get log(): string {
+    return this.#process.log;
+  }
+
+  /** Starts it again with its data after `stop` or `kill`, on the same ports. Of three brokers it needs another one that runs. */
+  async start(): Promise<void> {
+    this.#isPaused = false;
+    await this.#process.start();
+  }
+
+  /** An orderly end: its partitions are led by others before it goes. */
+  async stop(): Promise<void> {
+    await this.#process.stop();
+  }
+
+  async kill(): Promise<void> {
+    await this.#process.kill();
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  /** It keeps its connections and answers nothing until `resume`; after four seconds the others lead its partitions. */
+  pause(): void {
+    this.#process.pause();
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#process.resume();
+    this.#isPaused = false;
+  }
+
+  /** Adds settings to server.properties; they hold from the next start on. */
+  configure(settings: Readonly<Record<string, string>>): void {
+    appendFileSync(this.#properties, propertyLines(settings));
+  }
+}
+
+export class KafkaCluster implements AsyncDisposable {
+  readonly brokers: readonly KafkaBroker[];
+  /** The PEM text of the authority that a client of the listener with TLS has to trust. */
+  readonly ca: string;
+  readonly #folder: TempFolder;
+
+  private constructor(brokers: readonly KafkaBroker[], ca: string, folder: TempFolder) {
+    this.brokers = brokers;
+    this.ca = ca;
+    this.#folder = folder;
+  }
+
+  /** A new cluster, started and ready for clients. */
+  static async create(options: KafkaClusterOptions = {}): Promise<KafkaCluster> {
+    const folder = tempFolder();
+    const authority = createAuthority('causeway test authority of kafka');
+    const listeners = new Map<number, Listeners>();
+    for (let id = 1; id <= (options.brokers ?? 1); id += 1) listeners.set(id, await freeListeners(listeners));
+    const brokers = [...listeners].map(([id, own]) => {
+      const broker = join(folder.path, `broker-${id}`);
+      mkdirSync(broker);
+      writeFileSync(join(broker, 'server.properties'), propertiesOf(id, listeners, options, authority, broker));
+      return new KafkaBroker(id, own, broker);
+    });
+    const cluster = new KafkaCluster(brokers, authority.cert, folder);
+    try {
+      await format(folder.path, brokers, options.users ?? []);
+      await Promise.all(brokers.map((broker) => broker.start()));
+      return cluster;
+    } catch (error) {
+      await cluster.dispose();
+      throw error;
+    }
+  }
+
+  /** Of the plain listeners, for a client's list of brokers. */
+  get addresses(): string[] {
+    return this.brokers.map(({ address }) => address);
+  }
+
+  get secureAddresses(): string[] {
+    return this.brokers.map(({ secureAddress }) => secureAddress);
+  }
+
+  /** Undefined while no broker leads the partition. */
+  async leaderOf(topic: string, partition: number): Promise<KafkaBroker | undefined> {
+    const asked = this.brokers.filter(({ isServing }) => isServing).map(({ address }) => address);
+    const admin = new Kafka({ brokers: asked, logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    try {
+      const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
+      const leader = topics[0]?.partitions.find(({ partitionId }) => partitionId === partition)?.leader;
+      return this.brokers.find(({ id }) => id === leader);
+    } finally {
+      await admin.disconnect();
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all(this.brokers.map((broker) => broker.kill()));
+    this.#folder[Symbol.dispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+}
+
+function propertiesOf(
+  id: number,
+  listeners: ReadonlyMap<number, Listeners>,
+  { users, settings }: KafkaClusterOptions,
+  authority: Authority,
+  folder: string,
+): string {
+  const secure =
+    users === undefined ? undefined : { users, certificate: authority.issue({ name: `broker-${id}`, hosts: ['127.0.0.1', 'localhost'] }) };
+  return propertyLines({ ...brokerSettings({ id, listeners, secure, folder }), ...settings });
+}
+
+/** Writes the data folders. Java starts once: the brokers' folders differ only in two lines. */
+async function format(folder: string, [first, ...others]: readonly KafkaBroker[], users: readonly KafkaUser[]): Promise<void> {
+  if (first === undefined) return;
+  const properties = (broker: KafkaBroker): string => join(folder, `broker-${broker.id}`, 'server.properties');
+  const data = (broker: KafkaBroker): string => join(folder, `broker-${broker.id}`, 'data');
+  const scram = users.flatMap(({ name, password }) =>
+    scramMechanisms.flatMap((mechanism) => ['--add-scram', `${mechanism}=[name=${name},password=${password}]`]),
+  );
+  const clusterId = randomBytes(16).toString('base64url');
+  const { command, args } = javaCommand('kafka.tools.StorageTool', [
+    'format',
+    ...['--cluster-id', clusterId, '--config', properties(first)],
+    ...scram,
+  ]);
+  await promisify(execFile)(command, args);
+  for (const broker of others) {
+    cpSync(data(first), data(broker), { recursive: true });
+    const meta = join(data(broker), 'meta.properties');
+    const own = readFileSync(meta, 'utf8')
+      .replace(/^node\.id=.*$/m, `node.id=${broker.id}`)
+      .replace(/^directory\.id=.*$/m, `directory.id=${randomBytes(16).toString('base64url')}`);
+    writeFileSync(meta, own);
+  }
+}
+
+/** Small and quick to start rather than quick in the long run: several brokers share a machine of two cores with the tests. */
+function javaCommand(main: string, args: readonly string[], properties: readonly string[] = []): { command: string; args: string[] } {
+  const classPath = join(fetchedService('kafka'), '*');
+  return {
+    command: 'java',
+    args: [
+      ...['-Xms64m', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData'],
+      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+      ...properties,
+      ...['-classpath', classPath, main, ...args],
+    ],
+  };
+}
+
+async function freeListeners(taken: ReadonlyMap<number, Listeners>): Promise<Listeners> {
+  for (;;) {
+    const [plain, secure, controller] = await Promise.all([freePort(), freePort(), freePort()]);
+    const ports = [plain, secure, controller, ...[...taken.values()].flatMap((other) => Object.values(other) as number[])];
+    if (new Set(ports).size === ports.length) return { plain, secure, controller };
+  }
+}
