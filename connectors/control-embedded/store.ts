@@ -4,6 +4,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { SqliteFile } from '../lib/sqlite/file.ts';
 import type { FileKind, OpenFile } from '../lib/sqlite/handle.ts';
+import { type Row, textIn } from '../lib/sqlite/row.ts';
 import { codes } from './errors.ts';
 
 export const controlFile: FileKind = {
@@ -78,7 +79,7 @@ export class EmbeddedControlStore implements ControlStore {
       { create: true },
       (file) => {
         const select = file.prepare('SELECT key, value, version FROM control_row WHERE key >= ? AND key < ? ORDER BY key');
-        return select.all(prefix, prefix + LAST_CHARACTER).map((row) => this.#parsed(row['key'] as ControlKey, row));
+        return select.all(prefix, prefix + LAST_CHARACTER).map((row) => this.#parsed(textIn(row, 'key') as ControlKey, row));
       },
       signal,
     );
@@ -94,9 +95,8 @@ export class EmbeddedControlStore implements ControlStore {
     return found === undefined ? null : this.#parsed(key, found);
   }
 
-  #parsed(key: ControlKey, found: Readonly<Record<string, unknown>>): ControlRow {
-    // The table is STRICT: both are text.
-    const { value, version } = found as { readonly value: string; readonly version: string };
+  #parsed(key: ControlKey, found: Row): ControlRow {
+    const [value, version] = [textIn(found, 'value'), textIn(found, 'version')];
     try {
       return { key, value: JSON.parse(value) as unknown, version: version as RowVersion };
     } catch {

@@ -2,6 +2,7 @@ import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, DeadLetters } from '#core/log.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { OpenFile } from '../lib/sqlite/handle.ts';
+import { bytesIn, corrupt, integerIn, nullOr, type Row, textIn } from '../lib/sqlite/row.ts';
 import type { LogFile } from './log-file.ts';
 
 /** A letter can be as large as a record, so that they are read one by one. */
@@ -52,27 +53,33 @@ function* parted<T extends { readonly key: string; readonly reason?: string }>(a
 
 async function* lettersIn(
   file: LogFile,
-  next: (opened: OpenFile, after: string) => Readonly<Record<string, unknown>> | undefined,
+  next: (opened: OpenFile, after: string) => Row | undefined,
   signal: AbortSignal,
 ): AsyncIterable<DeadLetter> {
   let after = '';
   while (true) {
-    const row = await file.read((opened) => next(opened, after), signal);
-    if (row === undefined) return;
-    const letter = letterOf(row);
+    const letter = await file.read((opened) => letterBehind(after, next(opened, after)), signal);
+    if (letter === null) return;
     after = letter.key;
     yield letter;
   }
 }
 
-function letterOf(row: Readonly<Record<string, unknown>>): DeadLetter {
-  // The table is STRICT: the columns have these types.
+/** A damaged index can give the same letters again and again. */
+function letterBehind(after: string, row: Row | undefined): DeadLetter | null {
+  if (row === undefined) return null;
+  const letter = letterOf(row);
+  if (Buffer.compare(Buffer.from(letter.key), Buffer.from(after)) <= 0) throw corrupt('dead letters are not in order');
+  return letter;
+}
+
+function letterOf(row: Row): DeadLetter {
   return {
-    key: row['key'] as RowKey,
-    sequence: row['sequence'] as Sequence,
-    code: row['code'] as string,
-    reason: row['reason'] as string,
-    record: row['record'] as Uint8Array | null,
-    committedAtMicros: row['committed_at'] as number,
+    key: textIn(row, 'key') as RowKey,
+    sequence: textIn(row, 'sequence') as Sequence,
+    code: textIn(row, 'code'),
+    reason: textIn(row, 'reason'),
+    record: nullOr(bytesIn, row, 'record'),
+    committedAtMicros: integerIn(row, 'committed_at'),
   };
 }

@@ -1,6 +1,7 @@
 import type { LogEnds, StoredRecord } from '#core/log.ts';
 import { OFFSET_FIRST, type Offset } from '#core/position.ts';
 import type { OpenFile } from '../lib/sqlite/handle.ts';
+import { bytesIn, integerIn } from '../lib/sqlite/row.ts';
 import { type Block, decodeBlock, isIntact } from './block.ts';
 import { damaged, offsetGone } from './errors.ts';
 import { blockId, offsetOfId } from './layout.ts';
@@ -11,16 +12,16 @@ const PAGE_RECORDS = 2_000;
 
 export function endsOf(file: OpenFile, partition: number): LogEnds {
   const first = file.prepare('SELECT id FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT 1');
-  const lowest = first.get(blockId(partition, 0), blockId(partition + 1, 0)) as { readonly id: number } | undefined;
+  const lowest = first.get(blockId(partition, 0), blockId(partition + 1, 0));
   if (lowest === undefined) return { start: OFFSET_FIRST, end: OFFSET_FIRST };
-  return { start: offsetOfId(lowest.id) as Offset, end: nextOffset(file, partition) };
+  return { start: offsetOfId(integerIn(lowest, 'id')) as Offset, end: nextOffset(file, partition) };
 }
 
 /** The offset behind the newest record. */
 export function nextOffset(file: OpenFile, partition: number): Offset {
   const last = file.prepare('SELECT id, count FROM block WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1');
-  const highest = last.get(blockId(partition, 0), blockId(partition + 1, 0)) as { readonly id: number; readonly count: number } | undefined;
-  return highest === undefined ? OFFSET_FIRST : ((offsetOfId(highest.id) + highest.count) as Offset);
+  const highest = last.get(blockId(partition, 0), blockId(partition + 1, 0));
+  return highest === undefined ? OFFSET_FIRST : ((offsetOfId(integerIn(highest, 'id')) + integerIn(highest, 'count')) as Offset);
 }
 
 /**
@@ -64,12 +65,12 @@ function* blocksFrom(file: OpenFile, partition: number, from: number): Generator
      WHERE id >= (SELECT max(id) FROM block WHERE id >= ?1 AND id <= ?2) AND id < ?3 ORDER BY id`,
   );
   for (const row of select.iterate(blockId(partition, 0), blockId(partition, from), blockId(partition + 1, 0))) {
-    const { id, count, crc, data } = row as {
-      readonly id: number;
-      readonly count: number;
-      readonly crc: number;
-      readonly data: Uint8Array;
+    yield {
+      partition,
+      base: offsetOfId(integerIn(row, 'id')),
+      count: integerIn(row, 'count'),
+      crc: integerIn(row, 'crc'),
+      data: bytesIn(row, 'data'),
     };
-    yield { partition, base: offsetOfId(id), count, crc, data };
   }
 }

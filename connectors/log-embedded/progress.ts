@@ -1,16 +1,18 @@
 import { compareProgress, type LogProgress } from '#core/log.ts';
 import type { FencingToken, Offset } from '#core/position.ts';
 import type { OpenFile } from '../lib/sqlite/handle.ts';
+import { integerIn, nullOr } from '../lib/sqlite/row.ts';
 
 export type ConsumerPartition = { readonly consumer: string; readonly partition: number };
 
 export function storedProgress(file: OpenFile, of: ConsumerPartition): LogProgress | null {
   const found = file
     .prepare('SELECT next_offset, generation, counter FROM progress WHERE consumer = ? AND partition = ?')
-    .get(of.consumer, of.partition) as
-    { readonly next_offset: number; readonly generation: number | null; readonly counter: number | null } | undefined;
+    .get(of.consumer, of.partition);
   if (found === undefined) return null;
-  const { next_offset: offset, generation, counter } = found;
+  const offset = integerIn(found, 'next_offset');
+  const generation = nullOr(integerIn, found, 'generation');
+  const counter = nullOr(integerIn, found, 'counter');
   const pair = generation === null || counter === null ? null : { generation: generation as FencingToken, counter };
   return { offset: offset as Offset, pair };
 }

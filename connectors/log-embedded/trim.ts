@@ -1,4 +1,5 @@
 import type { OpenFile } from '../lib/sqlite/handle.ts';
+import { integerIn } from '../lib/sqlite/row.ts';
 import { blockId, offsetOfId } from './layout.ts';
 import { forgetReleased, letterBytes } from './letters.ts';
 import { endsOf } from './pages.ts';
@@ -30,15 +31,12 @@ export function trimStep(file: OpenFile, partition: number, { retained, keepByte
   const needed = Math.min(...retained.map((consumer) => storedProgress(file, { consumer, partition })?.offset ?? 0));
   const freeable = keepBytes === 0 ? needed : keptFrom(file, { partition, needed, keepBytes });
   const select = file.prepare('SELECT id, count, bytes FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT ?');
-  const oldest = select.all(blockId(partition, 0), blockId(partition + 1, 0), STEP_BLOCKS + 1) as {
-    readonly id: number;
-    readonly count: number;
-    readonly bytes: number;
-  }[];
+  const oldest = select.all(blockId(partition, 0), blockId(partition + 1, 0), STEP_BLOCKS + 1);
   let freed: number | null = null;
   let bytes = 0;
   let more = false;
-  for (const [index, block] of oldest.entries()) {
+  for (const [index, row] of oldest.entries()) {
+    const block = { id: integerIn(row, 'id'), count: integerIn(row, 'count'), bytes: integerIn(row, 'bytes') };
     const isNewest = index === oldest.length - 1 && oldest.length <= STEP_BLOCKS;
     if (isNewest || offsetOfId(block.id) + block.count > freeable) break;
     more = index === STEP_BLOCKS || bytes >= STEP_BYTES;
@@ -63,8 +61,7 @@ function keptFrom(file: OpenFile, of: { readonly partition: number; readonly nee
     const offset = start + Math.floor(((needed - start) * probe) / PROBES);
     const found = select.get(blockId(partition, start), blockId(partition, offset));
     if (found === undefined) continue;
-    const { count, bytes } = found as { readonly count: number; readonly bytes: number };
-    recordBytes += bytes / count / PROBES;
+    recordBytes += integerIn(found, 'bytes') / integerIn(found, 'count') / PROBES;
   }
   return recordBytes === 0 ? needed : Math.max(start, needed - Math.ceil(keepBytes / recordBytes));
 }

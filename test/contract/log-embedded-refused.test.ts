@@ -66,6 +66,19 @@ describe('a damaged or foreign file of the embedded log', () => {
     await expectRefused('log_damaged', /free pages of/);
   });
 
+  it.each(['data = 22', "count = 'two'", 'count = 9151315183789708823'])(
+    'is damaged when a row holds what its table does not allow: %s',
+    async (set) => {
+      await folder.made(5);
+      // Damage of a page changes the type of a value as well, at a place that moves with every version of the format.
+      folder.alter(`ALTER TABLE block RENAME TO typed; CREATE TABLE block (id INTEGER PRIMARY KEY, count, bytes, crc, data);
+        INSERT INTO block SELECT * FROM typed; DROP TABLE typed`);
+      folder.alter(`UPDATE block SET ${set} WHERE id = (SELECT max(id) FROM block)`);
+      await using log = folder.open();
+      expect(await codeRejected(collect(log.read(0, 0 as Offset, never)))).toBe('log_damaged');
+    },
+  );
+
   it('is refused when it is no database, or of another program, another pipeline or another release', async () => {
     writeFileSync(folder.path, 'x'.repeat(5_000));
     await expectRefused('log_foreign', /not a log of Causeway/);

@@ -4,6 +4,7 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { assert } from '#core/assert.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import { describeResult, resultCodeOf, sqliteResult } from './result-code.ts';
+import { corrupt, isUnsafeInteger } from './row.ts';
 
 /** What is kept in a file, and how to say that it cannot be had. */
 export type FileKind = {
@@ -189,6 +190,8 @@ function within<T>(database: DatabaseSync, begin: 'BEGIN' | 'BEGIN IMMEDIATE', w
     const result = work();
     database.exec('COMMIT');
     return result;
+  } catch (error) {
+    throw isUnsafeInteger(error) ? corrupt('an integer is larger than any that is written') : error;
   } finally {
     // A full disk can have ended the transaction by itself.
     if (database.isTransaction) database.exec('ROLLBACK');

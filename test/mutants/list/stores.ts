@@ -34,6 +34,22 @@ export const storeMutants: readonly Mutant[] = [
     suite: contract('log-embedded-refused', 'free pages'),
   },
   {
+    name: 'an integer that nobody wrote is a defect of ours instead of damage',
+    file,
+    find: 'throw isUnsafeInteger(error) ? corrupt(',
+    put: 'throw isUnsafeInteger(null) ? corrupt(',
+    breaks: 'a damaged file',
+    suite: contract('log-embedded-refused', 'does not allow'),
+  },
+  {
+    name: 'the types of a damaged row are believed',
+    file: 'connectors/log-embedded/pages.ts',
+    find: "data: bytesIn(row, 'data'),",
+    put: "data: row['data'] as Uint8Array,",
+    breaks: 'a damaged file',
+    suite: contract('log-embedded-refused', 'does not allow'),
+  },
+  {
     name: 'an append to a file that was removed is confirmed',
     file,
     find: 'if (identityOf(this.path) !== file.identity) throw',
