@@ -30,6 +30,7 @@ process.on('uncaughtException', (error) => unhandled.push(error));
 await using watchdog = new Watchdog(join(tmpdir(), `causeway-fuzz-hang-${process.pid}.hex`));
 let failures = 0;
 let peakBytes = 0;
+let given = 0;
 try {
   for (const target of targets) await fuzz(target);
 } catch (error) {
@@ -42,7 +43,7 @@ for (const error of unhandled) {
   say(`an error that nobody waited for: ${String(error)}`);
 }
 say(
-  `commit ${commitHash(join(import.meta.dirname, '../..'))}, seed ${seed}: ${values.inputs} inputs in ` +
+  `commit ${commitHash(join(import.meta.dirname, '../..'))}, seed ${seed}: ${given} inputs in ` +
     `${Math.round((performance.now() - startedMs) / 1_000)} s, ${failures} failures, ${Math.round(peakBytes / 1024 ** 2)} MB at most`,
 );
 process.exitCode = failures === 0 ? 0 : 1;
@@ -54,14 +55,16 @@ async function fuzz(target: Target): Promise<void> {
     watchdog.begins(input);
     report(target, await judged(target, input), false);
   }
-  for (let number = 0; number < inputs && failures < failuresMax; number += 1) {
+  let number = 0;
+  for (; number < inputs && failures < failuresMax; number += 1) {
     // Each input has a seed of its own, so that one can be made again without those before it.
     const input = target.make(new Chance(seed * 1_000_003 + number));
     watchdog.begins(input);
     report(target, await judged(target, input), true);
     if (number % 500 === 0) watchMemory(target);
   }
-  say(`${target.name}: ${inputs} inputs in ${Math.round((performance.now() - targetStartedMs) / 1_000)} s`);
+  given += number;
+  say(`${target.name}: ${number} inputs in ${Math.round((performance.now() - targetStartedMs) / 1_000)} s`);
   await target[Symbol.asyncDispose]();
 }
 
