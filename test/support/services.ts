@@ -1,7 +1,8 @@
 // What integration tests say to have one of the real systems, Postgres excepted.
 import { describe, inject } from 'vitest';
 import type { ServiceName } from './service-cache.ts';
-import type { SharedAddresses, SharedName } from './shared-services.ts';
+import type { SharedAddresses } from './shared-containers.ts';
+import type { SharedName } from './shared-services.ts';
 
 /** A suite that takes the system of all files, by `sharedService`; shown as skipped where it is not to be had. */
 export function describeShared(name: SharedName, title: string, suite: () => void): void {

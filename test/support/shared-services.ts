@@ -1,24 +1,23 @@
 // The real systems that all files of a run share, Postgres excepted. Each starts when the first test file asks for it and ends with the
 // run, so that a run of a few files starts only what those need. Found as Postgres is: an address in the environment, else a container
 // where a container engine answers, else a server of our own.
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { containerEngine, type ContainerEngine } from './container-engine.ts';
+import { DynamoDbLocal } from './dynamodb-local.ts';
 import { KafkaCluster } from './kafka-cluster.ts';
-import { freePort } from './postgres-server.ts';
+import { KubernetesApi } from './kubernetes-api.ts';
 import { fetchedService, hasProgram, type ServiceName } from './service-cache.ts';
-
-/** What a test is told of a system; plain data, since it travels between processes. */
-export interface SharedAddresses {
-  readonly kafka: { readonly brokers: readonly string[] };
-}
+import {
+  type SharedAddresses,
+  startDynamoDbContainer,
+  startKafkaContainer,
+  startKubernetesContainer,
+  type Started,
+} from './shared-containers.ts';
 
 export type SharedName = keyof SharedAddresses;
-
-interface Started<Address> {
-  readonly address: Address;
-  readonly stop: () => Promise<unknown>;
-}
 
 interface Recipe<Address> {
   readonly fromEnvironment: () => Address | undefined;
@@ -41,7 +40,42 @@ const recipes: { readonly [Name in SharedName]: Recipe<SharedAddresses[Name]> } 
       return { address: { brokers: cluster.addresses }, stop: () => cluster.dispose() };
     },
   },
+  dynamodb: {
+    fromEnvironment: () => {
+      const endpoint = process.env['CAUSEWAY_TEST_DYNAMODB_ENDPOINT'];
+      return endpoint === undefined ? undefined : { endpoint };
+    },
+    startContainer: startDynamoDbContainer,
+    programs: ['java'],
+    startLocal: async () => {
+      const server = await DynamoDbLocal.create();
+      return { address: { endpoint: server.endpoint }, stop: () => server.dispose() };
+    },
+  },
+  kubernetes: {
+    fromEnvironment: () => {
+      const url = process.env['CAUSEWAY_TEST_KUBERNETES_URL'];
+      if (url === undefined) return undefined;
+      return {
+        url,
+        ca: readFileSync(required('CAUSEWAY_TEST_KUBERNETES_CA_FILE'), 'utf8'),
+        adminToken: required('CAUSEWAY_TEST_KUBERNETES_TOKEN'),
+      };
+    },
+    startContainer: startKubernetesContainer,
+    programs: ['etcd'],
+    startLocal: async () => {
+      const server = await KubernetesApi.create();
+      return { address: server.address, stop: () => server.dispose() };
+    },
+  },
 };
+
+function required(variable: string): string {
+  const value = process.env[variable];
+  if (value === undefined) throw new Error(`CAUSEWAY_TEST_KUBERNETES_URL needs ${variable} beside it`);
+  return value;
+}
 
 /** Plain data for the test processes. */
 export interface SharedServices {
@@ -110,34 +144,4 @@ async function start(name: SharedName, engine: ContainerEngine | undefined): Pro
   const address = recipe.fromEnvironment();
   if (address !== undefined) return { address, stop: () => Promise.resolve() };
   return engine === undefined ? recipe.startLocal() : recipe.startContainer(engine);
-}
-
-/** The broker tells its clients where it is, so its port outside has to be known before it starts. */
-async function startKafkaContainer({
-  GenericContainer,
-  getContainerRuntimeClient,
-  Wait,
-}: ContainerEngine): Promise<Started<SharedAddresses['kafka']>> {
-  const { info } = await getContainerRuntimeClient();
-  const port = await freePort();
-  const broker = `${info.containerRuntime.host}:${port}`;
-  const container = await new GenericContainer('apache/kafka:4.1.0')
-    .withExposedPorts({ container: 9092, host: port })
-    .withEnvironment({
-      KAFKA_NODE_ID: '1',
-      KAFKA_PROCESS_ROLES: 'broker,controller',
-      KAFKA_CONTROLLER_QUORUM_VOTERS: '1@localhost:9093',
-      KAFKA_LISTENERS: 'PLAINTEXT://:9092,CONTROLLER://:9093',
-      KAFKA_ADVERTISED_LISTENERS: `PLAINTEXT://${broker}`,
-      KAFKA_LISTENER_SECURITY_PROTOCOL_MAP: 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
-      KAFKA_CONTROLLER_LISTENER_NAMES: 'CONTROLLER',
-      KAFKA_AUTO_CREATE_TOPICS_ENABLE: 'false',
-      KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR: '1',
-      KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR: '1',
-      KAFKA_TRANSACTION_STATE_LOG_MIN_ISR: '1',
-      KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS: '0',
-    })
-    .withWaitStrategy(Wait.forLogMessage(/Kafka Server started/))
-    .start();
-  return { address: { brokers: [broker] }, stop: () => container.stop() };
 }

@@ -1,0 +1,68 @@
+// DynamoDB Local, its tables in memory. It takes any credentials, and keeps the tables of each access key and region apart.
+import { join } from 'node:path';
+import { freePort } from './postgres-server.ts';
+import { fetchedService } from './service-cache.ts';
+import { ServiceProcess } from './service-process.ts';
+import { tempFolder, type TempFolder } from './temp-folder.ts';
+
+export class DynamoDbLocal implements AsyncDisposable {
+  readonly endpoint: string;
+  readonly #process: ServiceProcess;
+  readonly #folder: TempFolder;
+
+  private constructor(port: number) {
+    const jars = fetchedService('dynamodb');
+    this.endpoint = `http://127.0.0.1:${port}`;
+    this.#folder = tempFolder();
+    this.#process = new ServiceProcess({
+      name: 'DynamoDB Local',
+      command: 'java',
+      args: [
+        ...['-Xms64m', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData'],
+        // Beside the jars lie the libraries of SQLite.
+        ...[`-Djava.library.path=${jars}`, '-classpath', join(jars, '*')],
+        ...['com.amazonaws.services.dynamodbv2.local.main.ServerRunner', '-inMemory', '-disableTelemetry', '-port', String(port)],
+      ],
+      cwd: this.#folder.path,
+      isReady: () => answers(this.endpoint),
+    });
+  }
+
+  static async create(): Promise<DynamoDbLocal> {
+    const server = new DynamoDbLocal(await freePort());
+    try {
+      await server.#process.start();
+      return server;
+    } catch (error) {
+      await server.dispose();
+      throw error;
+    }
+  }
+
+  /** It keeps its connections and answers nothing until `resume`. */
+  pause(): void {
+    this.#process.pause();
+  }
+
+  resume(): void {
+    this.#process.resume();
+  }
+
+  async dispose(): Promise<void> {
+    await this.#process.kill();
+    this.#folder[Symbol.dispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+}
+
+/** To a request that is none, it says so. */
+async function answers(endpoint: string): Promise<boolean> {
+  try {
+    return (await fetch(endpoint)).status === 400;
+  } catch {
+    return false;
+  }
+}
