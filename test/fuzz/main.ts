@@ -19,7 +19,11 @@ const failuresMax = 20;
 /** Of this process, whatever it is given. */
 const rssBytesMax = 1024 ** 3;
 
-const targets = (await openTargets()).filter(({ name }) => values.target === undefined || name === values.target);
+const opened = await openTargets();
+const isWanted = ({ name }: Target): boolean => values.target === undefined || name === values.target;
+const targets = opened.filter(isWanted);
+// One that is left open, like a server that listens, would keep the process.
+for (const target of opened) if (!isWanted(target)) await target[Symbol.asyncDispose]();
 if (targets.length === 0) throw new Error('--target names no target');
 const weights = targets.reduce((sum, { weight }) => sum + weight, 0);
 const startedMs = performance.now();
