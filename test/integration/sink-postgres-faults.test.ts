@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { CausewayError, codeOf } from '#core/errors.ts';
+import type { RowKey } from '#core/key.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
-import type { Sink, SinkPartition } from '#core/sink.ts';
+import type { RowChange, Sink, SinkPartition } from '#core/sink.ts';
 
 import { contractColumn, contractSchema, deleteAt, partialAt, progressAt, scanned, sequenceAt, upsertAt } from '../contract/sink.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
@@ -126,6 +127,29 @@ describePostgres('sink-postgres under faults', (major) => {
       expect(await next.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }, { tag: 'applied' }]);
     });
   });
+
+  it.each(['sidecar', 'inline'])(
+    'two texts of a key in one batch that are one key here: it is cut, and the newest stays (%s)',
+    async (register) => {
+      const sink = open(database.url, { register });
+      const keyed = contractSchema('public.keyed' as TableId, [
+        contractColumn('k', 'numeric', { tag: 'decimal', precision: null, scale: null }, false),
+        contractColumn('v', 'text', { tag: 'text' }),
+      ]);
+      await sink.provision([keyed], never);
+      const partition = await takePartition(sink, 0, never);
+      const spelled = (at: number, k: string, v: string): RowChange => {
+        return { ...upsertAt(keyed, sequenceAt(at), [k, v]), key: JSON.stringify([keyed.table, k]) as RowKey };
+      };
+      const batch = [spelled(2, '1.00', 'newer'), spelled(1, '1.0', 'older'), spelled(1, '2', 'another')];
+      const outcomes = await partition.apply({ rows: batch, progress: progressAt(3) }, never);
+      expect(outcomes).toEqual([{ tag: 'applied' }, { tag: 'stale' }, { tag: 'applied' }]);
+      expect((await scanned(sink, keyed, never)).map(({ row }) => row)).toEqual([
+        ['1.00', 'newer'],
+        ['2', 'another'],
+      ]);
+    },
+  );
 
   describe('a constraint, right or table that is not about a value', () => {
     const misconfigured = async (partition: SinkPartition, batch = rows): Promise<CausewayError> => {

@@ -330,7 +330,7 @@ export const sinkPostgresMutants: readonly Mutant[] = [
     find: 'if (error.code === CARDINALITY_VIOLATION)',
     put: 'if (false)',
     breaks: 'counterexample 12',
-    suite: sink('of a decimal key'),
+    suite: faults('two texts of a key in one batch'),
   },
   {
     name: 'an error repeats the value that the server quotes',
