@@ -341,10 +341,14 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Below the range that the system gives to outgoing connections, so that a stopped server finds its port free again. */
+/**
+ * Below the range that the system gives to outgoing connections, so that a stopped server finds its port free again. Each worker of a run
+ * draws from a range of its own: a server that starts slowly has not taken its port yet when another worker looks.
+ */
 export async function freePort(): Promise<number> {
+  const first = 15_000 + (Number(process.env['VITEST_POOL_ID'] ?? 0) % 4) * 4_000;
   for (let attempt = 0; attempt < 100; attempt += 1) {
-    const port = randomInt(15_000, 32_000);
+    const port = randomInt(first, first + 4_000);
     const server = createServer();
     try {
       await new Promise<void>((resolve, reject) => {
