@@ -72,7 +72,7 @@ export async function recordsOf({ firstOffset, bytes }: RawBatch): Promise<reado
   }
   const packed = bytes.subarray(RECORDS_AT);
   const codec = codecOf(bytes.readInt16BE(ATTRIBUTES_AT));
-  const body = codec === null || packed.length === 0 ? packed : await codec.decompress(packed);
+  const body = codec === null || packed.length === 0 ? packed : await decompressed(codec, packed, firstOffset);
   const reader = new VarintReader(body);
   const records: BatchRecord[] = [];
   for (let left = bytes.readInt32BE(COUNT_AT); left > 0; left -= 1) {
@@ -89,6 +89,14 @@ export async function recordsOf({ firstOffset, bytes }: RawBatch): Promise<reado
   }
   if (reader.at !== body.length) throw new BatchDamage(`the batch at offset ${firstOffset} is longer than its records`);
   return records;
+}
+
+async function decompressed(codec: NonNullable<ReturnType<typeof codecOf>>, packed: Buffer, firstOffset: number): Promise<Buffer> {
+  try {
+    return await codec.decompress(packed);
+  } catch (error) {
+    throw new BatchDamage(`the batch at offset ${firstOffset} cannot be unpacked`, { cause: error });
+  }
 }
 
 /** The values of a record's headers, by name. */
