@@ -171,10 +171,10 @@ class Sockets {
   /** What kafkajs opens connections with. */
   readonly open: ISocketFactory = ({ host, port, ssl, onConnect }) => {
     if (this.#destroyed) throw new CausewayError('log_unavailable', 'the client was closed');
-    // The types of kafkajs leave out that `ssl` is absent without TLS.
-    const tls = ssl as typeof ssl | undefined;
+    // The types of kafkajs leave out that `ssl` is null without TLS.
+    const tls = ssl as typeof ssl | null;
     const name = isIP(host) === 0 ? { servername: host } : {};
-    const socket = tls === undefined ? connect({ host, port }, onConnect) : connectTls({ host, port, ...name, ...tls }, onConnect);
+    const socket = tls === null ? connect({ host, port }, onConnect) : connectTls({ host, port, ...name, ...tls }, onConnect);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     // A send waits for its reply before the next: held back for more to come, its last packet would only come later.
     socket.setNoDelay(true);

@@ -8,7 +8,6 @@ import { isCertificateCode } from '../lib/network/certificate-error.ts';
 const codesByType: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
   ...(
     [
-      'UNKNOWN',
       'LEADER_NOT_AVAILABLE',
       'NOT_LEADER_FOR_PARTITION',
       'REQUEST_TIMED_OUT',
@@ -48,6 +47,8 @@ const codesByType: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
     (type) => [type, 'log_unproved'] as const,
   ),
   ['UNKNOWN_TOPIC_OR_PARTITION', 'log_topic_missing'],
+  // A consumer group that somebody is in is not removed.
+  ['NON_EMPTY_GROUP', 'refused'],
   ['OFFSET_OUT_OF_RANGE', 'log_offset_gone'],
 ]);
 
@@ -105,9 +106,17 @@ function typeOf(error: Error): string | null {
 function deepest(error: unknown): unknown {
   let inner = error;
   while (inner instanceof Error && !(inner instanceof CausewayError)) {
-    const next: unknown = 'errors' in inner && Array.isArray(inner.errors) ? inner.errors[0] : inner.cause;
+    const next = several(inner)[0] ?? inner.cause;
     if (!(next instanceof Error)) return inner;
     inner = next;
   }
   return inner;
+}
+
+/** Of a request for several topics or groups. */
+function several(error: Error): readonly unknown[] {
+  if ('errors' in error && Array.isArray(error.errors)) return error.errors;
+  if ('groups' in error && Array.isArray(error.groups))
+    return (error.groups as readonly { readonly error?: unknown }[]).map((group) => group.error);
+  return [];
 }

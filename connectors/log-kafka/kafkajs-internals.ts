@@ -278,7 +278,7 @@ function decodePartition(decoder: Decoder): FetchedPartition {
 
 /** The client's error for a code of the protocol. */
 export const errorOf = (
-  load('kafkajs/src/protocol/error.js') as { createErrorFromCode(this: void, code: number): Error & { readonly type: string } }
+  load('kafkajs/src/protocol/error.js') as { readonly createErrorFromCode: (code: number) => Error & { readonly type: string } }
 ).createErrorFromCode;
 
 /** How the members of a group name topics and partitions, so that Kafka's own tools can show them. */
@@ -301,7 +301,7 @@ export const groupProtocol = load('kafkajs/src/consumer/assignerProtocol.js') as
 export const crc32C = load('kafkajs/src/protocol/recordBatch/crc32C/index.js') as (bytes: Buffer) => number;
 
 const compression = load('kafkajs/src/protocol/message/compression/index.js') as {
-  lookupCodecByAttributes(this: void, attributes: number): { decompress(bytes: Buffer): Promise<Buffer> } | null;
+  readonly lookupCodecByAttributes: (attributes: number) => { decompress(bytes: Buffer): Promise<Buffer> } | null;
 };
 
 /** What unpacks a batch with these attributes; null where it is not packed. */
