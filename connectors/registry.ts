@@ -11,5 +11,7 @@ export const connectors: Connectors = {
   control: {
     embedded: async () => (await import('./control-embedded/index.ts')).connector,
     postgres: async () => (await import('./control-postgres/index.ts')).connector,
+    dynamodb: async () => (await import('./control-dynamodb/index.ts')).connector,
+    kubernetes: async () => (await import('./control-kubernetes/index.ts')).connector,
   },
 };
