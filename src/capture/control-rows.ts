@@ -1,5 +1,5 @@
 import type { ControlKey, ControlRow, ControlStore } from '#core/control.ts';
-import { backoffMs, CausewayError, codeOf, policyFor } from '#core/errors.ts';
+import { backoffMs, CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 
 /** The control store as capture uses it: an unreachable one is asked again until the generation ends, which its lease decides. */
@@ -8,6 +8,9 @@ export type ControlAccess = {
   readonly runtime: Runtime;
   readonly trouble: (error: unknown, during: string) => void;
 };
+
+/** What passes by itself, or with a login that is corrected beside. */
+const OUTAGES: ReadonlySet<ErrorCode> = new Set(['control_unavailable', 'control_credentials']);
 
 const RETRY_FIRST_MS = 50;
 const RETRY_MAX_MS = 1_000;
@@ -18,8 +21,7 @@ async function persist<T>(access: ControlAccess, attempt: () => Promise<T>, sign
       return await attempt();
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof CausewayError) || error.code !== 'control_unavailable' || policyFor(codeOf(error)).retry !== 'timed')
-        throw error;
+      if (!(error instanceof CausewayError) || !OUTAGES.has(error.code)) throw error;
       access.trouble(error, 'control store');
       const random = access.runtime.random();
       await access.runtime.sleep(backoffMs({ attempt: failures, firstMs: RETRY_FIRST_MS, maxMs: RETRY_MAX_MS, random }), signal);
