@@ -324,6 +324,28 @@ describe('apply', () => {
     }
   });
 
+  test('3, 20: a sink goes back to between a truncate that released a key and its sweep', async () => {
+    const at = (atMs: number, ...ops: readonly PlannedOp[]): PlannedTransaction => ({ atMs, shared: false, ops });
+    const others = [0, 2, 3, 4, 5, 6, 7, 8].map((key) => put(key));
+    for (let keptMs = 2_060; keptMs <= 2_220; keptMs += 20) {
+      const outcome = await settles({
+        transactions: [
+          at(1_000, put(1)),
+          at(1_100, put(1, { refused: true })),
+          at(1_900, { op: 'truncate', tables: [0] }),
+          ...Array.from({ length: 60 }, (_, index) => at(2_000 + index * EVERY_MS, ...others)),
+        ],
+        faults: [
+          { tag: 'sink_back', sink: 'warm', keptMs, atMs: 5_000 },
+          // So that it is behind the truncate and ahead of the sweep for long enough to be looked at.
+          { tag: 'slow_sink', sink: 'warm', atMs: 5_000, forMs: 4_000, ms: 200 },
+        ],
+        limits: { batchRowsMax: 1, pendingBytesMax: 1_000_000, readAheadBytesMax: 1_000_000 },
+      });
+      expect(outcome.coverage.faults.get('sink_back')).toBe(1);
+    }
+  });
+
   test('14, 29: parked keys over hand-overs between two that apply at once', async () => {
     const ops = Array.from({ length: 120 }, (_, index): readonly PlannedOp[] => {
       const key = index % 5;

@@ -27,13 +27,12 @@ export type Scene = {
   readonly fail: (invariant: string, text: string, key?: RowKey | null) => void;
 };
 
-/** Parked, or owed something up to `upTo`. */
+/** Parked, or owed something that it does not show. What was swept is owed again where the sink goes back to before the sweep. */
 export function isExcused(scene: Scene, sink: string, key: RowKey, upTo: Sequence | null = null): boolean {
   const owed = scene.owed.get(sink)?.get(key);
-  if (owed !== undefined) {
+  if (owed !== undefined && (upTo === null || upTo < owed)) {
     const stored = scene.sinks.get(sink)?.stored(parseRowKey(key).table, key);
-    if (stored === undefined ? upTo === null || upTo < owed : (stored.sequence ?? '') < owed) return true;
-    if (stored !== undefined) scene.owed.get(sink)?.delete(key);
+    if ((stored?.sequence ?? '') < owed) return true;
   }
   return isParked(scene, sink, key) || isReleasedAhead(scene, sink, key);
 }
