@@ -6,7 +6,7 @@ import { randomName } from '#core/random-name.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { callMsFor, jsonText, withinTime } from '../lib/control/call.ts';
 import { ClientPool } from '../lib/postgres/client-pool.ts';
-import { describeConnection, valueSettings, withClient, type Connection, type SessionOptions } from '../lib/postgres/connection.ts';
+import { describeConnection, sqlstateOf, valueSettings, withClient, type Connection, type SessionOptions } from '../lib/postgres/connection.ts';
 import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { tableName, verifyTable, type Place } from './provision.ts';
 
@@ -14,6 +14,7 @@ import { tableName, verifyTable, type Place } from './provision.ts';
 const CONNECTIONS_MAX = 4;
 /** Behind every key that begins with a prefix. */
 const LAST_CHARACTER = '\u{10ffff}';
+const INSUFFICIENT_PRIVILEGE = '42501';
 
 type StoredRow = { readonly key: ControlKey; readonly value: unknown; readonly version: RowVersion };
 
@@ -38,11 +39,16 @@ export class PostgresControlStore implements ControlStore {
     );
   }
 
-  database(signal: AbortSignal): Promise<string> {
+  database(signal: AbortSignal): Promise<string | null> {
     return this.#within(signal, (call) =>
       withClient(this.#connection, this.#options, call, async (client) => {
-        const { rows } = await client.query<{ name: string }>(DATABASE_NAME);
-        return present(rows[0], 'the name of the database').name;
+        try {
+          const { rows } = await client.query<{ name: string }>(DATABASE_NAME);
+          return present(rows[0], 'the name of the database').name;
+        } catch (error) {
+          if (sqlstateOf(error) === INSUFFICIENT_PRIVILEGE) return null;
+          throw error;
+        }
       }),
     );
   }

@@ -53,6 +53,10 @@ function broken(): Finding {
 async function domainFindings(context: CommandContext, control: ControlStore, config: Config): Promise<readonly Finding[]> {
   const own = await control.database?.(context.io.signal);
   if (own === undefined) return [];
+  if (own === null) {
+    const title = 'whether the control store is on a server that is failed over: its server does not tell which one it is';
+    return [{ id: 'G-007', level: 'skipped', title, details: [], mend: [] }];
+  }
   const others = await databasesOf(context, config);
   const inside = others.filter(({ name }) => name === own).map(({ what }) => what);
   const beside = others.filter(({ name }) => name !== own && serverOf(name) === serverOf(own)).map(({ what }) => what);

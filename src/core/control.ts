@@ -18,8 +18,11 @@ export type Swap =
  * (retried), `control_misconfigured`, `control_row_too_large`, `control_damaged`, `control_foreign`.
  */
 export interface ControlStore extends AsyncDisposable {
-  /** Names the database as `Source.database` and `Sink.database` would, so that one that is failed over is noticed. Absent where it cannot be. */
-  database?(signal: AbortSignal): Promise<string>;
+  /**
+   * Names the database as `Source.database` and `Sink.database` would, so that one that is failed over is noticed; null where the
+   * server does not tell. Absent where it cannot be one.
+   */
+  database?(signal: AbortSignal): Promise<string | null>;
   get(key: ControlKey, signal: AbortSignal): Promise<ControlRow | null>;
   /**
    * Stores `value` if the row still has the version `expected` (null: if there is no row). An error leaves the outcome unknown:

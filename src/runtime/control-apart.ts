@@ -17,7 +17,7 @@ export async function refuseSharedDatabase(
   const { control, other, what } = of;
   if (control.database === undefined || other.database === undefined) return;
   const [own, name] = await Promise.all([control.database(signal), nameOf(other.database(signal))]);
-  if (own !== name) return;
+  if (own === null || own !== name) return;
   throw new CausewayError(
     'control_misconfigured',
     `the control store is in the database of ${what}, which is failed over: give \`control\` a database on another server`,

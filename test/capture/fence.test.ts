@@ -186,26 +186,29 @@ describe('a holder that was suspended', () => {
 });
 
 describe('the control store is away', () => {
-  test('capture goes on until the deadline, then drops its slot, stands by, and comes back as a new generation', async () => {
-    const world = new World();
-    const orders = world.database.createTable('public.orders');
-    const process = await world.startStreaming();
-    world.controlRows.failure = new CausewayError('control_unavailable', 'away');
-    world.database.commit([insert(orders, '1')]);
-    await world.clock.advance(5_000);
-    expect(process.states.at(-1)?.tag).toBe('streaming');
-    expect(world.everyRecord.some(({ tag }) => tag === 'change')).toBe(true);
-    const slot = world.database.slot?.position;
-    await world.clock.advance(15_000);
-    expect(process.states.at(-1)?.tag).toBe('standby');
-    expect(world.database.connection).toBeNull();
-    expect(world.database.slot?.position).toBe(slot);
-    world.controlRows.failure = null;
-    await world.clock.advance(8_000);
-    expect(process.states.at(-1)).toMatchObject({ tag: 'streaming', generation: 2 });
-    await world.stopped(process);
-    expect(world.readLog()).toEqual(world.sourceRows());
-  });
+  test.each(['control_unavailable', 'control_credentials'] as const)(
+    '%s: capture goes on until the deadline, then drops its slot, stands by, and comes back as a new generation',
+    async (code) => {
+      const world = new World();
+      const orders = world.database.createTable('public.orders');
+      const process = await world.startStreaming();
+      world.controlRows.failure = new CausewayError(code, 'away');
+      world.database.commit([insert(orders, '1')]);
+      await world.clock.advance(5_000);
+      expect(process.states.at(-1)?.tag).toBe('streaming');
+      expect(world.everyRecord.some(({ tag }) => tag === 'change')).toBe(true);
+      const slot = world.database.slot?.position;
+      await world.clock.advance(15_000);
+      expect(process.states.at(-1)?.tag).toBe('standby');
+      expect(world.database.connection).toBeNull();
+      expect(world.database.slot?.position).toBe(slot);
+      world.controlRows.failure = null;
+      await world.clock.advance(8_000);
+      expect(process.states.at(-1)).toMatchObject({ tag: 'streaming', generation: 2 });
+      await world.stopped(process);
+      expect(world.readLog()).toEqual(world.sourceRows());
+    },
+  );
 
   test('a lease lost to another process ends this one', async () => {
     const world = new World();

@@ -153,6 +153,14 @@ export function networkedControlContract(name: string, makeContext: () => Promis
       await ended;
     });
 
+    it('closes at once where nobody answers any more', async () => {
+      const store = context.open({ port: proxy.port, leaseTtlMs: TTL_MS });
+      await store.get(at, never);
+      proxy.onRequest = () => 'swallow';
+      proxy.onReply = () => 'swallow';
+      await store[Symbol.asyncDispose]();
+    });
+
     it('is unavailable where nobody listens', async () => {
       const port = proxy.port;
       const store = open({ port });

@@ -1,6 +1,8 @@
 // The control store in Leases and ConfigMaps, on a real API server.
 import { randomBytes } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -313,6 +315,21 @@ describeShared('kubernetes', 'control-kubernetes', () => {
     writeFileSync(join(pod.folder, 'token'), cluster.adminToken);
     const error = await thrown(open({ namespace: 'nowhere' }).swap({ key: at, value: 1, expected: null }, never));
     expect([error.code, error.message]).toEqual(['control_misconfigured', expect.stringContaining('"nowhere" not found')]);
+  });
+
+  test('an answer of what is no API server is no row that is missing', async () => {
+    const certificate = createAuthority('in the middle');
+    const { cert, key } = certificate.issue({ name: 'middle', hosts: ['127.0.0.1'] });
+    const middle = createServer({ cert, key }, (_request, response) => response.writeHead(404).end('<html>not found</html>'));
+    await new Promise<void>((resolve) => middle.listen(0, '127.0.0.1', resolve));
+    writeFileSync(join(pod.folder, 'ca.crt'), certificate.cert);
+    try {
+      const { port } = middle.address() as AddressInfo;
+      expect((await thrown(open({ server: `https://127.0.0.1:${port}` }).get(at, never))).code).toBe('control_foreign');
+    } finally {
+      middle.closeAllConnections();
+      middle.close();
+    }
   });
 
   test('a row that moves while it is being removed stays', async () => {

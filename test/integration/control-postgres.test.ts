@@ -224,6 +224,19 @@ describeNewestPostgres('the database of control-postgres', (major) => {
     expect(await open(database.url, { provision: 'check' }).database?.(never)).toBe(row?.name);
   });
 
+  test('a server that does not tell which one it is keeps nobody from using it', async () => {
+    const role = `role_${database.name}`;
+    await database.query(
+      `CREATE ROLE ${role} LOGIN PASSWORD 'p'; CREATE SCHEMA causeway_control AUTHORIZATION ${role};
+       REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC`,
+    );
+    const store = open(database.urlAs(role, 'p'));
+    expect(await store.database?.(never)).toBeNull();
+    expect(await store.get(at, never)).toBeNull();
+    await store[Symbol.asyncDispose]();
+    await database.query(`DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+  });
+
   test('no call goes to a store that was closed', async () => {
     const store = openAt(database.url);
     await store.get(at, never);

@@ -1,5 +1,6 @@
 import { applyMutants } from './list/apply.ts';
 import { captureMutants } from './list/capture.ts';
+import { controlStoreMutants } from './list/control-stores.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
@@ -12,6 +13,7 @@ const single: readonly Mutant[] = [
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,
   ...storeMutants,
+  ...controlStoreMutants,
   ...coreMutants,
   ...runtimeMutants,
 ];

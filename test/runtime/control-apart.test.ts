@@ -13,6 +13,7 @@ test('a control store in the database of a source or a sink is refused', async (
     message: expect.stringContaining('the database of the source') as string,
   });
   await refuseSharedDatabase({ control: named('7/1'), other: named('7/2'), what }, signal);
+  await refuseSharedDatabase({ control: { database: () => Promise.resolve(null) }, other: named('7/1'), what }, signal);
   await refuseSharedDatabase({ control: {}, other: named('7/1'), what }, signal);
   await refuseSharedDatabase({ control: named('7/1'), other: {}, what }, signal);
 });
@@ -20,6 +21,7 @@ test('a control store in the database of a source or a sink is refused', async (
 test('what does not answer proves nothing, a control store that does not answer is waited for', async () => {
   const away = failing(new CausewayError('source_unavailable', 'it is down'));
   await refuseSharedDatabase({ control: named('7/1'), other: away, what: 'the source' }, signal);
+  await refuseSharedDatabase({ control: { database: () => Promise.resolve(null) }, other: away, what: 'the source' }, signal);
   const silent = failing(new CausewayError('control_unavailable', 'it is down'));
   await expect(refuseSharedDatabase({ control: silent, other: named('7/1'), what: 'the source' }, signal)).rejects.toMatchObject({
     code: 'control_unavailable',
