@@ -179,7 +179,11 @@ class Sockets {
     // A send waits for its reply before the next: held back for more to come, its last packet would only come later.
     socket.setNoDelay(true);
     this.#open.add(socket);
-    socket.once('close', () => this.#open.delete(socket));
+    socket.once('close', () => {
+      this.#open.delete(socket);
+      // kafkajs does this to a closed one at each attempt to connect again, and each time a listener is left behind.
+      socket.unref = () => socket;
+    });
     return socket;
   };
 

@@ -24,6 +24,27 @@ function lookWhileSomethingWaits({ prototype }: RequestQueueClass): void {
 
 lookWhileSomethingWaits(load('kafkajs/src/network/requestQueue/index.js') as RequestQueueClass);
 
+type Connection = { connect: (this: Connection) => Promise<boolean> };
+type ConnectionClass = { readonly prototype: Connection };
+
+/**
+ * Requests that meet a connection which is not up yet each open a socket for it, and all of these then feed one buffer of answers.
+ * They wait for the same one here.
+ */
+function connectOnce({ prototype }: ConnectionClass): void {
+  const { connect } = prototype;
+  const connecting = new WeakMap<Connection, Promise<boolean>>();
+  prototype.connect = function connectShared(): Promise<boolean> {
+    const before = connecting.get(this);
+    if (before !== undefined) return before;
+    const now = connect.call(this).finally(() => connecting.delete(this));
+    connecting.set(this, now);
+    return now;
+  };
+}
+
+connectOnce(load('kafkajs/src/network/connection.js') as ConnectionClass);
+
 /** What all clients of one cluster of brokers are made from. */
 export type ClusterOptions = {
   readonly brokers: string[];

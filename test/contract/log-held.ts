@@ -74,6 +74,7 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
         for (const call of late) expect(await codeRejected(call())).toBe('partition_fenced');
         expect(await keys()).toEqual(['["t","1"]', '["t","2"]']);
         expect(await at.log.remove('warm', never)).not.toEqual([]);
+        await at.prepare();
         await (await heldLetters(at.log)).park([letter('["t","4"]')], never);
         for (const call of late) expect(await codeRejected(call())).toBe('partition_fenced');
         expect(await keys()).toEqual(['["t","4"]']);
