@@ -15,6 +15,7 @@ const RETRY_MAX_MS = 5_000;
 const MISSING_ATTEMPTS = 5;
 /** kafkajs's numbers begin anew before 2^31, and the broker would then take what is new for a repetition. */
 const MESSAGES_MAX = 1e9;
+const WHOLE = /^\d{1,15}$/;
 
 /** Messages of one partition, to be sent together. */
 export type Batch = { readonly partition: number; readonly messages: readonly Message[] };
@@ -140,9 +141,9 @@ export class KafkaProducer implements AsyncDisposable {
     const { topic } = this.#parts;
     const reply = replies.find((one) => one.topicName === topic && one.partition === partition);
     if (reply?.errorCode !== 0) throw unproved(topic, partition, 'the reply does not name the partition');
-    const base = Number(reply.baseOffset);
+    const base = WHOLE.test(reply.baseOffset ?? '') ? Number(reply.baseOffset) : Number.NaN;
     const end = this.#ends.get(partition) ?? 0;
-    if (!Number.isSafeInteger(base) || base < end) {
+    if (!(base >= end)) {
       throw unproved(topic, partition, `the reply names the offset ${base}, where at least ${end} was to come`);
     }
     const next = base + messages.length;
