@@ -42,7 +42,7 @@ export class ApiServer implements Disposable {
     // Tokens are replaced once an hour, authorities from time to time.
     const token = (await this.#file('token', signal)).trim();
     const ca = await this.#file('ca.crt', signal);
-    const url = new URL(call.path, this.#config.server);
+    const url = new URL(this.#config.server.replace(/\/$/, '') + call.path);
     url.search = new URLSearchParams({ ...call.query, ...(call.method === 'GET' ? {} : { fieldManager: FIELD_MANAGER }) }).toString();
     const body = call.body === undefined ? null : Buffer.from(JSON.stringify(call.body), 'utf8');
     const type = call.method === 'PATCH' ? 'application/json-patch+json' : 'application/json';

@@ -5,7 +5,7 @@ export const initialConfig = `# Causeway: a live copy of one Postgres in another
 #   causeway run                 the daemon;  causeway status  shows what it does
 version: 1
 
-# Leases, checkpoints and requests of commands. One file for all pipelines of this machine.
+# Leases, checkpoints and requests of commands. One file for all pipelines of this machine; docs/control-stores.md for several.
 control: { kind: embedded, path: ./data/control.db }
 
 # Endpoints. 0.0.0.0 instead of 127.0.0.1 lets other machines see them; they change nothing.

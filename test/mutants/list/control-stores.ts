@@ -91,7 +91,7 @@ export const controlStoreMutants: readonly Mutant[] = [
     put: '() => void (of.callMs < 0 && call.abort(new CausewayError(',
     also: [{ find: 'gave no answer within ${of.callMs} ms`)),', put: 'gave no answer within ${of.callMs} ms`))),' }],
     breaks: 'section 5, deadlines',
-    suite: onPostgres('hands a lease over'),
+    suite: onPostgres('nobody answers well within'),
   },
   {
     name: 'the daemon runs with its control store inside the source',
