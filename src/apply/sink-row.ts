@@ -1,4 +1,4 @@
-import { CausewayError, codeOf } from '#core/errors.ts';
+import { CausewayError, codeOf, type ErrorCode } from '#core/errors.ts';
 import { controlKeys } from '#core/control-rows.ts';
 import type { CheckpointRow, SchemaBlock, SinkRow } from '#core/control-rows.ts';
 import type { RowVersion } from '#core/control.ts';
@@ -51,12 +51,15 @@ export async function awaitSinkRow(deps: ApplyDeps, schemas: KnownSchemas, signa
   }
 }
 
+/** What a log answers that was never made. */
+const NO_LOG: ReadonlySet<ErrorCode> = new Set(['log_unavailable', 'log_topic_missing']);
+
 /** None while there is no log: capture makes it at the first start, and before that is through there is no checkpoint. */
 async function endsSoFar(deps: ApplyDeps, signal: AbortSignal): Promise<readonly LogEnds[]> {
   try {
     return await deps.log.ends(signal);
   } catch (error) {
-    if (codeOf(error) !== 'log_unavailable' || (await checkpointOf(deps, signal)) !== null) throw error;
+    if (!NO_LOG.has(codeOf(error)) || (await checkpointOf(deps, signal)) !== null) throw error;
     return [];
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { present } from '#core/assert.ts';
+import { controlKeys } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { PartitionAssignment } from '#core/log.ts';
 import { epochMicrosOf, epochOf, fencingTokenOf, type Offset } from '#core/position.ts';
@@ -44,6 +45,31 @@ describe('apply', () => {
     await run.stop();
     expect(run.code()).toBeNull();
   });
+
+  it.each(['log_unavailable', 'log_topic_missing'] as const)(
+    'waits for a log that was never made (%s), but not for one that was',
+    async (code) => {
+      const stage = new Stage();
+      const log = stage.log();
+      const ends = log.ends.bind(log);
+      log.ends = () => Promise.reject(new CausewayError(code, 'no log'));
+      stage.log = () => log;
+      const run = stage.start();
+      await stage.clock.advance(3_000);
+      expect(run.status().state).toBe('waiting');
+      log.ends = ends;
+      await stage.register();
+      await stage.clock.advance(3_000);
+      expect(run.status().state).toBe('running');
+      await run.stop();
+      log.ends = () => Promise.reject(new CausewayError(code, 'no log'));
+      await stage.write(controlKeys.checkpoint('p'), {});
+      const again = stage.start();
+      await stage.clock.advance(3_000);
+      if (code === 'log_topic_missing') expect(again.code()).toBe(code);
+      await again.kill();
+    },
+  );
 
   it('stores progress within a second after the last batch, without being stopped', async () => {
     const { stage, first } = await opened();

@@ -1,6 +1,7 @@
 import { applyMutants } from './list/apply.ts';
 import { captureMutants } from './list/capture.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
+import { kafkaLogReadMutants } from './list/kafka-log-read.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
@@ -14,6 +15,7 @@ const single: readonly Mutant[] = [
   ...sinkPostgresMutants,
   ...storeMutants,
   ...controlStoreMutants,
+  ...kafkaLogReadMutants,
   ...coreMutants,
   ...runtimeMutants,
 ];
