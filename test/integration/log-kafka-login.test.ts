@@ -1,0 +1,117 @@
+// Logging in to a real broker over TLS, by each mechanism that it can have without a server for tokens, and what it refuses.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { codeOf } from '#core/errors.ts';
+import { never, readAll } from '../contract/log-support.ts';
+import { createAuthority } from '../support/certificates.ts';
+import { KafkaCluster } from '../support/kafka-cluster.ts';
+import { kafkaLog, newTopic } from '../support/kafka-log.ts';
+import { describeOwn } from '../support/services.ts';
+import { tempFolder, type TempFolder } from '../support/temp-folder.ts';
+import type { SaslConfig, TlsConfig } from '../../connectors/log-kafka/authentication-config.ts';
+
+const users = [
+  { name: 'causeway', password: 'right-1' },
+  { name: 'stranger', password: 'other' },
+];
+
+describeOwn('kafka', 'logging in to Kafka', () => {
+  let cluster: KafkaCluster;
+  let folder: TempFolder;
+  let tls: TlsConfig;
+
+  beforeAll(async () => {
+    const settings = {
+      'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+      'super.users': 'User:ANONYMOUS;User:causeway',
+    };
+    cluster = await KafkaCluster.create({ users, settings });
+    folder = tempFolder();
+    tls = { ca: file('ca.pem', cluster.ca) };
+  });
+  afterAll(async () => {
+    await cluster.dispose();
+    folder[Symbol.dispose]();
+  });
+
+  function file(name: string, text: string): string {
+    const path = join(folder.path, name);
+    writeFileSync(path, text);
+    return path;
+  }
+
+  function logAs(sasl: SaslConfig, over: { readonly tls?: TlsConfig; readonly topic?: string } = {}) {
+    return kafkaLog({
+      brokers: cluster.secureAddresses,
+      topic: newTopic(),
+      tls,
+      sasl,
+      requestTimeout: 2_000,
+      connectTimeout: 2_000,
+      ...over,
+    });
+  }
+
+  const login = (mechanism: SaslConfig['mechanism'], password = 'right-1', username = 'causeway'): SaslConfig => ({
+    mechanism,
+    username,
+    passwordFile: file(`${mechanism}.${username}`, `${password}\n`),
+  });
+
+  it.each(['scram-sha-256', 'scram-sha-512', 'plain'] as const)('%s writes and reads', async (mechanism) => {
+    await using log = logAs(login(mechanism));
+    await log.provision(never);
+    await using writer = await log.writer(never);
+    await writer.append([{ partition: 0, key: null, value: Buffer.from('a') }], never);
+    expect(await readAll(log, 0)).toHaveLength(1);
+  });
+
+  it.each(['scram-sha-256', 'scram-sha-512', 'plain'] as const)('%s with a wrong password is refused', async (mechanism) => {
+    await using log = logAs(login(mechanism, 'wrong'));
+    expect(await log.provision(never).catch(codeOf)).toBe('log_credentials');
+    expect(await log.ends(never).catch(codeOf)).toBe('log_credentials');
+  });
+
+  it('a mechanism that the broker does not have, and a file that is not there, are matters of credentials', async () => {
+    await using other = logAs({ mechanism: 'oauthbearer', tokenFile: file('token', 'T0K') });
+    expect(await other.provision(never).catch(codeOf)).toBe('log_credentials');
+    await using none = logAs({ mechanism: 'plain', username: 'causeway', passwordFile: join(folder.path, 'none') });
+    expect(await none.provision(never).catch(codeOf)).toBe('log_credentials');
+  });
+
+  it('a password that is refused ends an append, and a corrected one is read without anything being made anew', async () => {
+    const sasl = login('scram-sha-512');
+    const topic = newTopic();
+    await using log = logAs(sasl, { topic });
+    await log.provision(never);
+    const writer = await log.writer(never);
+    login('scram-sha-512', 'wrong');
+    const failed = writer.append([{ partition: 0, key: null, value: Buffer.from('a') }], never);
+    expect(await failed.catch(codeOf)).toBe('log_credentials');
+    login('scram-sha-512');
+    await using next = await log.writer(never);
+    expect(await next.append([{ partition: 0, key: null, value: Buffer.from('a') }], never)).toEqual(new Map([[0, 0]]));
+  });
+
+  it('a certificate of an authority that is not trusted is refused, and so is a broker that has no TLS', async () => {
+    const stranger = createAuthority('somebody else');
+    await using untrusted = logAs(login('plain'), { tls: { ca: file('other.pem', stranger.cert) } });
+    expect(await untrusted.provision(never).catch(codeOf)).toBe('log_credentials');
+    await using unknown = logAs(login('plain'), { tls: {} });
+    expect(await unknown.provision(never).catch(codeOf)).toBe('log_credentials');
+    await using plain = kafkaLog({ brokers: cluster.addresses, topic: newTopic(), tls, requestTimeout: 2_000, connectTimeout: 2_000 });
+    expect(['log_credentials', 'log_unavailable']).toContain(await plain.provision(never).catch(codeOf));
+  });
+
+  it('a user without rights is told which, for a topic that is there and for one that is not', async () => {
+    const topic = newTopic();
+    await using owner = logAs(login('plain'), { topic });
+    await owner.provision(never);
+    await using stranger = logAs(login('plain', 'other', 'stranger'), { topic });
+    expect(await stranger.provision(never).catch(codeOf)).toBe('log_permission');
+    expect(await stranger.writer(never).catch(codeOf)).toBe('log_permission');
+    await using nothing = logAs(login('plain', 'other', 'stranger'));
+    expect(await nothing.provision(never).catch(codeOf)).toBe('log_permission');
+  });
+});
