@@ -1,6 +1,7 @@
 import { applyMutants } from './list/apply.ts';
 import { captureMutants } from './list/capture.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
+import { kafkaLogMutants } from './list/kafka-log.ts';
 import { kafkaLogReadMutants } from './list/kafka-log-read.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
@@ -15,6 +16,7 @@ const single: readonly Mutant[] = [
   ...sinkPostgresMutants,
   ...storeMutants,
   ...controlStoreMutants,
+  ...kafkaLogMutants,
   ...kafkaLogReadMutants,
   ...coreMutants,
   ...runtimeMutants,
