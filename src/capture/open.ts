@@ -1,8 +1,8 @@
 import { assert } from '#core/assert.ts';
 import { controlKeys, type CheckpointRow, type EpochRow } from '#core/control-rows.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
-import type { SourceStream } from '#core/source.ts';
-import { decideContinuity } from './continuity.ts';
+import type { SourceFacts, SourceStream } from '#core/source.ts';
+import { decideContinuity, type Continuity } from './continuity.ts';
 import { readRow } from './control-rows.ts';
 import { Encoder } from './encode.ts';
 import { assertStillHolder, startFirst, type FirstStart } from './first-start.ts';
@@ -12,12 +12,12 @@ export type Connected = { readonly stream: SourceStream; readonly checkpoint: Ch
 
 /**
  * Takes the slot: writes the own generation into the checkpoint, proves that the source joins on to what was captured, looks
- * at the tables, and opens the stream. The same at each connect; `first` is the generation's first, which may also have to
- * make what is missing.
+ * at the tables, opens the stream, and proves it again. The same at each connect; `first` is the generation's first, which may
+ * also have to make what is missing.
  */
 export async function connect(start: FirstStart, first: boolean, signal: AbortSignal): Promise<Connected> {
   const { deps, checkpoint, tables } = start;
-  const { source, observer } = deps;
+  const { source } = deps;
   const tried = { fresh: false, provisioned: !first };
   while (true) {
     const stored = await checkpoint.fence(signal);
@@ -26,19 +26,8 @@ export async function connect(start: FirstStart, first: boolean, signal: AbortSi
     if (stored !== null) assertPartitions(stored, deps.log.partitions);
     // Without a checkpoint the log alone can tell which generation was reached; this stops where it is not below ours.
     else if (!logEmpty) await readTail(start, { checkpoint: null, epoch }, signal);
-    const facts = await source.inspect(signal);
-    observer.slot(facts.slot);
-    const decision = decideContinuity({
-      facts,
-      checkpoint: stored,
-      epoch,
-      logEmpty,
-      comparePositions: (a, b) => source.comparePositions(a, b),
-    });
-    if (decision.tag === 'stop') {
-      await assertStillHolder(start, signal);
-      throw decision.error;
-    }
+    const proof = { checkpoint: stored, epoch, logEmpty };
+    const { facts, decision } = await prove(start, proof, signal);
     if (decision.tag === 'start_fresh') {
       assert(first && !tried.fresh, 'a pipeline starts for the first time only once');
       tried.fresh = true;
@@ -53,9 +42,32 @@ export async function connect(start: FirstStart, first: boolean, signal: AbortSi
       continue;
     }
     await tables.observe(facts, decision.checkpoint.position, signal);
-    const stream = await source.open(signal);
+    await using undo = new AsyncDisposableStack();
+    const stream = undo.use(await source.open(signal));
+    // Until it was taken the slot could still be moved, or another server have come in place of the first.
+    await prove(start, proof, signal);
+    undo.move();
     return { stream, checkpoint: decision.checkpoint, epoch: decision.epoch };
   }
+}
+
+type Proof = Omit<Parameters<typeof decideContinuity>[0], 'facts' | 'comparePositions'>;
+
+/** Looks at the source, which has to join on to what was captured. */
+async function prove(
+  start: FirstStart,
+  proof: Proof,
+  signal: AbortSignal,
+): Promise<{ readonly facts: SourceFacts; readonly decision: Exclude<Continuity, { readonly tag: 'stop' }> }> {
+  const { source, observer } = start.deps;
+  const facts = await source.inspect(signal);
+  observer.slot(facts.slot);
+  const decision = decideContinuity({ ...proof, facts, comparePositions: (a, b) => source.comparePositions(a, b) });
+  if (decision.tag === 'stop') {
+    await assertStillHolder(start, signal);
+    throw decision.error;
+  }
+  return { facts, decision };
 }
 
 /** After the slot was taken: whatever was acknowledged before stands in the log by now. Errors: also `fenced`. */

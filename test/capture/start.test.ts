@@ -198,6 +198,24 @@ describe('what a later start refuses', () => {
     expect((await refusal(world)).code).toBe('source_identity_changed');
   });
 
+  test.each([
+    ['that moves', 'source_slot_lost', (world: World) => (world.database.slot = { position: world.database.head, unusable: null })],
+    [
+      'at a server that was promoted',
+      'source_identity_changed',
+      (world: World) => (world.database.identity = { system: '7001', timeline: 2 }),
+    ],
+  ])('a slot %s between the look at the source and the stream', async (_, expected, damage) => {
+    const { world, orders } = await ranOnce();
+    world.database.commit([insert(orders, 'skipped')]);
+    world.database.commit([insert(orders, 'first')]);
+    world.database.onCall = (call) => {
+      if (call === 'open') damage(world);
+    };
+    expect((await refusal(world)).code).toBe(expected);
+    expect(world.database.connection).toBeNull();
+  });
+
   test('another number of partitions', async () => {
     const { world } = await ranOnce();
     const other = new World({ partitions: 4 });

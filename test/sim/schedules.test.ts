@@ -108,6 +108,16 @@ describe('capture', () => {
     expect(codes.some((code) => code === 'generation_behind' || code === 'checkpoint_lost')).toBe(true);
   });
 
+  test('19: a slot that somebody moves while it is taken skips nothing', async () => {
+    for (const atMs of [2_300, 2_500, 2_700, 2_900]) {
+      const codes = await stops({
+        transactions: steadily(4),
+        faults: [{ tag: 'stop', daemon: 0, atMs: 2_000, ms: 100 }, call('delay', 'source.open', { ms: 600 }), { tag: 'slot_ahead', atMs }],
+      });
+      expect(codes).toContain('source_slot_lost');
+    }
+  });
+
   test('13: a row that cannot be published stops nothing but its key', async () => {
     const outcome = await settles({
       transactions: transactions([put(1), put(2)], [{ op: 'unreadable', table: 0, key: 1 }], [put(2), put(3)]),

@@ -31,7 +31,7 @@ export const captureMutants: readonly Mutant[] = [
   {
     name: 'a suspended holder takes what its successor acknowledged for a lost slot',
     file: 'src/capture/open.ts',
-    find: '      await assertStillHolder(start, signal);\n',
+    find: '    await assertStillHolder(start, signal);\n',
     put: '',
     breaks: 'C8, counterexample 1',
     suite: unit('capture/fence'),
@@ -323,6 +323,14 @@ export const captureMutants: readonly Mutant[] = [
     put: 'if (false) {',
     breaks: 'C8, counterexample 19',
     suite: unit('capture/continuity'),
+  },
+  {
+    name: 'a slot that moved while it was taken is used',
+    file: 'src/capture/open.ts',
+    find: '    await prove(start, proof, signal);\n    undo.move();',
+    put: '    undo.move();',
+    breaks: 'C8, counterexample 19',
+    suite: unit('capture/start'),
   },
   {
     name: 'another system is captured as if it were the same',
