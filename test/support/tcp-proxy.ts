@@ -139,6 +139,14 @@ export class TcpProxy implements AsyncDisposable {
     for (const pass of held) pass();
   }
 
+  /** From now on nothing is taken from the connections that are open, as by a machine that vanished: not even that one ends. */
+  vanish(): void {
+    for (const { client, server } of this.#pairs) {
+      client.pause();
+      server.pause();
+    }
+  }
+
   /** Ends every connection that is open now. */
   cutAll(): void {
     for (const pair of [...this.#pairs]) this.#end(pair);

@@ -80,8 +80,9 @@ export async function withClient<T>(
     signal.throwIfAborted();
     throw postgresError(error, options.role);
   } finally {
-    signal.removeEventListener('abort', abort);
+    // The signal also ends a goodbye that a server which vanished does not answer.
     await open.close();
+    signal.removeEventListener('abort', abort);
   }
 }
 

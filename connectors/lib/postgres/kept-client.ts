@@ -25,7 +25,9 @@ export class KeptClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#last;
-    await this.#drop();
+    // Not politely: a server that vanished would be waited for, and what nobody uses has nothing left to finish.
+    this.#open?.destroy();
+    this.#open = null;
   }
 
   async #run<T>(signal: AbortSignal, work: (client: pg.Client) => Promise<T>): Promise<T> {

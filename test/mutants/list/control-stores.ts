@@ -87,11 +87,18 @@ export const controlStoreMutants: readonly Mutant[] = [
   {
     name: 'a call to a control store that hangs is waited for',
     file: call,
-    find: '() => call.abort(new CausewayError(',
-    put: '() => void (of.callMs < 0 && call.abort(new CausewayError(',
-    also: [{ find: 'gave no answer within ${of.callMs} ms`)),', put: 'gave no answer within ${of.callMs} ms`))),' }],
+    find: 'of.runtime.sleep(of.callMs, over.signal)',
+    put: 'of.runtime.sleep(20 * of.callMs, over.signal)',
     breaks: 'section 5, deadlines',
     suite: onPostgres('nobody answers well within'),
+  },
+  {
+    name: 'a connection of the control store is ended politely, whoever is there',
+    file: 'connectors/lib/postgres/kept-client.ts',
+    find: 'this.#open?.destroy();\n    this.#open = null;',
+    put: 'await this.#drop();',
+    breaks: 'section 5, a stop',
+    suite: onPostgres('closes where the server has vanished'),
   },
   {
     name: 'the daemon runs with its control store inside the source',
