@@ -1,3 +1,4 @@
+import { parseDurationMs } from '#core/quantity.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Config, PipelineConfig } from './config.ts';
 import { collidingTargets, isExclusion, isWildcard, targetOf, writesWhatIsCaptured } from './tables.ts';
@@ -11,6 +12,8 @@ export function collisionsOf(config: Pick<Config, 'control' | 'pipelines'>): rea
     ...config.pipelines.flatMap((pipeline) => tableCollisions(pipeline)),
     ...sharedNames(config.pipelines),
     ...sharedFiles(config),
+    ...sharedTopics(config.pipelines),
+    ...config.pipelines.flatMap((pipeline) => slowLog(pipeline)),
     ...sharedTargets(config.pipelines),
     ...controlInside(config),
     ...ownTargets(config.pipelines),
@@ -76,6 +79,34 @@ function sharedFiles({ control, pipelines }: Pick<Config, 'control' | 'pipelines
       mend: 'Give the log a file of its own.',
     }));
   return [...logs, ...withControl];
+}
+
+/** One topic holds one pipeline. Brokers are told apart by their addresses, as far as text can tell. */
+function sharedTopics(pipelines: readonly PipelineConfig[]): readonly Collision[] {
+  const topics = pipelines.flatMap((pipeline) => {
+    const [topic, brokers] = [textAt(pipeline.log.raw, 'topic'), pipeline.log.raw['brokers']];
+    return topic === null || !Array.isArray(brokers) ? [] : [{ pipeline, topic, brokers: new Set<unknown>(brokers) }];
+  });
+  return topics.flatMap(({ pipeline, topic, brokers }, index) => {
+    const other = topics.slice(0, index).find((one) => one.topic === topic && !one.brokers.isDisjointFrom(brokers));
+    if (other === undefined) return [];
+    return [
+      {
+        path: ['pipelines', pipeline.name, 'log', 'topic'],
+        message: `shares the topic ${topic} with the pipeline ${other.pipeline.name}`,
+        mend: 'Give each pipeline a topic of its own.',
+      },
+    ];
+  });
+}
+
+/** A holder that waits for the log for longer than its lease holds would learn too late that another one took over. */
+function slowLog({ name, log, leaseTtlMs }: PipelineConfig): readonly Collision[] {
+  const text = textAt(log.raw, 'requestTimeout') ?? (textAt(log.raw, 'topic') === null ? null : REQUEST_TIMEOUT_DEFAULT);
+  const timeoutMs = text === null ? null : parseDurationMs(text);
+  if (text === null || timeoutMs === null || timeoutMs < leaseTtlMs) return [];
+  const message = `is ${text}, no less than the time of the lease`;
+  return [{ path: ['pipelines', name, 'log', 'requestTimeout'], message, mend: 'Set it to less than `lease.ttl`.' }];
 }
 
 /** Two sinks that write the same table of the same database would take each other's rows for their own. */
@@ -166,6 +197,9 @@ function pathAt(raw: Readonly<Record<string, unknown>>): string | null {
       .replace(/^\.\//, '') ?? null
   );
 }
+
+/** Of Kafka, the only kind that has topics. */
+const REQUEST_TIMEOUT_DEFAULT = '10s';
 
 /** Of Postgres, the only kind so far whose address has a port. */
 const PORT_DEFAULT = '5432';

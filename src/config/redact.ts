@@ -39,8 +39,8 @@ export function withDefaults(value: unknown, schema: JsonSchema | undefined): un
   if (schema === undefined) return value;
   const given = value === undefined ? structuredClone(schema.default) : value;
   if (!isRecord(given)) return given;
-  const known = schema.properties ?? {};
-  const open = typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined;
+  const { properties: known = {}, additionalProperties } = ofItsKind(given, schema);
+  const open = typeof additionalProperties === 'object' ? additionalProperties : undefined;
   const entries = Object.entries(given).map(([key, inner]): [string, unknown] => [key, withDefaults(inner, known[key] ?? open)]);
   for (const [key, inner] of Object.entries(known)) {
     if (Object.hasOwn(given, key)) continue;
@@ -48,4 +48,9 @@ export function withDefaults(value: unknown, schema: JsonSchema | undefined): un
     if (filled !== undefined) entries.push([key, filled]);
   }
   return Object.fromEntries(entries);
+}
+
+/** Where there are several connectors, the schema of the one that is named. */
+function ofItsKind(given: Readonly<Record<string, unknown>>, schema: JsonSchema): JsonSchema {
+  return schema.oneOf?.find(({ properties }) => properties?.['kind']?.const === given['kind']) ?? schema;
 }

@@ -29,6 +29,12 @@ export const fakeConnectors: Connectors = {
           .transform((input) => ({ resolved: input })),
         create: missing,
       }),
+    kafka: () =>
+      Promise.resolve({
+        kind: 'kafka',
+        configSchema: z.strictObject({ brokers: z.array(z.string()), topic: z.string(), requestTimeout: z.string().optional() }),
+        create: missing,
+      }),
   },
   sink: {
     postgres: () =>

@@ -166,6 +166,27 @@ test.each([
   expect((await mistakes(text)).join('\n')).toContain(expected);
 });
 
+const inKafka = (text: string, log: string): string => text.replace(/log: \{ kind: embedded[^}]*\}/, `log: { kind: kafka, ${log} }`);
+
+test('two pipelines may not share a topic of the same brokers', async () => {
+  const both = (other: string): string => {
+    const [first = '', second_ = ''] = second((text) => inKafka(text, other)).split('  billing:\n');
+    return `${inKafka(first, "brokers: ['a:9092', 'b:9092'], topic: t")}  billing:\n${second_}`;
+  };
+  const shared = (await mistakes(both("brokers: ['b:9092'], topic: t"))).join('\n');
+  expect(shared).toContain('log.topic: shares the topic t with the pipeline orders');
+  await loaded(both("brokers: ['c:9092'], topic: t"));
+  await loaded(both("brokers: ['a:9092'], topic: t2"));
+});
+
+test('a log may not take longer to answer than the lease holds', async () => {
+  const slow = (over: string, ttl: string): string =>
+    inKafka(goodFile, `brokers: ['a:9092'], topic: t${over}`).replace('  orders:\n', `  orders:\n    lease: { ttl: ${ttl} }\n`);
+  expect((await mistakes(slow('', '10s'))).join()).toContain('log.requestTimeout: is 10s, no less than the time of the lease');
+  expect((await mistakes(slow(', requestTimeout: 20s', '15s'))).join()).toContain('log.requestTimeout: is 20s');
+  await loaded(slow(', requestTimeout: 2s', '3s'));
+});
+
 test('a sink that is the captured database itself is refused, unless its tables are others', async () => {
   const self = goodFile
     .replace(/url: \$\{SOURCE_URL\}/, 'url: postgres://u@warm/db')
