@@ -53,7 +53,7 @@ export class WatermarkChecker {
     for (const life of lives) {
       const place = `${sink}/${life.id}`;
       this.#reported.delete(place);
-      if (partitions.length > 0) this.#unaware.set(place, new Set(partitions));
+      if (partitions.length > 0) this.#unaware.set(place, new Set([...(this.#unaware.get(place) ?? []), ...partitions]));
       if (lost.sweep) this.#sweepsUnread.add(place);
     }
   }

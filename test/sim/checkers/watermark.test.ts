@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest';
+import type { Life } from '../life.ts';
+import type { Scene } from './scene.ts';
+import { WatermarkChecker } from './watermark.ts';
+
+test('a process that has not heard of two losses of its sink has to take the partitions of both again', () => {
+  const checker = new WatermarkChecker({} as Scene);
+  const life = { id: 1 } as Life;
+  const unaware = (): readonly number[] => [0, 1, 2].filter((partition) => checker.isUnaware('warm', life, partition));
+  checker.wentBack('warm', [life], { partitions: [0, 1], sweep: false });
+  checker.wentBack('warm', [life], { partitions: [0], sweep: false });
+  checker.assigned('warm', life, 0)();
+  expect(unaware()).toEqual([1]);
+  checker.assigned('warm', life, 1)();
+  expect(unaware()).toEqual([]);
+});
