@@ -1,17 +1,14 @@
-// Where crashes happen: two servers, writers, and daemons that are killed and started again. Each round of faults ends with the same
-// question: has the sink exactly what was committed, and each effect once?
+// Where crashes happen: two servers, writers, and daemons that are killed and started again.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type pg from 'pg';
-import { auditSchema, judge, type Judgement } from './accounting.ts';
+import type { Judgement } from './accounting.ts';
 import { Daemon } from './daemon.ts';
-import { ledgerSchema, openAccount, writer, type WriterAccount } from './ledger-writer.ts';
+import { LedgerLoad } from './ledger-load.ts';
 import { freePort, PostgresServer } from './postgres-server.ts';
 import { wantedMajors } from './postgres-servers.ts';
 
-const writers = 3;
 export const leaseTtlMs = 1_000;
 const comesUpWithinMs = 60_000;
 const drainsWithinMs = 90_000;
@@ -22,22 +19,21 @@ export class CrashGround implements AsyncDisposable {
   readonly sink: PostgresServer;
   /** Another one can stand by beside it. */
   daemon!: Daemon;
-  readonly #accounts: readonly WriterAccount[] = Array.from({ length: writers }, (_, number) => openAccount(number + 1));
+  readonly #load: LedgerLoad;
   readonly #ports: readonly [number, number];
-  readonly #transactionsPerSecond: number;
 
   private constructor(parts: {
     readonly folder: string;
     readonly source: PostgresServer;
     readonly sink: PostgresServer;
     readonly ports: readonly [number, number];
-    readonly transactionsPerSecond: number;
+    readonly load: LedgerLoad;
   }) {
     this.folder = parts.folder;
     this.source = parts.source;
     this.sink = parts.sink;
     this.#ports = parts.ports;
-    this.#transactionsPerSecond = parts.transactionsPerSecond;
+    this.#load = parts.load;
   }
 
   static async create(options: { readonly transactionsPerSecond: number }): Promise<CrashGround> {
@@ -45,18 +41,16 @@ export class CrashGround implements AsyncDisposable {
     const majors = wantedMajors();
     const source = await PostgresServer.create({ major: majors.at(-1) ?? 18 });
     const sink = await PostgresServer.create({ major: majors[0] ?? 14 });
-    const ground = new CrashGround({ folder, source, sink, ports: [await freePort(), await freePort()], ...options });
-    await source.createDatabase('app');
-    await sink.createDatabase('app');
-    await source.query(ledgerSchema, 'app');
+    const load = await LedgerLoad.create({ source, sink, ...options });
+    const ground = new CrashGround({ folder, source, sink, ports: [await freePort(), await freePort()], load });
     ground.daemon = ground.start();
     await ground.daemon.untilWatermark(0, comesUpWithinMs);
-    await sink.query(auditSchema, 'app');
+    await load.audit();
     return ground;
   }
 
   get committed(): number {
-    return this.#accounts.reduce((sum, account) => sum + account.committed.size, 0);
+    return this.#load.committed;
   }
 
   /** `beside`: on the other port than that daemon. */
@@ -84,42 +78,12 @@ pipelines:
 
   /** Runs the faults while writers write, lets everything come to rest, and judges. */
   async underLoad(random: () => number, faults: () => Promise<void>): Promise<Judgement> {
-    const load = new AbortController();
-    const writing = this.#accounts.map((account) =>
-      writer(
-        account,
-        {
-          connect: () => this.source.connect('app'),
-          seed: Math.floor(random() * 2 ** 32),
-          transactionsPerSecond: this.#transactionsPerSecond,
-        },
-        load.signal,
-      ),
-    );
-    try {
-      await Promise.race([faults(), Promise.all(writing)]);
-    } finally {
-      load.abort();
-      await Promise.all(writing);
-    }
-    const source = await this.source.connect('app');
-    const sink = await this.sink.connect('app');
-    try {
-      await this.daemon.untilWatermark(await clockOf(source), drainsWithinMs);
-      // At once: what the watermark claims has to be true when it claims it.
-      return await judge(source, sink, this.#accounts);
-    } finally {
-      await source.end();
-      await sink.end();
-    }
+    return await this.#load.under(random, { faults, arrived: (seconds) => this.daemon.untilWatermark(seconds, drainsWithinMs) });
   }
 
   /** Waits until the daemon applies: its watermark passes this moment of the source's clock. */
   async untilMoving(running: Daemon = this.daemon): Promise<void> {
-    const client = await this.source.connect('app');
-    const now = await clockOf(client);
-    await client.end();
-    await running.untilWatermark(now, drainsWithinMs);
+    await running.untilWatermark(await this.#load.now(), drainsWithinMs);
   }
 
   async killDaemon(): Promise<void> {
@@ -163,9 +127,4 @@ pipelines:
     await this.sink.dispose();
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-async function clockOf(client: pg.Client): Promise<number> {
-  const { rows } = await client.query<{ now: string }>('SELECT extract(epoch FROM clock_timestamp()) AS now');
-  return Number(rows[0]?.now);
 }

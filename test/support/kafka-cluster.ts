@@ -11,14 +11,24 @@ import { brokerSettings, propertyLines, scramMechanisms, type Listeners } from '
 import { freePort } from './postgres-server.ts';
 import { fetchedService } from './service-cache.ts';
 import { ServiceProcess } from './service-process.ts';
+import { TcpProxy } from './tcp-proxy.ts';
 import { tempFolder, type TempFolder } from './temp-folder.ts';
 
 export interface KafkaClusterOptions {
   readonly brokers?: 1 | 3;
   /** Adds a listener with TLS and SASL (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512) beside the plain one. */
   readonly users?: readonly KafkaUser[];
+  /** How many further ways in there are; see `Door`. None unless given. */
+  readonly doors?: number;
   /** Lines of server.properties, over those of `kafka-settings.ts`. */
   readonly settings?: Readonly<Record<string, string>>;
+}
+
+/** A way in for clients whose network has troubles of its own: all that they are told of the brokers leads through these proxies. */
+export interface Door {
+  readonly addresses: readonly string[];
+  /** By broker. */
+  readonly proxies: readonly TcpProxy[];
 }
 
 export interface KafkaUser {
@@ -100,10 +110,12 @@ export class KafkaCluster implements AsyncDisposable {
   readonly brokers: readonly KafkaBroker[];
   /** The PEM text of the authority that a client of the listener with TLS has to trust. */
   readonly ca: string;
+  readonly doors: readonly Door[];
   readonly #folder: TempFolder;
 
-  private constructor(brokers: readonly KafkaBroker[], ca: string, folder: TempFolder) {
+  private constructor(brokers: readonly KafkaBroker[], doors: readonly Door[], ca: string, folder: TempFolder) {
     this.brokers = brokers;
+    this.doors = doors;
     this.ca = ca;
     this.#folder = folder;
   }
@@ -113,14 +125,27 @@ export class KafkaCluster implements AsyncDisposable {
     const folder = tempFolder();
     const authority = createAuthority('causeway test authority of kafka');
     const listeners = new Map<number, Listeners>();
-    for (let id = 1; id <= (options.brokers ?? 1); id += 1) listeners.set(id, await freeListeners(listeners));
+    const doors = Array.from({ length: options.doors ?? 0 }, () => ({ addresses: [] as string[], proxies: [] as TcpProxy[] }));
+    const taken = new Set<number>();
+    for (let id = 1; id <= (options.brokers ?? 1); id += 1) {
+      const [plain, secure, controller, ...behind] = (await freePorts(3 + doors.length, taken)) as [number, number, number, ...number[]];
+      const own: { port: number; proxyPort: number }[] = [];
+      for (const [at, door] of doors.entries()) {
+        const port = behind[at] ?? 0;
+        const proxy = await TcpProxy.create({ host: '127.0.0.1', port });
+        door.proxies.push(proxy);
+        door.addresses.push(`127.0.0.1:${proxy.port}`);
+        own.push({ port, proxyPort: proxy.port });
+      }
+      listeners.set(id, { plain, secure, controller, doors: own });
+    }
     const brokers = [...listeners].map(([id, own]) => {
       const broker = join(folder.path, `broker-${id}`);
       mkdirSync(broker);
       writeFileSync(join(broker, 'server.properties'), propertiesOf(id, listeners, options, authority, broker));
       return new KafkaBroker(id, own, broker);
     });
-    const cluster = new KafkaCluster(brokers, authority.cert, folder);
+    const cluster = new KafkaCluster(brokers, doors, authority.cert, folder);
     try {
       await format(folder.path, brokers, options.users ?? []);
       await Promise.all(brokers.map((broker) => broker.start()));
@@ -156,6 +181,7 @@ export class KafkaCluster implements AsyncDisposable {
 
   async dispose(): Promise<void> {
     await Promise.all(this.brokers.map((broker) => broker.kill()));
+    for (const { proxies } of this.doors) for (const proxy of proxies) await proxy[Symbol.asyncDispose]();
     this.#folder[Symbol.dispose]();
   }
 
@@ -215,10 +241,14 @@ function javaCommand(main: string, args: readonly string[], properties: readonly
   };
 }
 
-async function freeListeners(taken: ReadonlyMap<number, Listeners>): Promise<Listeners> {
-  for (;;) {
-    const [plain, secure, controller] = await Promise.all([freePort(), freePort(), freePort()]);
-    const ports = [plain, secure, controller, ...[...taken.values()].flatMap((other) => Object.values(other) as number[])];
-    if (new Set(ports).size === ports.length) return { plain, secure, controller };
+/** Of which none is in `taken`, where they are then. */
+async function freePorts(count: number, taken: Set<number>): Promise<number[]> {
+  const found: number[] = [];
+  while (found.length < count) {
+    const port = await freePort();
+    if (taken.has(port)) continue;
+    taken.add(port);
+    found.push(port);
   }
+  return found;
 }

@@ -7,6 +7,8 @@ export interface Listeners {
   readonly plain: number;
   readonly secure: number;
   readonly controller: number;
+  /** Further plain ones, each reached through a proxy only. */
+  readonly doors: readonly { readonly port: number; readonly proxyPort: number }[];
 }
 
 export interface BrokerSettings {
@@ -26,13 +28,18 @@ export function brokerSettings({ id, listeners, secure, folder }: BrokerSettings
   const replicas = String(listeners.size);
   const inSyncMin = String(Math.min(2, listeners.size));
   const addresses = [`PLAIN://127.0.0.1:${own.plain}`, ...(secure === undefined ? [] : [`SECURE://127.0.0.1:${own.secure}`])];
+  const behindDoors = own.doors.map(({ port }, at) => `DOOR${at}://127.0.0.1:${port}`);
+  const doors = own.doors.map(({ proxyPort }, at) => `DOOR${at}://127.0.0.1:${proxyPort}`);
   return {
     'process.roles': 'broker,controller',
     'node.id': String(id),
     'controller.quorum.voters': [...listeners].map(([voter, { controller }]) => `${voter}@127.0.0.1:${controller}`).join(','),
-    listeners: [...addresses, `CONTROLLER://127.0.0.1:${own.controller}`].join(','),
-    'advertised.listeners': addresses.join(','),
-    'listener.security.protocol.map': 'PLAIN:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT',
+    listeners: [...addresses, ...behindDoors, `CONTROLLER://127.0.0.1:${own.controller}`].join(','),
+    'advertised.listeners': [...addresses, ...doors].join(','),
+    'listener.security.protocol.map': [
+      'PLAIN:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT',
+      ...own.doors.map((_, at) => `DOOR${at}:PLAINTEXT`),
+    ].join(','),
     'inter.broker.listener.name': 'PLAIN',
     'controller.listener.names': 'CONTROLLER',
     'log.dirs': join(folder, 'data'),

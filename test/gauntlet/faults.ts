@@ -1,0 +1,145 @@
+// The faults of the gauntlet. They come in bursts: those of one burst overlap, and behind it everything has to recover.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { leaseTtlMs, partitions, places, type GauntletGround, type Place } from '../support/gauntlet-ground.ts';
+import type { PostgresServer } from '../support/postgres-server.ts';
+import type { TcpProxy, Trouble } from '../support/tcp-proxy.ts';
+
+const troubles = ['cut', 'delay', 'black hole from the daemon', 'black hole to the daemon', 'lost reply'] as const;
+const servers = ['source', 'sink', 'control'] as const;
+
+/** Data: what is drawn decides everything but the moment of the machine. */
+export type Fault = { readonly afterMs: number; readonly forMs: number } & (
+  | { readonly tag: 'kill'; readonly daemon: number }
+  | { readonly tag: 'freeze'; readonly daemon: number }
+  | { readonly tag: 'broker'; readonly partition: number }
+  | { readonly tag: 'server'; readonly server: (typeof servers)[number] }
+  | {
+      readonly tag: 'network';
+      readonly daemon: number;
+      readonly place: Place;
+      readonly trouble: (typeof troubles)[number];
+      readonly delayMs: number;
+      /** Of the brokers; null for all. */
+      readonly broker: number | null;
+    }
+);
+
+/** How often each is drawn, in percent. */
+const shares = { kill: 18, freeze: 14, broker: 12, server: 16, network: 40 } as const;
+const burstMax = 5;
+
+/** Faults that overlap, none of them twice at one place. */
+export function drawBurst(random: () => number): readonly Fault[] {
+  const burst = new Map<string, Fault>();
+  const size = 1 + Math.floor(random() * burstMax);
+  for (let draw = 0; draw < size; draw += 1) {
+    const fault = drawFault(random);
+    burst.set(struckPlace(fault), fault);
+  }
+  return [...burst.values()];
+}
+
+function drawFault(random: () => number): Fault {
+  const upTo = (count: number): number => Math.floor(random() * count);
+  const among = <T>(list: readonly T[]): T => list[upTo(list.length)] as T;
+  let left = random() * 100;
+  const tag = (Object.keys(shares) as (keyof typeof shares)[]).find((name) => (left -= shares[name]) < 0) ?? 'network';
+  const afterMs = upTo(2_500);
+  switch (tag) {
+    case 'kill':
+      return { tag, afterMs, forMs: upTo(3_000), daemon: upTo(2) };
+    case 'freeze':
+      return { tag, afterMs, forMs: leaseTtlMs + 500 + upTo(3_500), daemon: upTo(2) };
+    case 'broker':
+      return { tag, afterMs, forMs: upTo(8_000), partition: upTo(partitions) };
+    case 'server':
+      return { tag, afterMs, forMs: upTo(3_000), server: among(servers) };
+    case 'network': {
+      const broker = random() < 0.5 ? upTo(3) : null;
+      const delayMs = 50 + upTo(750);
+      return { tag, afterMs, forMs: 300 + upTo(6_000), daemon: upTo(2), place: among(places), trouble: among(troubles), delayMs, broker };
+    }
+  }
+}
+
+function struckPlace(fault: Fault): string {
+  switch (fault.tag) {
+    case 'kill':
+    case 'freeze':
+      return `daemon ${fault.daemon}`;
+    case 'network':
+      return `${fault.place} of daemon ${fault.daemon}`;
+    case 'broker':
+      return `leader of ${fault.partition}`;
+    case 'server':
+      return fault.server;
+  }
+}
+
+export function nameOf(fault: Fault): string {
+  switch (fault.tag) {
+    case 'kill':
+      return 'kill of a daemon';
+    case 'freeze':
+      return 'freeze of a daemon, longer than its lease';
+    case 'broker':
+      return 'kill of a broker that leads a partition';
+    case 'server':
+      return fault.server === 'control' ? 'kill of the control store' : `kill of the ${fault.server}`;
+    case 'network':
+      return `${fault.trouble}, daemon and ${fault.place}`;
+  }
+}
+
+/** Returns once it is over: whether it struck anything. */
+export async function inflict(fault: Fault, ground: GauntletGround): Promise<boolean> {
+  await sleep(fault.afterMs);
+  switch (fault.tag) {
+    case 'kill':
+      await ground.posts[fault.daemon]?.kill();
+      await sleep(fault.forMs);
+      ground.posts[fault.daemon]?.start();
+      return true;
+    case 'freeze':
+      ground.posts[fault.daemon]?.freeze();
+      await sleep(fault.forMs);
+      ground.posts[fault.daemon]?.thaw();
+      return true;
+    case 'broker':
+      return await ground.killLeader(fault.partition, fault.forMs);
+    case 'server':
+      await killServer(ground.servers[fault.server], fault.forMs);
+      return true;
+    case 'network':
+      return await troubleNetwork(fault, ground);
+  }
+}
+
+async function killServer(server: PostgresServer, forMs: number): Promise<void> {
+  await server.kill();
+  await sleep(forMs);
+  await server.start();
+}
+
+async function troubleNetwork(fault: Fault & { readonly tag: 'network' }, ground: GauntletGround): Promise<boolean> {
+  const all: readonly TcpProxy[] = ground.ways[fault.daemon]?.[fault.place] ?? [];
+  const struck = all.length === 1 || fault.broker === null ? all : all.filter((_, at) => at === fault.broker);
+  for (const proxy of struck) proxy.strike(troubleOf(fault));
+  await sleep(fault.forMs);
+  return struck.map((proxy) => proxy.heal()).some((times) => times > 0);
+}
+
+function troubleOf({ trouble, delayMs }: Fault & { readonly tag: 'network' }): Trouble {
+  switch (trouble) {
+    case 'cut':
+      return { tag: 'cut' };
+    case 'delay':
+      return { tag: 'delay', ms: delayMs };
+    case 'black hole from the daemon':
+      return { tag: 'black hole', direction: 'to the server' };
+    case 'black hole to the daemon':
+      return { tag: 'black hole', direction: 'to the client' };
+    case 'lost reply':
+      return { tag: 'lost reply' };
+  }
+}

@@ -1,0 +1,88 @@
+// A place at which a daemon always runs, as an orchestrator sees to it: one that ends by itself is started again.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Daemon, type DaemonOptions } from './daemon.ts';
+
+const lookEveryMs = 100;
+const startsAgainAfterMs = 500;
+const linesKeptMax = 6_000;
+
+export class DaemonPost implements AsyncDisposable {
+  /** Codes with which daemons ended by themselves, in order. */
+  readonly ends: string[] = [];
+  readonly #options: DaemonOptions;
+  readonly #watching = new AbortController();
+  readonly #watched: Promise<void>;
+  #daemon: Daemon | null = null;
+  #earlier: readonly string[] = [];
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.start();
+    this.#watched = this.#watch();
+  }
+
+  /** The lines of all daemons that ran here, the last ones. */
+  get log(): readonly string[] {
+    return [...this.#earlier, ...(this.#daemon?.log ?? [])].slice(-linesKeptMax);
+  }
+
+  start(): void {
+    this.#daemon ??= Daemon.start(this.#options);
+  }
+
+  /** Nobody runs here then until `start`, unless one had just ended by itself. */
+  async kill(): Promise<void> {
+    const killed = this.#daemon;
+    if (killed === null) return;
+    this.#leave(killed);
+    await killed.kill();
+  }
+
+  freeze(): void {
+    this.#daemon?.freeze();
+  }
+
+  thaw(): void {
+    this.#daemon?.thaw();
+  }
+
+  /** Seconds since 1970 on the source's clock; undefined where nobody answers. */
+  async watermarkSeconds(): Promise<number | undefined> {
+    return await this.#daemon?.watermarkSeconds();
+  }
+
+  #startAgain(): void {
+    if (!this.#watching.signal.aborted) this.start();
+  }
+
+  #leave(daemon: Daemon): void {
+    this.#earlier = [...this.#earlier, ...daemon.log].slice(-linesKeptMax);
+    this.#daemon = null;
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#watching;
+    while (!signal.aborted) {
+      const daemon = this.#daemon;
+      if (daemon !== null && daemon.exit !== null) {
+        this.ends.push(endOf(daemon));
+        this.#leave(daemon);
+        setTimeout(() => this.#startAgain(), startsAgainAfterMs);
+      }
+      await sleep(lookEveryMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#watching.abort();
+    await this.#watched;
+    await this.kill();
+  }
+}
+
+/** The code that its last words name, or how it ended without any. */
+function endOf({ log, exit }: Daemon): string {
+  const last = log.findLast((line) => line.includes('"the process ends'));
+  const code = last === undefined ? undefined : /"code":"(\w+)"/.exec(last)?.[1];
+  return code ?? `exit ${exit?.code ?? exit?.signal ?? ''}`;
+}
