@@ -22,8 +22,6 @@ const SHORT_POLL_MS = 20;
 const PAGE_BYTES = 64 * 1024;
 /** A topic that was just made, or a broker that just started, may not know it at first. */
 const MISSING_MS = 10_000;
-/** The same bytes are asked for again before they count as damaged at rest. */
-const DAMAGE_MAX = 3;
 
 const OFFSET_OUT_OF_RANGE = 1;
 
@@ -36,7 +34,6 @@ type Followed = {
   next: number;
   /** False from when it is full until half of it was taken. */
   hasRoom: boolean;
-  damages: number;
   failure: { readonly error: unknown } | null;
   wake: (() => void) | null;
 };
@@ -72,16 +69,19 @@ export class Fetcher {
   /** Pulls a partition's records from `from` on, waiting for new ones. Errors: `log_offset_gone`, `log_damaged`, and what does not pass. */
   async *follow(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<LogBatch> {
     const place = { topic: this.#topic, partition };
-    const followed: Followed = { partition, batches: [], bytes: 0, next: from, hasRoom: true, damages: 0, failure: null, wake: null };
+    const followed: Followed = { partition, batches: [], bytes: 0, next: from, hasRoom: true, failure: null, wake: null };
     const wake = (): void => followed.wake?.();
     signal.addEventListener('abort', wake);
     this.#followed.add(followed);
     let next: number = from;
     try {
+      this.#ask();
       while (true) {
-        this.#ask();
         await arrival(followed, signal);
-        const page = await unpacked(place, takePage(followed), next);
+        const taken = takePage(followed);
+        // More comes while this is worked on.
+        this.#ask();
+        const page = await unpacked(place, taken, next);
         next = page.next;
         if (page.records.length > 0) yield { partition, records: page.records };
         if (page.failure !== null) throw page.failure.error;
@@ -154,15 +154,12 @@ export class Fetcher {
     try {
       const { batches, next } = continued(rawBatches(answer.bytes), followed.next);
       followed.next = next;
-      followed.damages = 0;
       for (const batch of batches) {
         followed.batches.push(batch);
         followed.bytes += batch.bytes.length;
       }
     } catch (error) {
       if (!(error instanceof BatchDamage)) throw error;
-      followed.damages += 1;
-      if (followed.damages < DAMAGE_MAX) return new CausewayError('log_unavailable', error.message, { cause: error });
       fail(followed, damaged({ topic: this.#topic, partition: followed.partition }, error));
     }
     followed.hasRoom = followed.bytes < AHEAD_BYTES_MAX && followed.batches.length < AHEAD_BATCHES_MAX;
@@ -197,6 +194,7 @@ export class Fetcher {
       for (const followed of wanted) fail(followed, kafkaError(error));
       return;
     }
+    // Once is a leader that moved.
     if (this.#failures === 1) this.#logger.log('warn', 'the log cannot be read now: trying on', { topic: this.#topic, code, message });
     this.#failures += 1;
     try {

@@ -138,7 +138,8 @@ export class KafkaLog implements Log {
       topic: deadLetterTopic(topic, consumer),
       brokers: this.#brokers,
       config: this.#config,
-      outage: this.#outage,
+      // Not capture waits for these.
+      outage: new Outage(this.#client.logger),
       runtime: this.#client.runtime,
       logStart: async (partition, signal) => (await endsOf(this.#brokers, { topic, partition }, signal)).start,
     });

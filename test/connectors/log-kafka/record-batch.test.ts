@@ -1,36 +1,12 @@
-import { createRequire } from 'node:module';
 import { expect, test } from 'vitest';
 import { continued } from '../../../connectors/log-kafka/continuity.ts';
 import { logRecords } from '../../../connectors/log-kafka/fetch.ts';
 import { BatchDamage, headersOf, rawBatches, recordsOf } from '../../../connectors/log-kafka/record-batch.ts';
 import { codeRejected } from '../../contract/log-support.ts';
+import { batchAt } from '../../support/kafka-batch.ts';
 import '../../../connectors/log-kafka/compression.ts';
 
-const load = createRequire(import.meta.url);
-type Encoded = { readonly buffer: Buffer };
-const { RecordBatch } = load('kafkajs/src/protocol/recordBatch/v0/index.js') as {
-  readonly RecordBatch: (input: object) => Promise<Encoded>;
-};
-const encodeRecord = load('kafkajs/src/protocol/recordBatch/record/v0/index.js') as (input: object) => Encoded;
-
 const place = { topic: 'orders', partition: 1 };
-
-/** As kafkajs encodes it for a broker, which only sets the first offset. */
-async function batchAt(offset: number, texts: readonly (string | null)[], over: object = {}): Promise<Buffer> {
-  const records = texts.map((text, offsetDelta) =>
-    encodeRecord({
-      offsetDelta,
-      timestampDelta: 70_000 * offsetDelta,
-      key: text === null ? null : Buffer.from(`k${text}`),
-      value: text === null ? null : Buffer.from(text),
-      headers: { h: 'v' },
-    }),
-  );
-  const batch = await RecordBatch({ records, lastOffsetDelta: texts.length - 1, ...over });
-  const bytes = Buffer.from(batch.buffer);
-  bytes.writeBigInt64BE(BigInt(offset), 0);
-  return bytes;
-}
 
 test.each([0, 1, 3, 4])('the records of a batch are read, packed by codec %i', async (compression) => {
   const [batch] = rawBatches(await batchAt(5_000_000_000, ['a', null, 'é'], { compression }));
@@ -84,4 +60,13 @@ test('a hole before a batch, or in it, is a loss', async () => {
   if (late === undefined || sparse === undefined) throw new Error('no batch');
   expect(await codeRejected(logRecords(place, late, 6))).toBe('log_offset_gone');
   expect(await codeRejected(logRecords(place, sparse, 5))).toBe('log_offset_gone');
+});
+
+test('a marker that ends a transaction takes its offset and is no record', async () => {
+  const bytes = await batchAt(5, ['a'], { transactional: true });
+  bytes.writeInt16BE(bytes.readInt16BE(21) | 0x20, 21);
+  const [marker] = rawBatches(bytes);
+  if (marker === undefined) throw new Error('no batch');
+  expect(continued([marker], 5).next).toBe(6);
+  expect(await logRecords(place, marker, 5)).toEqual([]);
 });

@@ -1,6 +1,7 @@
 import { integration, type Mutant, unit } from '../mutant.ts';
 
 const fold = unit('connectors/log-kafka/dead-letter-fold');
+const fetching = unit('connectors/log-kafka/fetch');
 const batches = unit('connectors/log-kafka/record-batch');
 const group = (only: string): Mutant['suite'] => integration('log-kafka-group', only);
 const reading = (only: string): Mutant['suite'] => integration('log-kafka-read', only);
@@ -13,7 +14,7 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     breaks: 'C7, 39',
     find: 'if (ends === undefined || !isOutside(next, ends)) return errorOf(OFFSET_OUT_OF_RANGE);',
     put: 'return errorOf(OFFSET_OUT_OF_RANGE);',
-    suite: reading('what retention has removed'),
+    suite: fetching,
   },
   {
     name: 'an offset that is out of range is reset to the start',
@@ -21,7 +22,7 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     breaks: 'C7, 39, 40',
     find: '    fail(followed, offsetGone({ topic: this.#topic, partition }, next, ends));\n    return null;',
     put: '    followed.next = ends.start;\n    return null;',
-    suite: reading('a topic that was made again'),
+    suite: fetching,
   },
   {
     name: 'reading begins at the start of the log where what was asked for is gone',
@@ -45,7 +46,7 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     breaks: 'C7',
     find: 'if (batch.lastOffset - batch.firstOffset + 1 === count) return;',
     put: 'if (batch.lastOffset - batch.firstOffset + 1 >= count) return;',
-    suite: reading('holes that compaction made'),
+    suite: batches,
   },
   {
     name: 'the marker of a foreign transaction counts as a record',
@@ -53,7 +54,7 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     breaks: '44',
     find: 'if (batch.isControl) return [];',
     put: '',
-    suite: reading('a transaction that another program left open'),
+    suite: batches,
   },
   {
     name: 'only what is committed is read',
@@ -88,11 +89,35 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     suite: reading('a broker that all is on comes back'),
   },
   {
+    name: 'a partition is asked for without room',
+    file: 'connectors/log-kafka/fetch.ts',
+    breaks: 'O2',
+    find: 'one.hasRoom && one.failure === null',
+    put: 'one.failure === null',
+    suite: fetching,
+  },
+  {
+    name: 'a partition without room makes the others wait',
+    file: 'connectors/log-kafka/fetch.ts',
+    breaks: '30',
+    find: 'wanted.length === all.length ? LONG_POLL_MS : SHORT_POLL_MS',
+    put: 'wanted.length > 0 ? LONG_POLL_MS : SHORT_POLL_MS',
+    suite: fetching,
+  },
+  {
+    name: 'after a refusal the same broker is asked for ever',
+    file: 'connectors/log-kafka/fetch.ts',
+    breaks: '30',
+    find: 'await this.#brokers.cluster.refreshMetadata();',
+    put: 'await Promise.resolve();',
+    suite: fetching,
+  },
+  {
     name: 'a topic that is missing is waited for without a word',
     file: 'connectors/log-kafka/fetch.ts',
     breaks: 'C7',
     find: 'nowMs - this.#missingSinceMs > MISSING_MS;',
-    put: 'nowMs - this.#missingSinceMs > 1e9;',
+    put: 'nowMs - this.#missingSinceMs > MISSING_MS * 1e6;',
     suite: reading('a topic that is gone'),
   },
   {
