@@ -6,7 +6,14 @@ import { randomName } from '#core/random-name.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { callMsFor, jsonText, withinTime } from '../lib/control/call.ts';
 import { ClientPool } from '../lib/postgres/client-pool.ts';
-import { describeConnection, sqlstateOf, valueSettings, withClient, type Connection, type SessionOptions } from '../lib/postgres/connection.ts';
+import {
+  describeConnection,
+  sqlstateOf,
+  valueSettings,
+  withClient,
+  type Connection,
+  type SessionOptions,
+} from '../lib/postgres/connection.ts';
 import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { tableName, verifyTable, type Place } from './provision.ts';
 
