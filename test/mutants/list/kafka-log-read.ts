@@ -226,6 +226,22 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     suite: deadLetters('are refused to an earlier holder'),
   },
   {
+    name: 'a dead letter whose reply was lost is passed by a later one',
+    file: 'connectors/log-kafka/fenced-partition.ts',
+    breaks: '29',
+    find: 'const batch = this.#pending;\n    if (batch === null) return;',
+    put: 'const batch = this.#pending;\n    this.#pending = null;\n    if (batch === null) return;',
+    suite: unit('connectors/log-kafka/fenced-partition'),
+  },
+  {
+    name: 'a repeated batch of dead letters counts as refused',
+    file: 'connectors/log-kafka/fenced-partition.ts',
+    breaks: 'A5',
+    find: "if (type === 'DUPLICATE_SEQUENCE_NUMBER') return null;",
+    put: '',
+    suite: unit('connectors/log-kafka/fenced-partition'),
+  },
+  {
     name: 'who has nothing to write does not learn that it was fenced',
     file: 'connectors/log-kafka/dead-letter.ts',
     breaks: '29',
