@@ -25,8 +25,8 @@ export type Fault = { readonly afterMs: number; readonly forMs: number } & (
 );
 
 /** How often each is drawn, in percent. */
-const shares = { kill: 18, freeze: 14, broker: 12, server: 16, network: 40 } as const;
-const burstMax = 5;
+const shares = { kill: 20, freeze: 15, broker: 9, server: 14, network: 42 } as const;
+const burstMax = 6;
 
 /** Faults that overlap, none of them twice at one place. */
 export function drawBurst(random: () => number): readonly Fault[] {

@@ -31,12 +31,17 @@ export async function runRound(
     (recoveries[name] ??= []).push(Math.round(await ground.recovered()));
   };
   const { verdict, marks, effects } = await ground.underLoad(random, async () => {
+    const brokers: Promise<void>[] = [];
     while (struck.length < faultsWanted) {
       const burst = drawBurst(random);
       tell(`burst: ${JSON.stringify(burst)}`);
-      await Promise.all(burst.map(meet));
+      // A broker takes its time to come back, and the next bursts meet the cluster without it.
+      brokers.push(...burst.filter(({ tag }) => tag === 'broker').map(meet));
+      const others = burst.filter(({ tag }) => tag !== 'broker').map(meet);
+      await Promise.race([Promise.all([...others, ground.recovered()]), failureOf(brokers)]);
       tell('recovered');
     }
+    await Promise.all(brokers);
   });
   const ends = ground.posts.flatMap((post) => post.ends);
   const defects = ends.filter((code) => !endsOfDesign.includes(code));
@@ -49,4 +54,10 @@ export async function runRound(
     effects,
     verdict: { ...verdict, defects },
   };
+}
+
+/** Rejects with the first that does; never resolves. */
+async function failureOf(works: readonly Promise<void>[]): Promise<never> {
+  await Promise.all(works);
+  return await new Promise<never>(() => undefined);
 }
