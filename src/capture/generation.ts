@@ -6,6 +6,7 @@ import type { CaptureDeps } from './deps.ts';
 import type { FirstStart } from './first-start.ts';
 import { leaveMark } from './lineage.ts';
 import { openingRecords, readTail } from './open.ts';
+import { OwnRecords } from './own-records.ts';
 import { Publisher } from './publisher.ts';
 import { Session } from './session.ts';
 import { connectPatiently, StreamHolder } from './source-connection.ts';
@@ -25,26 +26,28 @@ export async function runGeneration(deps: CaptureDeps, lease: Lease, signals: Si
   deps.observer.state({ tag: 'starting', generation: lease.token });
   await deps.log.provision(soft);
   await start.tables.load(soft);
-  const connected = await connectPatiently(start, { first: true, failures: 0 }, soft);
+  const connected = await connectPatiently(start, { own: null, failures: 0 }, soft);
   const holder = new StreamHolder(connected.stream);
   try {
-    await readTail(start, { checkpoint: connected.checkpoint, epoch: connected.epoch }, soft);
+    const { ends } = await readTail(start, { checkpoint: connected.checkpoint, epoch: connected.epoch }, soft);
     await leaveMark(start, soft);
     await using writer = await deps.log.writer(soft);
     const { encoder, batches } = openingRecords(start, connected);
-    const session = new Session({ start, connected, holder, encoder, stop: signals.stop });
+    const own = new OwnRecords({ log: deps.log, codec: deps.codec, owner: start.owner, ends });
+    const session = new Session({ start, connected, holder, encoder, own, stop: signals.stop });
     const publisher = new Publisher({
       writer,
       runtime: deps.runtime,
       bytesMax: deps.options.pendingBytesMax,
       counters: () => encoder.counters(),
+      confirm: (appended) => own.appended(appended, hard),
       onDurable: (durable) => session.durable(durable),
       onFailure: (error) => failure.abort(error),
       signal: hard,
     });
     session.publishTo(publisher);
     try {
-      for (const batch of batches) session.deliver(batch);
+      for (const encode of batches) session.deliver(encode());
       await publisher.drained();
       await session.run(hard);
     } finally {

@@ -7,8 +7,14 @@ import type { LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableSchema } from '#core/schema.ts';
 import { decodeSequence, type Sequence } from '#core/sequence.ts';
 
-/** The highest generation and epoch in what was read; 0 where nothing was. They need not stand in the last record. */
-export type LogTail = { readonly generation: number; readonly epoch: number; readonly records: number };
+export type LogTail = {
+  /** The highest generation and epoch in what was read; 0 where nothing was. They need not stand in the last record. */
+  readonly generation: number;
+  readonly epoch: number;
+  readonly records: number;
+  /** Up to where at least it was read. */
+  readonly ends: readonly LogEnds[];
+};
 
 export type LogTailInput = {
   readonly log: Log;
@@ -33,7 +39,7 @@ export async function readLogTail(input: LogTailInput, signal: AbortSignal): Pro
   const { log, checkpoint, own } = input;
   const ends = await log.ends(signal);
   if (checkpoint !== null) assertHoldsCheckpoint(ends, checkpoint);
-  const tail = { generation: 0, epoch: 0, records: 0 };
+  const tail = { generation: 0, epoch: 0, records: 0, ends };
   const schemas = new Map<SchemaVersion, TableSchema>(input.schemas.map((schema) => [schema.version, schema]));
   for (const [partition, { start, end }] of ends.entries()) {
     const from = Math.max(start, checkpoint?.partitions[partition]?.offset ?? 0);

@@ -5,24 +5,29 @@ import type { SourceFacts, SourceStream } from '#core/source.ts';
 import { decideContinuity, type Continuity } from './continuity.ts';
 import { readRow } from './control-rows.ts';
 import { Encoder } from './encode.ts';
+import type { EncodedBatch } from './encoded-batch.ts';
 import { assertStillHolder, startFirst, type FirstStart } from './first-start.ts';
-import { isEmptyLog, readLogTail } from './log-tail.ts';
+import { isEmptyLog, readLogTail, type LogTail } from './log-tail.ts';
+import { shortHolder, type OwnRecords } from './own-records.ts';
 
 export type Connected = { readonly stream: SourceStream; readonly checkpoint: CheckpointRow; readonly epoch: EpochRow };
 
 /**
  * Takes the slot: writes the own generation into the checkpoint, proves that the source joins on to what was captured, looks
- * at the tables, opens the stream, and proves it again. The same at each connect; `first` is the generation's first, which may
- * also have to make what is missing.
+ * at the tables, opens the stream, and proves it again. The same at each connect; the generation's first, at which `own` is null,
+ * may also have to make what is missing.
  */
-export async function connect(start: FirstStart, first: boolean, signal: AbortSignal): Promise<Connected> {
+export async function connect(start: FirstStart, own: OwnRecords | null, signal: AbortSignal): Promise<Connected> {
   const { deps, checkpoint, tables } = start;
   const { source } = deps;
+  const first = own === null;
   const tried = { fresh: false, provisioned: !first };
   while (true) {
     const stored = await checkpoint.fence(signal);
     const epoch = await readRow<EpochRow>(start.access, controlKeys.epoch(deps.pipeline), signal);
-    const logEmpty = isEmptyLog(await deps.log.ends(signal));
+    const ends = await deps.log.ends(signal);
+    await own?.lookBehind(ends, signal);
+    const logEmpty = isEmptyLog(ends);
     if (stored !== null) assertPartitions(stored, deps.log.partitions);
     // Without a checkpoint the log alone can tell which generation was reached; this stops where it is not below ours.
     else if (!logEmpty) await readTail(start, { checkpoint: null, epoch }, signal);
@@ -75,12 +80,12 @@ export async function readTail(
   start: FirstStart,
   from: { readonly checkpoint: CheckpointRow | null; readonly epoch: EpochRow | null },
   signal: AbortSignal,
-): Promise<void> {
+): Promise<LogTail> {
   const { deps, owner, tables } = start;
   const schemas = tables.rows.flatMap((row) => row.schemas);
   const own = { generation: owner.generation, epoch: from.epoch?.epoch ?? null };
   try {
-    await readLogTail({ log: deps.log, codec: deps.codec, checkpoint: from.checkpoint, schemas, own }, signal);
+    return await readLogTail({ log: deps.log, codec: deps.codec, checkpoint: from.checkpoint, schemas, own }, signal);
   } catch (error) {
     // Whoever took over since the slot was taken has published too; the checkpoint then tells that nothing was lost.
     if (codeOf(error) === 'generation_behind') await start.checkpoint.fence(signal);
@@ -89,40 +94,39 @@ export async function readTail(
 }
 
 /**
- * Writes `generation-open` and the live schema versions to every partition, and returns the encoder that goes on counting
- * behind them, once they are durable.
+ * What opens the generation: `generation-open` and the live schema versions for every partition, and the encoder that goes on
+ * counting behind them. Each batch is encoded when it is asked for, and handed to the log in that turn.
  */
 export function openingRecords(
   start: FirstStart,
   connected: Connected,
-): { readonly encoder: Encoder; readonly batches: readonly ReturnType<Encoder['control']>[] } {
+): { readonly encoder: Encoder; readonly batches: readonly (() => EncodedBatch)[] } {
   const { deps, owner, tables } = start;
   const { checkpoint, epoch } = connected;
   const { partitions } = deps.log;
   const encoder = new Encoder({
     codec: deps.codec,
     generation: owner.generation,
-    holder: owner.holder.slice(0, HOLDER_SHORT),
+    holder: shortHolder(owner.holder),
     epoch: epoch.epoch,
     partitions,
     recordBytesMax: deps.log.recordBytesMax,
     captures: (table) => tables.captures(table),
   });
   const fork = BigInt(`0x${epoch.fork}`);
-  const opening = encoder.control((partition) => {
-    const acknowledged = checkpoint.partitions[partition] ?? null;
-    return {
-      tag: 'generation-open',
-      epoch: epoch.epoch,
-      fork,
-      partitions,
-      acknowledged: acknowledged === null ? null : { generation: acknowledged.generation, counter: acknowledged.counter },
-    };
-  });
-  return { encoder, batches: [opening, encoder.announce(tables.liveSchemas)] };
+  const opening = (): EncodedBatch =>
+    encoder.control((partition) => {
+      const acknowledged = checkpoint.partitions[partition] ?? null;
+      return {
+        tag: 'generation-open',
+        epoch: epoch.epoch,
+        fork,
+        partitions,
+        acknowledged: acknowledged === null ? null : { generation: acknowledged.generation, counter: acknowledged.counter },
+      };
+    });
+  return { encoder, batches: [opening, () => encoder.announce(tables.liveSchemas)] };
 }
-
-const HOLDER_SHORT = 8;
 
 function assertPartitions(checkpoint: CheckpointRow, partitions: number): void {
   if (checkpoint.partitions.length === partitions) return;

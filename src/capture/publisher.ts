@@ -1,14 +1,10 @@
 import type { EncodedRecord, LogWriter } from '#core/log.ts';
-import type { Offset } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
+import type { Appended } from './own-records.ts';
 
-export type Durable = {
+export type Durable = Appended & {
   /** Since the generation began. */
   readonly records: number;
-  /** Of each partition's last record in this append. */
-  readonly offsets: ReadonlyMap<number, Offset>;
-  /** The partitions' counters at the end of this append. */
-  readonly counters: readonly number[];
   readonly batch: { readonly records: number; readonly bytes: number; readonly durationMs: number };
 };
 
@@ -31,6 +27,7 @@ export class Publisher {
   readonly #signal: AbortSignal;
   readonly #bytesMax: number;
   readonly #counters: () => readonly number[];
+  readonly #confirm: (appended: Appended) => Promise<void> | null;
   readonly #onDurable: (durable: Durable) => void;
   readonly #onFailure: (error: unknown) => void;
   #pending: EncodedRecord[] = [];
@@ -53,6 +50,8 @@ export class Publisher {
     readonly bytesMax: number;
     /** The partitions' counters as of everything that was pushed. */
     readonly counters: () => readonly number[];
+    /** Asked before an append counts as durable; null where there is nothing to wait for. */
+    readonly confirm: (appended: Appended) => Promise<void> | null;
     readonly onDurable: (durable: Durable) => void;
     /** Called once. */
     readonly onFailure: (error: unknown) => void;
@@ -62,6 +61,7 @@ export class Publisher {
     this.#runtime = input.runtime;
     this.#bytesMax = input.bytesMax;
     this.#counters = input.counters;
+    this.#confirm = input.confirm;
     this.#onDurable = input.onDurable;
     this.#onFailure = input.onFailure;
     this.#signal = input.signal;
@@ -146,9 +146,11 @@ export class Publisher {
       const startedMs = this.#runtime.monotonicMs();
       this.#sinceMs = startedMs;
       const offsets = await this.#writer.append(records, this.#signal);
+      this.#last = { bytes, endedMs: this.#runtime.monotonicMs() };
+      const confirmed = this.#confirm({ offsets, counters });
+      if (confirmed !== null) await confirmed;
       this.#sinceMs = null;
       this.#durableRecords += records.length;
-      this.#last = { bytes, endedMs: this.#runtime.monotonicMs() };
       const durationMs = this.#last.endedMs - startedMs;
       this.#onDurable({ records: this.#durableRecords, offsets, counters, batch: { records: records.length, bytes, durationMs } });
     }

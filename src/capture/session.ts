@@ -12,6 +12,7 @@ import type { FirstStart } from './first-start.ts';
 import { Heartbeats, rideOut } from './heartbeats.ts';
 import type { CaptureState } from './observer.ts';
 import type { Connected } from './open.ts';
+import type { OwnRecords } from './own-records.ts';
 import type { Durable, Publisher } from './publisher.ts';
 import { connectPatiently, isRiddenOut, type StreamHolder } from './source-connection.ts';
 import { runBeside } from './tasks.ts';
@@ -27,6 +28,7 @@ export class Session {
   readonly #connected: Connected;
   readonly #holder: StreamHolder;
   readonly #encoder: Encoder;
+  readonly #own: OwnRecords;
   readonly #acknowledger: Acknowledger;
   readonly #watermarks: Watermarks;
   readonly #heartbeats: Heartbeats;
@@ -50,6 +52,7 @@ export class Session {
     readonly connected: Connected;
     readonly holder: StreamHolder;
     readonly encoder: Encoder;
+    readonly own: OwnRecords;
     readonly stop: AbortSignal;
   }) {
     const { source, options } = input.start.deps;
@@ -59,6 +62,7 @@ export class Session {
     this.#connected = input.connected;
     this.#holder = input.holder;
     this.#encoder = input.encoder;
+    this.#own = input.own;
     this.#stop = input.stop;
     this.#acknowledger = new Acknowledger((a, b) => source.comparePositions(a, b));
     this.#watermarks = new Watermarks({
@@ -220,7 +224,7 @@ export class Session {
     await this.#save(signal);
     const lastedMs = runtime.monotonicMs() - this.#connectedAt;
     this.#failures = lastedMs > options.reconnectMaxMs ? 1 : this.#failures + 1;
-    const patience = { first: false, failures: this.#failures };
+    const patience = { own: this.#own, failures: this.#failures };
     const { stream } = await connectPatiently(this.#start, patience, AbortSignal.any([signal, this.#stop]));
     this.#connectedAt = runtime.monotonicMs();
     this.#holder.hold(stream);

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { controlKeys, type LeaseRow } from '#core/control-rows.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
+import type { LogWriter } from '#core/log.ts';
 import type { TableId } from '#core/schema.ts';
 import { decodeSequence } from '#core/sequence.ts';
 import { raiseEpoch } from '../../src/cli/raise-epoch.ts';
 import type { FakeCall } from '../support/fake-source.ts';
 import { MemoryControlStore } from '../support/memory-control-store.ts';
+import { MemoryLog, type MemoryLogStore } from '../support/memory-log.ts';
 import { PIPELINE, World } from './world.ts';
 
 const insert = (table: TableId, id: string) => ({ op: 'insert', table, row: [id, `value ${id}`] }) as const;
@@ -16,6 +18,21 @@ class BlindToLease extends MemoryControlStore {
   override async swap(...[write, signal]: Parameters<MemoryControlStore['swap']>): ReturnType<MemoryControlStore['swap']> {
     if (this.blind && write.key === controlKeys.lease(PIPELINE)) return { tag: 'stored', version: write.expected ?? ('0' as never) };
     return super.swap(write, signal);
+  }
+}
+
+/** A log whose writer is given out once `opening` resolves. */
+class OpensLate extends MemoryLog {
+  readonly #opening: Promise<undefined>;
+
+  constructor(store: MemoryLogStore, opening: Promise<undefined>) {
+    super(store);
+    this.#opening = opening;
+  }
+
+  override async writer(signal: AbortSignal): Promise<LogWriter> {
+    await this.#opening;
+    return super.writer(signal);
   }
 }
 
@@ -77,10 +94,16 @@ describe('a holder that was suspended', () => {
     const zombie = await world.startStreaming({ control, options: quiet });
     await world.clock.advance(5_000);
     control.blind = true;
-    world.start({ options: quiet });
+    // The successor has the slot and has not opened yet: the log tells nothing of it.
+    const opening = Promise.withResolvers<undefined>();
+    world.start({ options: quiet, log: new OpensLate(world.logStore, opening.promise) });
     await world.clock.advance(25_000);
     expect(codeOf(zombie.outcome()?.error)).toBe('fenced');
+    expect(world.everyRecord.some(({ generation }) => generation === 2)).toBe(false);
     expect(world.database.connections).toBe(2);
+    opening.resolve(undefined);
+    await world.clock.advance(1_000);
+    expect(world.everyRecord.some(({ generation }) => generation === 2)).toBe(true);
   });
 
   /** Holds the next call of that name until it is released. */

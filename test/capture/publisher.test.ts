@@ -27,6 +27,7 @@ test('one append is on its way at a time, and what comes meanwhile goes with the
     runtime: clock.runtime,
     bytesMax: 1_000,
     counters: () => [0],
+    confirm: () => null,
     onDurable: ({ records }) => durable.push(records),
     onFailure: (error) => {
       throw error as Error;
@@ -54,6 +55,7 @@ test('an append is told with the counters that stood when it began', async () =>
     runtime: clock.runtime,
     bytesMax: 1_000,
     counters: () => [...counters],
+    confirm: () => null,
     onDurable: (durable) => told.push(durable.counters),
     onFailure: (error) => {
       throw error as Error;
@@ -85,6 +87,7 @@ test('nothing is taken behind an append that failed: what the log holds is not k
     runtime: clock.runtime,
     bytesMax: 1_000,
     counters: () => [0],
+    confirm: () => null,
     onDurable: () => {
       throw new Error('nothing is durable here');
     },
@@ -116,6 +119,7 @@ function publisherWithAppends(clock: VirtualClock): { publisher: Publisher; appe
     runtime: clock.runtime,
     bytesMax: 8 * 1024 * 1024,
     counters: () => [0],
+    confirm: () => null,
     onDurable: () => undefined,
     onFailure: (error) => {
       throw error as Error;

@@ -3,6 +3,7 @@ import { captureMutants } from './list/capture.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
 import { kafkaLogReadMutants } from './list/kafka-log-read.ts';
+import { ownRecordsMutants } from './list/own-records.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
@@ -11,6 +12,7 @@ import { simulation, type Mutant } from './mutant.ts';
 
 const single: readonly Mutant[] = [
   ...captureMutants,
+  ...ownRecordsMutants,
   ...applyMutants,
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,

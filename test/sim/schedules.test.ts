@@ -201,6 +201,17 @@ describe('capture', () => {
     expect(codes.length).toBeGreaterThan(0);
   });
 
+  test('32: a control store that went back makes a superseded holder the holder again, which finds its successor in the log', async () => {
+    // The successor stores its checkpoint once more, and loses its lease, before the other one wakes.
+    for (const atMs of [8_350, 8_750, 8_950]) {
+      const faults: readonly Fault[] = [
+        { tag: 'pause', daemon: 0, atMs: 3_000, forMs: 6_250, clock: 'stands' },
+        { tag: 'control_back', keptMs: 2_990, atMs },
+      ];
+      expect(await stops({ daemons: 2, transactions: steadily(12), faults })).toContain('generation_behind');
+    }
+  });
+
   test('32: a control store that went back shows the schema again that a sink waits for', async () => {
     const ops = (atMs: number, ...of: readonly PlannedOp[]): PlannedTransaction => ({ atMs, shared: false, ops: of });
     for (const atMs of [4_250, 4_400, 4_500]) {
