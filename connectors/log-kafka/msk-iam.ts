@@ -1,6 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { CausewayError } from '#core/errors.ts';
 import type { WallMs } from '#core/position.ts';
+import { microTime } from '../lib/time/micro-time.ts';
 
 export type AwsCredentials = { readonly accessKeyId: string; readonly secretAccessKey: string; readonly sessionToken?: string };
 
@@ -71,8 +72,7 @@ function escaped(text: string): string {
 
 /** `20260102T030405Z`. */
 function compactTime(wallMs: WallMs): string {
-  // eslint-disable-next-line no-restricted-globals -- writes a time of the Runtime as text; reads no clock
-  return new Date(wallMs).toISOString().replaceAll(/[-:]|\.\d+/g, '');
+  return microTime(wallMs).replaceAll(/[-:]|\.\d+/g, '');
 }
 
 function sha256(text: string): string {

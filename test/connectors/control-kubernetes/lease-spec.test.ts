@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { WallMs } from '#core/position.ts';
-import { leaseSpec, microTime } from '../../../connectors/control-kubernetes/lease-spec.ts';
+import { leaseSpec } from '../../../connectors/control-kubernetes/lease-spec.ts';
+import { microTime } from '../../../connectors/lib/time/micro-time.ts';
 
 const now = Date.UTC(2026, 1, 28, 23, 59, 59, 7) as WallMs;
 

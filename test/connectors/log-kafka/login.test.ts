@@ -52,6 +52,19 @@ describe('a token for Amazon MSK', () => {
     });
   });
 
+  it('names the time of its making', async () => {
+    const times = ['1970-01-01T00:00:00Z', '2024-02-29T23:59:59Z', '2024-03-01T00:00:00Z', '2025-12-31T12:34:56Z', '2100-03-01T00:00:01Z'];
+    for (const text of [
+      ...times,
+      ...Array.from({ length: 400 }, (_none, index) => new Date(index * 8_000_000_000 + 12_345_000).toISOString()),
+    ]) {
+      const credentials = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey };
+      const token = await mskToken('eu-west-1', Date.parse(text) as WallMs, () => Promise.resolve(credentials));
+      const compact = text.replaceAll(/[-:]|\.\d+/g, '');
+      expect(new URL(Buffer.from(token, 'base64url').toString()).searchParams.get('X-Amz-Date')).toBe(compact);
+    }
+  });
+
   it('is not to be had without credentials, and nothing of them is told', async () => {
     const failed = mskToken('eu-west-1', wallMs, () => Promise.reject(new Error(`profile with ${secretAccessKey}`)));
     await expect(failed).rejects.toThrow(expect.objectContaining({ code: 'log_credentials' }));
