@@ -1,15 +1,18 @@
 // Logging in to a real broker over TLS, by each mechanism that it can have without a server for tokens, and what it refuses.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import kafkajs, { Kafka, logLevel } from 'kafkajs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { codeOf } from '#core/errors.ts';
-import { never, readAll } from '../contract/log-support.ts';
+import { assignmentOf, never, progressAt, readAll } from '../contract/log-support.ts';
 import { createAuthority } from '../support/certificates.ts';
 import { KafkaCluster } from '../support/kafka-cluster.ts';
 import { kafkaLog, newTopic } from '../support/kafka-log.ts';
 import { describeOwn } from '../support/services.ts';
 import { tempFolder, type TempFolder } from '../support/temp-folder.ts';
 import type { SaslConfig, TlsConfig } from '../../connectors/log-kafka/authentication-config.ts';
+
+const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
 
 const users = [
   { name: 'causeway', password: 'right-1' },
@@ -113,5 +116,37 @@ describeOwn('kafka', 'logging in to Kafka', () => {
     expect(await stranger.writer(never).catch(codeOf)).toBe('log_permission');
     await using nothing = logAs(login('plain', 'other', 'stranger'));
     expect(await nothing.provision(never).catch(codeOf)).toBe('log_permission');
+  });
+
+  it('a user with the rights of docs/privileges.md, and no others, makes, writes, reads and removes the log', async () => {
+    const topic = newTopic();
+    const own = { principal: 'User:stranger', host: '*', permissionType: AclPermissionTypes.ALLOW };
+    const prefixed = { ...own, resourceName: topic, resourcePatternType: ResourcePatternTypes.PREFIXED };
+    const { DESCRIBE, DESCRIBE_CONFIGS, READ, WRITE, CREATE, DELETE } = AclOperationTypes;
+    const acl = [
+      ...[DESCRIBE, DESCRIBE_CONFIGS, READ, WRITE, CREATE, DELETE].map((operation) => ({
+        ...prefixed,
+        resourceType: AclResourceTypes.TOPIC,
+        operation,
+      })),
+      ...[DESCRIBE, READ, DELETE].map((operation) => ({ ...prefixed, resourceType: AclResourceTypes.GROUP, operation })),
+    ];
+    const admin = new Kafka({ brokers: cluster.addresses, logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    await admin.createAcls({ acl });
+    await admin.disconnect();
+    await using log = logAs(login('plain', 'other', 'stranger'), { topic });
+    await log.provision(never);
+    await log.prepareConsumer('warm', { known: false }, never);
+    const writer = await log.writer(never);
+    await writer.append([{ partition: 0, key: null, value: Buffer.from('a') }], never);
+    expect(await readAll(log, 0)).toHaveLength(1);
+    const assignment = await assignmentOf(log, 'warm', 0);
+    await assignment.commit(progressAt(1, [7, 1]), never);
+    expect(await assignment.committed(never)).toEqual(progressAt(1, [7, 1]));
+    await using other = logAs(login('plain', 'other', 'stranger'), { topic });
+    expect(await log.remove('warm', never).catch(codeOf)).toBe('refused');
+    await log[Symbol.asyncDispose]();
+    expect(await other.remove(null, never)).toEqual([`consumer group ${topic}_warm`, `topic ${topic}`, `topic ${topic}.warm.dead`]);
   });
 });
