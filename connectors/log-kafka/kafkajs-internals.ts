@@ -45,6 +45,23 @@ function connectOnce({ prototype }: ConnectionClass): void {
 
 connectOnce(load('kafkajs/src/network/connection.js') as ConnectionClass);
 
+type PooledBroker = { readonly lookupRequest: unknown; isConnected: (this: PooledBroker) => boolean };
+type BrokerClass = { readonly prototype: PooledBroker; new (parts: object): PooledBroker };
+
+/**
+ * A broker whose socket is up but that has not told its versions, because it hangs, counts as connected, and every request to it
+ * throws an Error that says nothing of that. It is not connected.
+ */
+function connectedOnceAnswered(BrokerConnection: BrokerClass): void {
+  const unused = new BrokerConnection({ connectionPool: {}, logger: { namespace: () => null } });
+  const { isConnected } = BrokerConnection.prototype;
+  BrokerConnection.prototype.isConnected = function isConnectedAndAnswered(): boolean {
+    return this.lookupRequest !== unused.lookupRequest && isConnected.call(this);
+  };
+}
+
+connectedOnceAnswered(load('kafkajs/src/broker/index.js') as BrokerClass);
+
 /** What all clients of one cluster of brokers are made from. */
 export type ClusterOptions = {
   readonly brokers: string[];

@@ -215,49 +215,51 @@ describeShared('kafka', 'reading a log in Kafka', () => {
 });
 
 describeOwn('kafka', 'brokers that come and go under a reader', () => {
-  test('it reads on from the same offset, whoever leads, and keeps its partitions', async () => {
-    await using cluster = await KafkaCluster.create({ brokers: 3 });
-    const topic = newTopic();
-    const log = kafkaLog({
-      brokers: cluster.addresses,
-      topic,
-      partitions: 3,
-      replicationFactor: 3,
-      minInsyncReplicas: 2,
-      sessionTimeout: 30_000,
-    });
-    await log.provision(never);
-    const follower = await Follower.start(log);
-    await using writer = await log.writer(never);
-    let appended = 0;
-    const more = async (): Promise<void> => {
-      const texts = Array.from({ length: 50 }, () => `${(appended += 1)}`);
-      await writer.append(
-        texts.flatMap((text) => [0, 1, 2].map((partition) => record(partition, text))),
-        never,
-      );
-      await follower.until(() => [0, 1, 2].every((partition) => follower.texts(partition).length >= appended));
-    };
-    await more();
-    // Each broker once: it leads partitions, or keeps the group.
-    for (const broker of cluster.brokers) {
-      await broker.kill();
+  test.each(['killed', 'hanging'] as const)(
+    'it reads on from the same offset, whoever leads, and keeps its partitions: %s',
+    async (how) => {
+      await using cluster = await KafkaCluster.create({ brokers: 3 });
+      const topic = newTopic();
+      const log = kafkaLog({
+        brokers: cluster.addresses,
+        topic,
+        partitions: 3,
+        replicationFactor: 3,
+        minInsyncReplicas: 2,
+        sessionTimeout: 30_000,
+      });
+      await log.provision(never);
+      const follower = await Follower.start(log);
+      await using writer = await log.writer(never);
+      let appended = 0;
+      const more = async (): Promise<void> => {
+        const texts = Array.from({ length: 50 }, () => `${(appended += 1)}`);
+        await writer.append(
+          texts.flatMap((text) => [0, 1, 2].map((partition) => record(partition, text))),
+          never,
+        );
+        await follower.until(() => [0, 1, 2].every((partition) => new Set(follower.texts(partition)).size >= appended));
+      };
       await more();
-      await broker.start();
+      const broker = present(await cluster.leaderOf(topic, 0), 'a leader');
+      if (how === 'killed') await broker.kill();
+      else broker.pause();
       await more();
-    }
-    for (const partition of [0, 1, 2]) {
-      // What stands in the log twice, a producer sent twice; what was read is what stands there.
-      const stored = await readAll(log, partition);
-      expect(follower.seen.filter((one) => one.partition === partition).map(({ offset }) => offset)).toEqual(
-        stored.map(({ offset }) => offset),
-      );
-      expect(new Set(follower.texts(partition)).size).toBe(appended);
-    }
-    expect([follower.errors, follower.lost]).toEqual([[], []]);
-    await follower[Symbol.asyncDispose]();
-    await log[Symbol.asyncDispose]();
-  });
+      if (how === 'killed') await broker.start();
+      else broker.resume();
+      await more();
+      for (const partition of [0, 1, 2]) {
+        // What stands in the log twice, a producer sent twice; what was read is what stands there.
+        const stored = await readAll(log, partition);
+        const seen = follower.seen.filter((one) => one.partition === partition);
+        expect(seen.map(({ offset }) => offset)).toEqual(stored.map(({ offset }) => offset));
+        expect(new Set(follower.texts(partition)).size).toBe(appended);
+      }
+      expect([follower.errors, follower.lost]).toEqual([[], []]);
+      await follower[Symbol.asyncDispose]();
+      await log[Symbol.asyncDispose]();
+    },
+  );
 
   test('a broker that all is on comes back, and what was read is not read again', async () => {
     await using cluster = await KafkaCluster.create();

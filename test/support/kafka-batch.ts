@@ -7,14 +7,18 @@ const { RecordBatch } = load('kafkajs/src/protocol/recordBatch/v0/index.js') as 
 };
 const encodeRecord = load('kafkajs/src/protocol/recordBatch/record/v0/index.js') as (input: object) => Encoded;
 
-/** A batch from `offset` on, as kafkajs encodes it for a broker, which only sets the offset. A text is the value, and with a `k` the key. */
-export async function batchAt(offset: number, texts: readonly (string | null)[], over: object = {}): Promise<Buffer> {
+/** A batch from `offset` on, as kafkajs encodes it for a broker, which only sets the offset. A text is the value, and behind `keyPrefix` the key. */
+export async function batchAt(
+  offset: number,
+  texts: readonly (string | null)[],
+  { keyPrefix = 'k', ...over }: { readonly keyPrefix?: string; readonly [name: string]: unknown } = {},
+): Promise<Buffer> {
   const bytesOf = (text: string | null): Buffer | null => (text === null ? null : Buffer.from(text));
   const records = texts.map((text, offsetDelta) =>
     encodeRecord({
       offsetDelta,
       timestampDelta: 70_000 * offsetDelta,
-      key: bytesOf(text === null ? null : `k${text}`),
+      key: bytesOf(text === null ? null : `${keyPrefix}${text}`),
       value: bytesOf(text),
       headers: { h: 'v' },
     }),

@@ -255,7 +255,7 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     breaks: '29, A6',
     find: 'if (wanted.size === 0) return;',
     put: 'if (wanted.size === 0 || given.size > 0) return;',
-    suite: deadLetters('are read whole'),
+    suite: unit('connectors/log-kafka/dead-letter'),
   },
   {
     name: 'dead letters that went missing are made anew',
@@ -269,8 +269,8 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     name: 'a standby applies nothing of a log that shares its partitions out',
     file: 'src/runtime/pipeline.ts',
     breaks: 'A3',
-    find: 'if (shared) leading.set(true);',
-    put: '',
+    find: '=> shared || !deps.roles',
+    put: '=> !deps.roles',
     suite: unit('runtime/pipeline-shared'),
   },
   {
