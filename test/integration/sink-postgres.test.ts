@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 
-import { sinkContract } from '../contract/sink.ts';
+import { sinkContract } from '../contract/sink-contract.ts';
 import { describePostgres } from '../support/postgres.ts';
 import { PostgresSinkHost } from '../support/postgres-sink-context.ts';
 
