@@ -43,7 +43,7 @@ const fields = z.strictObject({
   retention: duration('1m', '3650d')
     .default(7 * 86_400_000)
     .describe('How long the topic keeps records: at least twice the longest outage that a sink has to survive. `7d` unless set.'),
-  recordBytesMax: sizeText('64KiB', '64MiB')
+  recordBytesMax: sizeText('512KiB', '64MiB')
     .default(8 * 1024 ** 2)
     .describe(
       'A change that is larger is published without its values. The `max.message.bytes` of the topic has to be 64KiB more. `8MiB` unless set.',
@@ -82,7 +82,7 @@ export const configSchema = fields.superRefine((config, context) => {
 export type Config = z.output<typeof configSchema>;
 export type Compression = Config['compression'];
 
-/** What a record batch of one record takes besides key and value, generously, and what dead letters and brokers add. */
+/** What a batch takes besides the keys and values of its records, when they cannot be compressed, generously. */
 export const RECORD_OVERHEAD_BYTES = 64 * 1024;
 
 function matching(pattern: RegExp, message: string, mend: string): z.ZodString {

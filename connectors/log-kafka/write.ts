@@ -81,6 +81,8 @@ export function batchesOf(
   records: readonly EncodedRecord[],
   { partitions, recordBytesMax }: { readonly partitions: number; readonly recordBytesMax: number },
 ): readonly Batch[] {
+  // What the topic takes is more than a record by what the batch around it needs.
+  const batchBytesMax = Math.min(BATCH_BYTES_MAX, recordBytesMax);
   const batches: Open[] = [];
   const open = new Map<number, Open>();
   for (const { partition, key, value } of records) {
@@ -88,7 +90,7 @@ export function batchesOf(
     assert(bytes <= recordBytesMax, 'a record is not larger than recordBytesMax');
     assert(partition >= 0 && partition < partitions, 'a record belongs to a partition of the log');
     let batch = open.get(partition);
-    if (batch === undefined || batch.bytes + bytes + RECORD_BYTES > BATCH_BYTES_MAX) {
+    if (batch === undefined || batch.bytes + bytes + RECORD_BYTES > batchBytesMax) {
       batch = { partition, messages: [], bytes: 0 };
       open.set(partition, batch);
       batches.push(batch);

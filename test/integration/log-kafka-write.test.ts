@@ -75,6 +75,14 @@ describeShared('kafka', 'writing to Kafka', () => {
     }
   });
 
+  it('many records go to a topic for small ones', async () => {
+    await using log = logIn(newTopic(), { compression: 'none', recordBytesMax: 64 * 1024 });
+    await log.provision(never);
+    await using writer = await log.writer(never);
+    const records = Array.from({ length: 20 }, () => ({ partition: 0, key: null, value: noise(60_000) }));
+    expect(await writer.append(records, never)).toEqual(new Map([[0, 19]]));
+  });
+
   it('what is too large for the topic is an error, and what comes behind a refused send through another producer stands in the log', async () => {
     const topic = newTopic();
     await using log = logIn(topic, { producers: 1 });

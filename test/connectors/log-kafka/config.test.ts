@@ -29,7 +29,7 @@ describe('the configuration', () => {
     [{ topic: '..' }, 'topic: is no name for a topic'],
     [{ topic: 'a'.repeat(201) }, 'topic: is no name for a topic'],
     [{ retention: '7' }, 'retention: is not a duration'],
-    [{ recordBytesMax: '1KiB' }, 'recordBytesMax: must be between 64KiB and 64MiB'],
+    [{ recordBytesMax: '1KiB' }, 'recordBytesMax: must be between 512KiB and 64MiB'],
     [{ replicationFactor: 1 }, 'minInsyncReplicas: is greater than replicationFactor, so that nothing could ever be written'],
     [{ tls: { cert: 'c.pem' } }, 'tls: has only one of cert and key'],
     [{ tls, sasl: { mechanism: 'plain', username: 'u' } }, 'sasl: does not fit the mechanism plain'],

@@ -26,6 +26,12 @@ describe('batches', () => {
     }
   });
 
+  it('stay below what a topic for small records takes', () => {
+    const records = Array.from({ length: 40 }, () => record(0, 20_000));
+    const batches = batchesOf(records, { partitions: 1, recordBytesMax: 64 * 1024 });
+    expect(batches.map(({ messages }) => messages.length)).toEqual([...Array<number>(13).fill(3), 1]);
+  });
+
   it('of one record may be larger', () => {
     const batches = batchesOf([record(0, 10), record(0, 3 * 1024 ** 2), record(0, 10)], limits);
     expect(batches.map(({ messages }) => messages.length)).toEqual([1, 1, 1]);

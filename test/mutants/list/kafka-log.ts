@@ -137,8 +137,16 @@ export const kafkaLogMutants: readonly Mutant[] = [
   {
     name: 'a batch for Kafka grows without a limit',
     file: write,
-    find: 'batch === undefined || batch.bytes + bytes + RECORD_BYTES > BATCH_BYTES_MAX',
+    find: 'batch === undefined || batch.bytes + bytes + RECORD_BYTES > batchBytesMax',
     put: 'batch === undefined',
+    breaks: '13',
+    suite: writeTest,
+  },
+  {
+    name: 'a batch for Kafka is larger than its topic takes',
+    file: write,
+    find: 'const batchBytesMax = Math.min(BATCH_BYTES_MAX, recordBytesMax);',
+    put: 'const batchBytesMax = BATCH_BYTES_MAX;',
     breaks: '13',
     suite: writeTest,
   },
