@@ -19,8 +19,10 @@ export type DeadLetterAnswer = {
   readonly kept: Readonly<Record<string, number>>;
 };
 
+export type DeadLetterRequestKind = Extract<RequestRow['kind'], `dlq-${string}`>;
+
 /** A partition's share of a request. */
-export type DeadLetterTask = { readonly kind: RequestRow['kind']; readonly keys: readonly RowKey[] | null };
+export type DeadLetterTask = { readonly kind: DeadLetterRequestKind; readonly keys: readonly RowKey[] | null };
 
 export type RequestHandler = (task: DeadLetterTask) => Promise<DeadLetterAnswer>;
 
@@ -50,7 +52,7 @@ export class RequestDesk {
     for (const { key, value } of await control.list(controlKeys.requests(pipeline), signal)) {
       const request = value as RequestRow;
       const args = request.args as DeadLetterRequestArgs;
-      if (request.state !== 'pending' || args.sink !== sinkName) continue;
+      if (request.kind === 'lease-step-down' || request.state !== 'pending' || args.sink !== sinkName) continue;
       open.push({ key, task: { kind: request.kind, keys: args.keys }, answered: new Set(Object.keys(args.answers ?? {})) });
     }
     this.#open = open;

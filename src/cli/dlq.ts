@@ -3,7 +3,7 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import type { DeadLetter } from '#core/log.ts';
-import type { DeadLetterRequestArgs } from '../apply/requests.ts';
+import type { DeadLetterRequestArgs, DeadLetterRequestKind } from '../apply/requests.ts';
 import type { PipelineConfig } from '../config/config.ts';
 import { loadedConfig, onePipeline, sinksOf, timeoutMs, withControl, withLog, type CommandContext } from './context.ts';
 import { formatAge, printJson, printTable } from './io.ts';
@@ -80,7 +80,7 @@ export type RequestOptions = {
 };
 
 /** Asks the daemon to write parked changes again, or to give them up, and waits for its answer. */
-export async function request(context: CommandContext, kind: RequestRow['kind'], selected: RequestOptions): Promise<number> {
+export async function request(context: CommandContext, kind: DeadLetterRequestKind, selected: RequestOptions): Promise<number> {
   const { io, options, parts } = context;
   const config = await loadedConfig(context);
   const pipeline = onePipeline(config, options.pipeline);

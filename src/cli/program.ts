@@ -124,7 +124,8 @@ function createProgram(io: Io, run: Run): Command {
   pipelineCommands(program, run);
   schemaCommands(program, run);
   deadLetterCommands(program, run);
-  slotAndLeaseCommands(program, run);
+  slotCommands(program, run);
+  leaseCommands(program, run);
   configCommands(program, run);
   program
     .command('completion <shell>')
@@ -247,7 +248,7 @@ function deadLetterCommands(program: Command, run: Run): void {
   }
 }
 
-function slotAndLeaseCommands(program: Command, run: Run): void {
+function slotCommands(program: Command, run: Run): void {
   const slot = program.command('slot').description('list, drop');
   slot
     .command('list')
@@ -260,11 +261,29 @@ function slotAndLeaseCommands(program: Command, run: Run): void {
     .action(async (options: { readonly confirm?: string }, command: Command) =>
       run(command, async (context) => (await import('./slot.ts')).drop(context, options)),
     );
-  const lease = program.command('lease').description('list, raise');
+}
+
+function leaseCommands(program: Command, run: Run): void {
+  const lease = program.command('lease').description('list, describe, step-down, break, raise');
   lease
     .command('list')
-    .description('the capture leases and their generations')
+    .description('the capture leases: who holds them, and whether they are renewed, for which each is looked at for half its ttl')
     .action(async (_: unknown, command: Command) => run(command, async (context) => (await import('./lease.ts')).list(context)));
+  lease
+    .command('describe')
+    .description('one lease, with its checkpoint and whether its holder is asked to step down')
+    .action(async (_: unknown, command: Command) => run(command, async (context) => (await import('./lease.ts')).describe(context)));
+  lease
+    .command('step-down')
+    .description('asks the holder to hand over to another daemon, and waits until one has taken over')
+    .action(async (_: unknown, command: Command) => run(command, async (context) => (await import('./lease-change.ts')).stepDown(context)));
+  lease
+    .command('break')
+    .description("ends a dead holder's lease, so that nobody has to wait for its ttl; refused while it is renewed")
+    .option('--force', 'although it is renewed: its process then ends')
+    .action(async (options: { readonly force?: boolean }, command: Command) =>
+      run(command, async (context) => (await import('./lease-change.ts')).breakLease(context, options)),
+    );
   lease
     .command('raise')
     .description('makes the next generation, or the epoch, greater than a number, after a control store was lost')

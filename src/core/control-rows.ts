@@ -27,6 +27,8 @@ export const controlKeys = {
   /** RequestRow; by the command line, answered by the daemon. */
   request: (pipeline: string, id: string) => `request/${pipeline}/${id}` as ControlKey,
   requests: (pipeline: string) => `request/${pipeline}/`,
+  /** RequestRow of the kind `lease-step-down`: one a pipeline, as only the newest generation can be asked. */
+  stepDown: (pipeline: string) => `request/${pipeline}/step-down` as ControlKey,
   /** StatusRow; by the daemon, for commands that run beside it. */
   status: (pipeline: string) => `status/${pipeline}` as ControlKey,
 } as const;
@@ -124,11 +126,14 @@ export type SchemaBlock = {
 export type DesiredRow = { readonly paused: boolean; readonly pausedSinks: readonly string[] };
 
 export type RequestRow = {
-  readonly kind: 'dlq-replay' | 'dlq-discard';
+  readonly kind: 'dlq-replay' | 'dlq-discard' | 'lease-step-down';
   readonly args: Readonly<Record<string, unknown>>;
   readonly state: 'pending' | 'done' | 'failed';
   readonly result: string | null;
 };
+
+/** `args` of a `lease-step-down` request: it is about this generation alone, and so is over when another one began. */
+export type StepDownArgs = { readonly generation: FencingToken };
 
 /** Written every few seconds by the process that holds the capture lease. */
 export type StatusRow = { readonly writtenAtWallMs: number; readonly document: unknown };

@@ -28,7 +28,7 @@ export function mayTakeOver(input: {
 
 /** Polls often enough that a release is noticed soon and a silent holder within a fraction of its ttl. */
 const POLLS_PER_TTL = 10;
-const POLL_MS_MAX = 1_000;
+const POLL_MS_MAX = 500;
 
 export async function standBy(deps: LeaseDeps, holder: string, signal: AbortSignal): Promise<LeaseClaim> {
   const { control, runtime, key, ttlMs } = deps;
@@ -36,6 +36,7 @@ export async function standBy(deps: LeaseDeps, holder: string, signal: AbortSign
   let seen: Observation | null = null;
   let failures = 0;
   while (true) {
+    let waitMs = pollMs;
     signal.throwIfAborted();
     try {
       const found = await control.get(key, signal);
@@ -56,6 +57,8 @@ export async function standBy(deps: LeaseDeps, holder: string, signal: AbortSign
         if (claim !== null) return claim;
         continue;
       }
+      // Not a poll later than it may be taken: that is time in which nobody captures.
+      if (row !== null) waitMs = Math.min(pollMs, Math.max(1, seen.since + row.ttlMs - now));
     } catch (error) {
       signal.throwIfAborted();
       if (policyFor(codeOf(error)).retry !== 'timed') throw error;
@@ -64,7 +67,7 @@ export async function standBy(deps: LeaseDeps, holder: string, signal: AbortSign
       failures += 1;
       continue;
     }
-    await runtime.sleep(pollMs, signal);
+    await runtime.sleep(waitMs, signal);
   }
 }
 

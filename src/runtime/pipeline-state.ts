@@ -32,5 +32,7 @@ export type PipelineState = {
   logUsage: LogUsage | null;
   /** When `logUsage` and `logFull` were looked at last. */
   logSeenAtWallMs: number;
+  /** True after a request to step down, until another process has the lease or none has taken it. */
+  aside: boolean;
   ended: boolean;
 };

@@ -31,6 +31,7 @@ export function stateName(state: PipelineState): StateName {
   if (state.ended) return 'stopped';
   if (state.desired.paused) return 'paused';
   if (state.trouble.get() !== null) return state.trouble.manual ? 'failed' : 'retrying';
+  if (state.aside) return 'standby';
   switch (state.capture.state?.tag) {
     case undefined:
       return state.roles.includes('capture') ? 'starting' : 'streaming';

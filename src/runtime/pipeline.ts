@@ -26,6 +26,7 @@ import { refuseOwnWrites } from './own-writes.ts';
 import type { PipelineState, Role, SinkUnit } from './pipeline-state.ts';
 import { pipelineStatus } from './pipeline-status.ts';
 import { keepRunning, type Loop, type StopSignals } from './policy.ts';
+import { followStepDown } from './step-down.ts';
 import { SourceTime } from './source-time.ts';
 import { Transit } from './transit.ts';
 import { TroubleCell } from './trouble.ts';
@@ -88,12 +89,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     runtime,
     time,
     transit,
-    onChange: ({ state, lease }) => {
+    onChange: ({ state: now, lease }) => {
       const other = heldByAnother(lease, deps.describedAs);
       // Capture passes through its first states at every attempt; only here has it got over what kept it.
-      if (state?.tag === 'streaming' || other) captureTrouble.clear();
+      if (now?.tag === 'streaming' || other) captureTrouble.clear();
       if (lease?.held === true) leading.set(true);
-      else if (other) leading.set(everywhere());
+      // Whoever stands aside applies until its lease is released: what capture still has in hand may need the room in the log.
+      else if (other || state.aside) leading.set(everywhere());
       follow();
     },
   });
@@ -118,6 +120,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     desired: nothingPaused,
     logUsage: null,
     logSeenAtWallMs: runtime.wallMs(),
+    aside: false,
     ended: false,
   };
   let desiredKnown = false;
@@ -125,10 +128,14 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const follow = (): void => {
     if (!desiredKnown) return;
     const { paused, pausedSinks } = state.desired;
-    captureWanted.set(deps.roles.includes('capture') && !paused);
+    captureWanted.set(deps.roles.includes('capture') && !paused && !state.aside);
     for (const sink of sinks) {
       sink.wanted.set(deps.roles.includes('apply') && leading.on && !paused && !pausedSinks.includes(sink.config.name));
     }
+  };
+  const onAside = (aside: boolean): void => {
+    state.aside = aside;
+    follow();
   };
   const onDesired = (desired: DesiredRow): void => {
     if (desired.paused !== state.desired.paused) logger.log('info', desired.paused ? 'paused by the operator' : 'resumed by the operator');
@@ -231,9 +238,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       if (!desiredKnown) captureTrouble.set(error);
     };
     const desired = followDesired({ pipeline: config.name, control: parts.control, runtime, logger, onDesired, onTrouble }, ending);
+    const stepDown = followStepDown(
+      { pipeline: config.name, control: parts.control, runtime, logger, lease: () => state.capture.lease, onAside },
+      ending,
+    );
     const usage = watchStatus(deps, state, parts, ending);
     const retained = nameConsumers(parts.log, config, ending);
-    await Promise.all([captureUnit, ...sinkUnits, desired, usage, retained]);
+    await Promise.all([captureUnit, ...sinkUnits, desired, stepDown, usage, retained]);
   };
 
   return {

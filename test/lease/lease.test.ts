@@ -94,6 +94,21 @@ describe('taking the lease', () => {
     expect(second.lease?.token).toBe(2);
   });
 
+  test('a standby loses no more than half a second by how often it looks, whatever the ttl', async () => {
+    const ttlMs = 15_300;
+    const first = await held(depsOf({ ttlMs }));
+    const second = acquiring(depsOf({ ttlMs }));
+    await clock.advance(10_050);
+    await first.release(never);
+    await clock.advance(500);
+    expect(second.lease?.token).toBe(2);
+    await second.lease?.abandon();
+    const goneAt = clock.nowMs;
+    const third = acquiring(depsOf({ ttlMs }));
+    await clock.advance(20_000);
+    expect(third.atMs).toBe(goneAt + ttlMs);
+  });
+
   test("it is the holder's ttl that counts, not the challenger's", () => {
     const held: LeaseRow = { token: 1 as LeaseRow['token'], holder: 'a', describedAs: null, ttlMs: 60_000, renewals: 0 };
     const seen = { version: null, since: 0 as never };

@@ -3,6 +3,7 @@ import { captureMutants } from './list/capture.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
 import { kafkaLogReadMutants } from './list/kafka-log-read.ts';
+import { leaseMutants } from './list/leases.ts';
 import { ownRecordsMutants } from './list/own-records.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
@@ -13,6 +14,7 @@ import { simulation, type Mutant } from './mutant.ts';
 const single: readonly Mutant[] = [
   ...captureMutants,
   ...ownRecordsMutants,
+  ...leaseMutants,
   ...applyMutants,
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,

@@ -1,0 +1,85 @@
+import { unit, type Mutant } from '../mutant.ts';
+
+const change = 'src/cli/lease-change.ts';
+const standby = 'src/lease/standby.ts';
+const stepDown = 'src/runtime/step-down.ts';
+const pipeline = 'src/runtime/pipeline.ts';
+
+const cli = unit('cli/lease');
+const runtime = unit('runtime/step-down');
+
+/** Standing by, handing over, and the commands of a lease. */
+export const leaseMutants: readonly Mutant[] = [
+  {
+    name: 'a lease that is broken lets its token start again',
+    file: change,
+    find: 'return { ...row, holder: null, describedAs: null };',
+    put: 'return { ...row, token: 0 as LeaseRow["token"], holder: null, describedAs: null };',
+    breaks: 'C6, counterexample 32',
+    suite: cli,
+  },
+  {
+    name: "a living holder's lease is broken without --force",
+    file: change,
+    find: 'seen.movedAt === null\n',
+    put: 'true\n',
+    breaks: 'section 5, capture lease',
+    suite: cli,
+  },
+  {
+    name: 'a step-down after which the same daemon holds the lease is told as a success',
+    file: change,
+    find: 'return NOT_TO_BE_HAD;',
+    put: 'return 0;',
+    breaks: 'section 12, exit codes',
+    suite: cli,
+  },
+  {
+    name: 'a request to an earlier generation makes the holder step down',
+    file: stepDown,
+    find: ' && (request.args as StepDownArgs).generation === generation',
+    put: '',
+    breaks: 'section 12, commands',
+    suite: runtime,
+  },
+  {
+    name: 'a request to step down is never answered',
+    file: stepDown,
+    find: "state: 'done', result:",
+    put: "state: 'pending', result:",
+    breaks: 'section 12, commands',
+    suite: runtime,
+  },
+  {
+    name: 'whoever stands aside takes the lease before another can',
+    file: pipeline,
+    find: ' && !paused && !state.aside);',
+    put: ' && !paused);',
+    breaks: 'section 5, capture lease',
+    suite: runtime,
+  },
+  {
+    name: 'whoever stands aside goes on applying',
+    file: pipeline,
+    find: 'else if (other || state.aside) leading',
+    put: 'else if (other) leading',
+    breaks: 'A3',
+    suite: runtime,
+  },
+  {
+    name: 'a standby looks once a second, which is half of what a clean hand-over may take',
+    file: standby,
+    find: 'const POLL_MS_MAX = 500;',
+    put: 'const POLL_MS_MAX = 1_000;',
+    breaks: 'hand-over within two seconds',
+    suite: unit('lease/lease'),
+  },
+  {
+    name: 'a standby sleeps past the end of the lease that it waits for',
+    file: standby,
+    find: 'waitMs = Math.min(pollMs, Math.max(1, seen.since + row.ttlMs - now));',
+    put: 'waitMs = pollMs;',
+    breaks: 'take-over within ttl and two seconds',
+    suite: unit('lease/lease'),
+  },
+];
