@@ -1,5 +1,5 @@
 // A long run of faults in rounds that are each judged, one line of JSON for each, appended to a file: a run that ends in between is gone
-// on with. It ends at the first round after which the copy is wrong.
+// on with. It ends at the first round that went wrong.
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -93,12 +93,12 @@ function readRounds<R extends Round>({ file, commit, seed }: Course): R[] {
     .filter((round) => round.commit === commit && round.seed === seed);
 }
 
-/** Tells what was found. Returns whether every round left the copy right. */
+/** Tells what was found. Returns whether every round went well. */
 export function conclude({ commit, seed }: Course, rounds: readonly Round[], tables: readonly string[]): boolean {
   const wrong = rounds.filter(({ verdict }) => !isInnocent(verdict));
   const seconds = Math.round(rounds.reduce((sum, round) => sum + round.seconds, 0));
   say(`commit ${commit}, seed ${seed}`);
-  say(`${faultsIn(rounds)} faults in ${rounds.length} rounds and ${seconds} s; rounds with a wrong copy: ${wrong.length}`);
+  say(`${faultsIn(rounds)} faults in ${rounds.length} rounds and ${seconds} s; rounds that went wrong: ${wrong.length}`);
   say(['', ...tables].join('\n'));
   for (const { round, verdict } of wrong) say(`round ${round}: ${JSON.stringify(verdict, null, 2)}`);
   return wrong.length === 0;
