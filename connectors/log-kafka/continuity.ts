@@ -11,6 +11,9 @@ export function offsetGone({ topic, partition }: Place, from: number, { start, e
   );
 }
 
+/** So long an end before what was read is not believed: a broker that led before, and hung, tells it until it has learnt that it does not. */
+export const STALE_MS = 2_000;
+
 export function isOutside(from: number, { start, end }: LogEnds): boolean {
   return from < start || from > end;
 }

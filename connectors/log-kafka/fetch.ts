@@ -2,7 +2,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { LogBatch, StoredRecord } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
-import { checkDense, checkWhole, continued, isOutside, offsetGone, type Place } from './continuity.ts';
+import { checkDense, checkWhole, continued, isOutside, offsetGone, type Place, STALE_MS } from './continuity.ts';
 import { kafkaError } from './errors.ts';
 import { errorOf, fetchFrom, type FetchedPartition } from './kafkajs-internals.ts';
 import { BatchDamage, rawBatches, recordsOf, type RawBatch } from './record-batch.ts';
@@ -34,6 +34,8 @@ type Followed = {
   next: number;
   /** False from when it is full until half of it was taken. */
   hasRoom: boolean;
+  /** Since when the log ends before `next`; null where it does not. */
+  beyondSinceMs: number | null;
   failure: { readonly error: unknown } | null;
   wake: (() => void) | null;
 };
@@ -69,7 +71,16 @@ export class Fetcher {
   /** Pulls a partition's records from `from` on, waiting for new ones. Errors: `log_offset_gone`, `log_damaged`, and what does not pass. */
   async *follow(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<LogBatch> {
     const place = { topic: this.#topic, partition };
-    const followed: Followed = { partition, batches: [], bytes: 0, next: from, hasRoom: true, failure: null, wake: null };
+    const followed: Followed = {
+      partition,
+      batches: [],
+      bytes: 0,
+      next: from,
+      hasRoom: true,
+      beyondSinceMs: null,
+      failure: null,
+      wake: null,
+    };
     const wake = (): void => followed.wake?.();
     signal.addEventListener('abort', wake);
     this.#followed.add(followed);
@@ -154,6 +165,7 @@ export class Fetcher {
     try {
       const { batches, next } = continued(rawBatches(answer.bytes), followed.next);
       followed.next = next;
+      followed.beyondSinceMs = null;
       for (const batch of batches) {
         followed.batches.push(batch);
         followed.bytes += batch.bytes.length;
@@ -172,6 +184,9 @@ export class Fetcher {
     const { partition, next } = followed;
     const ends = (await this.#brokers.ends(this.#topic, [partition])).get(partition);
     if (ends === undefined || !isOutside(next, ends)) return errorOf(OFFSET_OUT_OF_RANGE);
+    followed.beyondSinceMs ??= this.#runtime.monotonicMs();
+    const isStale = this.#runtime.monotonicMs() - followed.beyondSinceMs < STALE_MS;
+    if (next > ends.end && isStale) return errorOf(OFFSET_OUT_OF_RANGE);
     fail(followed, offsetGone({ topic: this.#topic, partition }, next, ends));
     return null;
   }

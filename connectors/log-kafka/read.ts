@@ -1,6 +1,6 @@
 import { CausewayError } from '#core/errors.ts';
 import type { LogBatch, LogEnds } from '#core/log.ts';
-import { isOutside, offsetGone, continued, type Place } from './continuity.ts';
+import { continued, isOutside, offsetGone, type Place, STALE_MS } from './continuity.ts';
 import { ANSWER_BYTES, damaged, logRecords } from './fetch.ts';
 import { errorOf, fetchFrom } from './kafkajs-internals.ts';
 import { BatchDamage, rawBatches, type RawBatch } from './record-batch.ts';
@@ -17,7 +17,11 @@ export async function* readToEnd(
   signal: AbortSignal,
 ): AsyncIterable<LogBatch> {
   const { partition } = place;
-  const ends = await endsOf(brokers, place, signal);
+  let ends = await endsOf(brokers, place, signal);
+  if (place.from > ends.end) {
+    await brokers.pause(STALE_MS, signal);
+    ends = await endsOf(brokers, place, signal);
+  }
   if (isOutside(place.from, ends)) throw offsetGone(place, place.from, ends);
   let next = place.from;
   for await (const batches of batchesUpTo(brokers, { ...place, end: ends.end }, signal)) {

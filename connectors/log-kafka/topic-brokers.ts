@@ -67,6 +67,8 @@ export class TopicBrokers implements AsyncDisposable {
   /** The first offset that is still there, and the one after the last that is durable. */
   async ends(topic: string, partitions: readonly number[]): Promise<ReadonlyMap<number, LogEnds>> {
     await this.know(topic);
+    // A broker that led before, and hung, tells an older end until it has learnt of its successor.
+    await this.cluster.refreshMetadata();
     const found = new Map<number, LogEnds>();
     for (const [leader, own] of this.leaders(topic, partitions)) {
       if (leader === null) throw new CausewayError('log_unavailable', `partition ${own[0] ?? '?'} of ${topic} has no leader`);
@@ -166,6 +168,10 @@ export class KeptBrokers implements AsyncDisposable {
         await runtime.sleep(waitMs(runtime, attempt), signal);
       }
     }
+  }
+
+  async pause(ms: number, signal: AbortSignal): Promise<void> {
+    await this.#parts.runtime.sleep(ms, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -25,6 +25,14 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     suite: fetching,
   },
   {
+    name: 'an end that an earlier leader tells is believed at once',
+    file: 'connectors/log-kafka/fetch.ts',
+    breaks: 'C7',
+    find: 'if (next > ends.end && isStale)',
+    put: 'if (next < 0 && isStale)',
+    suite: fetching,
+  },
+  {
     name: 'reading begins at the start of the log where what was asked for is gone',
     file: 'connectors/log-kafka/read.ts',
     breaks: 'C7',
