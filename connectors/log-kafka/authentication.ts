@@ -58,12 +58,15 @@ async function exchangeOf(sasl: SaslConfig, runtime: Runtime): Promise<Mechanism
 async function tokenOf(sasl: SaslConfig, runtime: Runtime): Promise<string> {
   if (sasl.mechanism === 'aws-msk-iam') return await mskToken(present(sasl.region, 'sasl.region'), runtime.wallMs());
   if (sasl.tokenFile !== undefined) return await readSecret(sasl.tokenFile, 'sasl.tokenFile');
-  return await clientCredentialsToken({
-    url: present(sasl.tokenUrl, 'sasl.tokenUrl'),
-    clientId: present(sasl.clientId, 'sasl.clientId'),
-    clientSecret: await readSecret(present(sasl.clientSecretFile, 'sasl.clientSecretFile'), 'sasl.clientSecretFile'),
-    scope: sasl.scope ?? null,
-  });
+  return await clientCredentialsToken(
+    {
+      url: present(sasl.tokenUrl, 'sasl.tokenUrl'),
+      clientId: present(sasl.clientId, 'sasl.clientId'),
+      clientSecret: await readSecret(present(sasl.clientSecretFile, 'sasl.clientSecretFile'), 'sasl.clientSecretFile'),
+      scope: sasl.scope ?? null,
+    },
+    runtime,
+  );
 }
 
 /**

@@ -12,7 +12,7 @@ import { clientCredentialsToken } from '../../../connectors/log-kafka/oauth.ts';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { realRuntime } from '../../support/test-runtime.ts';
+import { realRuntime, VirtualClock } from '../../support/test-runtime.ts';
 
 const { KafkaJSAggregateError, KafkaJSProtocolError } = kafkajs;
 
@@ -86,7 +86,9 @@ describe('a token for client credentials', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
-    const outcome = await clientCredentialsToken({ url, clientId: 'a:b', clientSecret: 'säcret', scope: 'kafka' }).catch(codeOf);
+    const outcome = await clientCredentialsToken({ url, clientId: 'a:b', clientSecret: 'säcret', scope: 'kafka' }, realRuntime()).catch(
+      codeOf,
+    );
     await new Promise((resolve) => server.close(resolve));
     const [first] = requests;
     if (first === undefined) throw new Error('nobody asked');
@@ -106,9 +108,26 @@ describe('a token for client credentials', () => {
     expect((await asked(200, '{}')).outcome).toBe('log_credentials');
     expect((await asked(200, 'no JSON')).outcome).toBe('log_credentials');
     expect((await asked(503, '')).outcome).toBe('log_unavailable');
-    const nobody = clientCredentialsToken({ url: 'http://127.0.0.1:1/token', clientId: 'a', clientSecret: 'b', scope: null });
+    const nobody = clientCredentialsToken(
+      { url: 'http://127.0.0.1:1/token', clientId: 'a', clientSecret: 'b', scope: null },
+      realRuntime(),
+    );
     expect(await nobody.catch(codeOf)).toBe('log_unavailable');
   });
+});
+
+it('a server for tokens that does not answer is given up', async () => {
+  const clock = new VirtualClock();
+  const asked = Promise.withResolvers<undefined>();
+  const server = createServer(() => asked.resolve(undefined));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
+  const outcome = clientCredentialsToken({ url, clientId: 'a', clientSecret: 'b', scope: null }, clock.runtime).catch(codeOf);
+  await asked.promise;
+  await clock.advance(10_000);
+  expect(await outcome).toBe('log_unavailable');
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
 });
 
 describe('a login', () => {
