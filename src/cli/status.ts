@@ -1,7 +1,7 @@
 import { controlKeys, type LeaseRow, type SchemaBlock, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { PipelineConfig } from '../config/config.ts';
-import type { PipelineStatus, Trouble } from '../http/status-document.ts';
+import type { LeaseStatus, PipelineStatus, SinkStatus, Trouble } from '../http/status-document.ts';
 import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
 import { SILENT_MS, valueOf } from './rows.ts';
@@ -28,7 +28,7 @@ export async function status(context: CommandContext): Promise<number> {
       name: pipeline.name,
       daemonRunning: running,
       statusAgeMs: ageMs,
-      lease: lease === null ? null : { generation: lease.token, holder: lease.describedAs ?? lease.holder, ttlMs: lease.ttlMs },
+      lease: leaseJson(lease, expiryOf(document, running ? ageMs : null)),
       status: document,
     }));
     printJson(io, 'StatusList', { pipelines });
@@ -36,11 +36,31 @@ export async function status(context: CommandContext): Promise<number> {
   }
   printTable(
     io,
-    ['PIPELINE', 'STATE', 'HOLDER', 'GENERATION', 'SINK', 'SINK STATE', 'LAG', 'BACKLOG', 'LOG', 'PARKED'],
+    [
+      'PIPELINE',
+      'STATE',
+      'HOLDER',
+      'GENERATION',
+      'EXPIRES',
+      'SINK',
+      'SINK STATE',
+      'PARTITIONS',
+      'LAG',
+      'RECORDS',
+      'BACKLOG',
+      'LOG',
+      'PARKED',
+    ],
     seen.flatMap(rowsOf),
   );
   for (const one of seen) explain(context, one);
   return 0;
+}
+
+function leaseJson(lease: LeaseRow | null, expiresInMs: number | null): Readonly<Record<string, unknown>> | null {
+  if (lease === null) return null;
+  const { token, describedAs, holder, ttlMs } = lease;
+  return { generation: token, holder: describedAs ?? holder, ttlMs, expiresInSeconds: expiresInMs === null ? null : expiresInMs / 1_000 };
 }
 
 async function look(context: CommandContext, control: ControlStore, pipeline: PipelineConfig): Promise<Seen> {
@@ -65,7 +85,9 @@ async function look(context: CommandContext, control: ControlStore, pipeline: Pi
   };
 }
 
-function rowsOf({ pipeline, status: document, running, lease, sinks }: Seen): readonly (readonly string[])[] {
+function rowsOf({ pipeline, status: document, ageMs, running, lease, sinks }: Seen): readonly (readonly string[])[] {
+  const expiresInMs = expiryOf(document, running ? ageMs : null);
+  const expires = expiresInMs === null ? '-' : `in ${formatAge(expiresInMs)}`;
   return pipeline.sinks.map((sink) => {
     const live = running ? document?.sinks.find(({ name }) => name === sink.name) : undefined;
     const lag = live?.lagSeconds ?? null;
@@ -74,14 +96,29 @@ function rowsOf({ pipeline, status: document, running, lease, sinks }: Seen): re
       running ? (document?.state ?? '-') : 'no daemon',
       lease?.holder === null ? '-' : (lease?.describedAs ?? lease?.holder ?? '-'),
       lease === null ? '-' : String(lease.token),
+      expires,
       sink.name,
       live?.state ?? sinks.get(sink.name)?.state ?? '-',
+      partitionsText(live),
       lag === null ? '-' : formatAge(lag * 1_000),
+      typeof live?.lagRecords === 'number' ? String(live.lagRecords) : '-',
       running && document?.slot ? formatBytes(document.slot.backlogBytes) : '-',
       running && typeof document?.log?.bytes === 'number' ? formatBytes(document.log.bytes) : '-',
       live === undefined ? '-' : String(live.parkedKeys),
     ];
   });
+}
+
+/** As its holder told it, less the time since then. A daemon of an older release does not tell. */
+function expiryOf(document: PipelineStatus | null, ageMs: number | null): number | null {
+  const seconds = (document?.lease as Partial<LeaseStatus> | null | undefined)?.expiresInSeconds ?? null;
+  return seconds === null || ageMs === null ? null : Math.max(0, seconds * 1_000 - ageMs);
+}
+
+/** Those of the daemon that captures: `0,2`. */
+function partitionsText(live: Partial<SinkStatus> | undefined): string {
+  const numbers = (live?.partitions ?? []).map(({ partition }) => partition);
+  return numbers.length === 0 ? '-' : numbers.join(',');
 }
 
 function explain({ io, parts }: CommandContext, { pipeline, status: document, running, ageMs, tables, sinks }: Seen): void {

@@ -30,6 +30,8 @@ export type LeaseStatus = {
   readonly holder: string | null;
   readonly ttlMs: number;
   readonly expiresAtWallMs: number | null;
+  /** Until the held lease ends unless it is renewed; null where this process does not hold it. */
+  readonly expiresInSeconds: number | null;
 };
 
 export type SlotStatus = {
@@ -49,6 +51,14 @@ export type TableStatus = {
   readonly reconcileWanted: number;
 };
 
+/** A partition of the log that this process applies. */
+export type PartitionStatus = {
+  readonly partition: number;
+  readonly state: string;
+  /** Records of the log from its progress to the end; null while either is not known. */
+  readonly lagRecords: number | null;
+};
+
 export type SinkStatus = {
   readonly name: string;
   readonly kind: string;
@@ -58,6 +68,10 @@ export type SinkStatus = {
   readonly watermark: { readonly sequence: string; readonly sourceTimeMicros: number } | null;
   /** Age of the watermark on the source's clock; null while either is not known. */
   readonly lagSeconds: number | null;
+  /** Over the partitions that this process applies; null while one of them does not know. */
+  readonly lagRecords: number | null;
+  /** Those that this process applies; the others are told by the processes that apply them. */
+  readonly partitions: readonly PartitionStatus[];
   readonly parkedKeys: number;
   readonly parkedOldestMicros: number | null;
   readonly blocked: readonly SchemaBlock[];

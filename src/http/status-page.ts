@@ -20,7 +20,7 @@ function pipelineSection(pipeline: PipelineStatus): string {
   const { slot, log, lease } = pipeline;
   const rows: [string, string][] = [
     ['state', pipeline.state],
-    ['lease', lease === null ? 'not known' : `generation ${lease.generation ?? '-'}, held by ${lease.holder ?? 'nobody'}`],
+    ['lease', lease === null ? 'not known' : leaseText(lease)],
     ['position', pipeline.position ?? '-'],
     ['slot', slot === null ? '-' : `${slot.name}: ${slot.retainedBytes} bytes kept at the source, ${slot.backlogBytes} not yet confirmed`],
     ['log', log === null || log.bytes === null ? '-' : `${log.bytes} bytes${log.bytesMax === null ? '' : ` of ${log.bytesMax}`}`],
@@ -28,13 +28,18 @@ function pipelineSection(pipeline: PipelineStatus): string {
   const tables = pipeline.tables.filter(({ state }) => state !== 'streaming');
   return `<h2>${escape(pipeline.name)}</h2>${troubleLine(pipeline.trouble)}
 <table>${rows.map(([name, value]) => `<tr><th>${name}</th><td>${escape(value)}</td></tr>`).join('')}</table>
-<table><tr><th>sink</th><th>state</th><th>lag</th><th>parked keys</th><th></th></tr>${pipeline.sinks.map(sinkRow).join('')}</table>
+<table><tr><th>sink</th><th>state</th><th>lag</th><th>records behind</th><th>partitions here</th><th>parked keys</th><th></th></tr>${pipeline.sinks.map(sinkRow).join('')}</table>
 ${tables.map(({ table, state, reason }) => `<p class="bad">${escape(`${table}: ${state} ${reason ?? ''}`)}</p>`).join('')}`;
+}
+
+function leaseText({ generation, holder, expiresInSeconds }: NonNullable<PipelineStatus['lease']>): string {
+  const ends = expiresInSeconds === null ? '' : `, for ${expiresInSeconds.toFixed(1)} s unless it is renewed`;
+  return `generation ${generation ?? '-'}, held by ${holder ?? 'nobody'}${ends}`;
 }
 
 function sinkRow(sink: SinkStatus): string {
   const lag = sink.lagSeconds === null ? '-' : `${sink.lagSeconds.toFixed(1)} s`;
-  return `<tr><td>${escape(sink.name)}</td><td>${sink.state}</td><td>${lag}</td><td>${sink.parkedKeys}</td><td>${troubleLine(sink.trouble)}</td></tr>`;
+  return `<tr><td>${escape(sink.name)}</td><td>${sink.state}</td><td>${lag}</td><td>${sink.lagRecords ?? '-'}</td><td>${sink.partitions.length}</td><td>${sink.parkedKeys}</td><td>${troubleLine(sink.trouble)}</td></tr>`;
 }
 
 function troubleLine(trouble: Trouble | null): string {

@@ -47,6 +47,18 @@ export const metricTable = {
     labels: ['pipeline', 'sink'],
     help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked.",
   },
+  causeway_consumer_lag_records: {
+    type: 'gauge',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'Records of the log that have not taken effect, summed over the partitions that this process applies; absent while one is not known.',
+  },
+  causeway_consumer_max_partition_lag_records: {
+    type: 'gauge',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'The same of the partition that is behind the most.',
+  },
   causeway_slo_objective_seconds: {
     type: 'gauge',
     group: 'Flow and lag',

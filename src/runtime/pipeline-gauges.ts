@@ -2,6 +2,7 @@ import { pipelineStates, sinkStates } from '../http/status-document.ts';
 import type { SetGauge } from '../metrics/registry.ts';
 import { applyGauges } from './apply-view.ts';
 import { captureGauges } from './capture-view.ts';
+import { lagOf, partitionsOf } from './consumer-lag.ts';
 import { sinkStateName, stateName } from './pipeline-status.ts';
 import type { PipelineState } from './pipeline-state.ts';
 
@@ -23,6 +24,10 @@ export function pipelineGauges(state: PipelineState, set: SetGauge): void {
     const { freshnessMs } = sink.config;
     set('causeway_slo_objective_seconds', labels, freshnessMs === null ? null : freshnessMs / 1_000);
     for (const name of sinkStates) set('causeway_sink_state', { ...labels, state: name }, sinkNow === name ? 1 : 0);
-    if (sink.running) applyGauges(labels, sink.view, set);
+    if (!sink.running) continue;
+    applyGauges(labels, sink.view, set);
+    const lag = lagOf(partitionsOf(sink.view.status?.(), state.logEnds));
+    set('causeway_consumer_lag_records', labels, lag?.sum);
+    set('causeway_consumer_max_partition_lag_records', labels, lag?.worst);
   }
 }

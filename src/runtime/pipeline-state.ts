@@ -1,5 +1,5 @@
 import type { DesiredRow } from '#core/control-rows.ts';
-import type { LogUsage } from '#core/log.ts';
+import type { LogEnds, LogUsage } from '#core/log.ts';
 import type { PipelineConfig, SinkConfig } from '../config/config.ts';
 import type { ApplyView } from './apply-view.ts';
 import type { CaptureView } from './capture-view.ts';
@@ -30,6 +30,8 @@ export type PipelineState = {
   readonly sinks: readonly SinkUnit[];
   desired: DesiredRow;
   logUsage: LogUsage | null;
+  /** Of each partition, when the log was looked at last; null where nobody here applies it, or it could not be looked at. */
+  logEnds: readonly LogEnds[] | null;
   /** When `logUsage` and `logFull` were looked at last. */
   logSeenAtWallMs: number;
   /** True after a request to step down, until another process has the lease or none has taken it. */

@@ -1,16 +1,18 @@
+import type { WallMs } from '#core/position.ts';
 import type { PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
+import { lagOf, partitionsOf } from './consumer-lag.ts';
 import type { PipelineState, SinkUnit } from './pipeline-state.ts';
 import { troubleOf } from './trouble.ts';
 
 /** What the daemon tells of a pipeline: facts, no value of any row. */
-export function pipelineStatus(state: PipelineState): PipelineStatus {
+export function pipelineStatus(state: PipelineState, nowWallMs: WallMs): PipelineStatus {
   const { capture, config, logUsage, time } = state;
   return {
     name: config.name,
     state: stateName(state),
     trouble: pipelineTrouble(state),
     roles: state.roles,
-    lease: capture.lease,
+    lease: leaseStatus(state, nowWallMs),
     epoch: capture.checkpoint?.epoch ?? null,
     position: capture.checkpoint?.position ?? null,
     sourceTimeMicros: capture.readUpTo,
@@ -25,6 +27,12 @@ export function pipelineStatus(state: PipelineState): PipelineStatus {
     })),
     sinks: state.sinks.map((sink) => sinkStatus(state, sink)),
   };
+}
+
+function leaseStatus({ capture: { lease } }: PipelineState, nowWallMs: WallMs): PipelineStatus['lease'] {
+  if (lease === null) return null;
+  const { expiresAtWallMs } = lease;
+  return { ...lease, expiresInSeconds: expiresAtWallMs === null ? null : Math.max(0, (expiresAtWallMs - nowWallMs) / 1_000) };
 }
 
 export function stateName(state: PipelineState): StateName {
@@ -71,6 +79,7 @@ function captureTrouble({ capture: { state, stateSinceWallMs }, logSeenAtWallMs 
 function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
   const status = unit.running ? unit.view.status?.() : undefined;
   const watermark = status?.watermark ?? null;
+  const partitions = partitionsOf(status, state.logEnds);
   return {
     name: unit.config.name,
     kind: unit.config.kind,
@@ -78,6 +87,8 @@ function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
     trouble: unit.trouble.get() ?? unit.view.waiting(),
     watermark: watermark === null ? null : { sequence: watermark.sequence, sourceTimeMicros: watermark.sourceTime },
     lagSeconds: watermark === null ? null : state.time.secondsSince(watermark.sourceTime),
+    lagRecords: lagOf(partitions)?.sum ?? null,
+    partitions,
     parkedKeys: status?.parked.keys ?? 0,
     parkedOldestMicros: status?.parked.oldestCommittedAt ?? null,
     blocked: status?.blocked ?? [],

@@ -119,6 +119,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     sinks,
     desired: nothingPaused,
     logUsage: null,
+    logEnds: null,
     logSeenAtWallMs: runtime.wallMs(),
     aside: false,
     ended: false,
@@ -252,7 +253,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     get started() {
       return started;
     },
-    status: () => pipelineStatus(state),
+    status: () => pipelineStatus(state, runtime.wallMs()),
     run: async (signals) => {
       const removeGauges = metrics.addGauges((set) => pipelineGauges(state, set));
       try {
@@ -292,13 +293,14 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
   let failed = false;
   while (!isAborted(signal)) {
     try {
-      state.logUsage = await usageOf(log, signal);
+      state.logUsage = await seen(() => log.usage(signal), signal);
+      state.logEnds = state.sinks.some(({ running }) => running) ? await seen(() => log.ends(signal), signal) : null;
       state.logSeenAtWallMs = runtime.wallMs();
       if (state.logUsage?.stalled !== true) state.logFull.clear();
       else state.logFull.set(new CausewayError('log_full', 'the log has no room for what capture has read'));
       // The process that captures knows; where nobody does, whoever could not.
       if (state.capture.lease !== null && !heldByAnother(state.capture.lease, deps.describedAs)) {
-        const value = { writtenAtWallMs: runtime.wallMs(), document: pipelineStatus(state) };
+        const value = { writtenAtWallMs: runtime.wallMs(), document: pipelineStatus(state, runtime.wallMs()) };
         const current = await control.get(key, signal);
         await control.swap({ key, value, expected: current?.version ?? null }, signal);
       }
@@ -317,9 +319,9 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
 }
 
 /** Null where the log cannot be looked at; what that means is told by the loops that use it. */
-async function usageOf(log: Log, signal: AbortSignal): Promise<PipelineState['logUsage']> {
+async function seen<T>(look: () => Promise<T>, signal: AbortSignal): Promise<T | null> {
   try {
-    return await log.usage(signal);
+    return await look();
   } catch (error) {
     if (isAborted(signal) || !(error instanceof CausewayError)) throw error;
     return null;

@@ -147,6 +147,24 @@ test('status says that no daemon has run, and what one wrote last', async () => 
   expect((await causeway('status')).out).toContain('streaming');
 });
 
+test('status says when the lease ends, which partitions are applied, and how far behind the sink is', async () => {
+  const written = { name: 'main', state: 'streaming', trouble: null, slot: null, log: null };
+  const sink = { name: 'copy', state: 'running', trouble: null, parkedKeys: 0, lagSeconds: 2, blocked: [] };
+  const partitions = [0, 2].map((partition) => ({ partition, state: 'running', lagRecords: 3 }));
+  const document = { ...written, lease: { expiresInSeconds: 900 }, sinks: [{ ...sink, lagRecords: 6, partitions }] };
+  await put(controlKeys.lease('main'), lease());
+  await put(controlKeys.status('main'), { writtenAtWallMs: systemRuntime.wallMs(), document } satisfies StatusRow);
+  expect((await causeway('status')).out).toMatch(/main +streaming +host:1 +5 +in 15m +copy +running +0,2 +2\.0s +6 +- +- +0/);
+  const { pipelines } = JSON.parse((await causeway('status', '-o', 'json')).out) as {
+    readonly pipelines: readonly { readonly lease: { readonly expiresInSeconds: number } }[];
+  };
+  expect(pipelines[0]?.lease).toMatchObject({ generation: 5, holder: 'host:1' });
+  expect(pipelines[0]?.lease.expiresInSeconds).toBeLessThanOrEqual(900);
+  // As a daemon of an older release writes it.
+  await put(controlKeys.status('main'), { writtenAtWallMs: systemRuntime.wallMs(), document: { ...written, lease: {}, sinks: [sink] } });
+  expect((await causeway('status')).out).toMatch(/main +streaming +host:1 +5 +- +copy +running +- +2\.0s +- +- +- +0/);
+});
+
 test('status says why something waits, and for how long', async () => {
   const trouble = { code: 'log_full', message: 'no room', mend: 'Make some.', sinceWallMs: systemRuntime.wallMs() - 180_000 };
   const sink = {

@@ -82,4 +82,20 @@ export const leaseMutants: readonly Mutant[] = [
     breaks: 'take-over within ttl and two seconds',
     suite: unit('lease/lease'),
   },
+  {
+    name: 'a partition that another process has taken is counted as applied here',
+    file: 'src/runtime/consumer-lag.ts',
+    find: "state !== 'fenced'",
+    put: 'state !== null',
+    breaks: 'status',
+    suite: unit('runtime/consumer-lag'),
+  },
+  {
+    name: 'a partition of which the lag is not known counts as not behind',
+    file: 'src/runtime/consumer-lag.ts',
+    find: 'if (lagRecords === null) return null;',
+    put: 'if (lagRecords === null) continue;',
+    breaks: 'status',
+    suite: unit('runtime/consumer-lag'),
+  },
 ];
