@@ -27,6 +27,7 @@ export type PipelineOptions = {
   readonly sinkDatabase?: string;
   /** Whose files are used: the pipeline's own unless set. */
   readonly files?: string;
+  readonly leaseTtl?: string;
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 };
@@ -83,6 +84,7 @@ export class Arena implements AsyncDisposable {
         [pipeline]: {
           source: { kind: 'postgres', url: this.source.url('bench'), tables: [{ name: 'bench.*', snapshot: 'never' }] },
           log: { kind: 'embedded', path: files.log, bytesMax: '32GiB' },
+          lease: { ttl: options.leaseTtl ?? '15s' },
           sinks: {
             copy: {
               kind: 'postgres',

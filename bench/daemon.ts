@@ -50,6 +50,12 @@ export class Program {
     await this.#exited;
   }
 
+  /** As a crash: nothing is finished, stored or released. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.#exited;
+  }
+
   async ended(): Promise<void> {
     await this.#exited;
     if (this.exit !== '0') throw new Error(`the program ended with ${this.exit ?? ''}:\n${this.tail}`);
@@ -78,12 +84,16 @@ export class BenchDaemon extends Program {
     this.#port = port;
   }
 
-  async isStreaming(): Promise<boolean> {
+  isStreaming(): Promise<boolean> {
+    return this.isIn('streaming');
+  }
+
+  async isIn(state: 'streaming' | 'standby'): Promise<boolean> {
     const text = await fetch(`http://127.0.0.1:${this.#port}/metrics`).then(
       (response) => response.text(),
       () => '',
     );
-    return /^causeway_pipeline_state\{[^}]*state="streaming"[^}]*\} 1$/m.test(text);
+    return new RegExp(`^causeway_pipeline_state\\{[^}]*state="${state}"[^}]*\\} 1$`, 'm').test(text);
   }
 }
 
