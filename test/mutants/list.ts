@@ -9,7 +9,7 @@ import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
 import { coreMutants, storeMutants } from './list/stores.ts';
-import { simulation, type Mutant } from './mutant.ts';
+import { schedule, simulation, type Mutant, type Suite } from './mutant.ts';
 
 const single: readonly Mutant[] = [
   ...captureMutants,
@@ -26,23 +26,27 @@ const single: readonly Mutant[] = [
   ...runtimeMutants,
 ];
 
-/** These break what only a schedule shows: the simulator has to find them by itself, beside the test that was written for them. */
-const simulated: ReadonlySet<string> = new Set([
-  'records count as durable while they are on their way',
-  'acknowledge before the checkpoint is stored',
-  'the checkpoint is stored over a higher generation',
-  'a superseded generation is applied',
-  'commit the offset before the effect',
-  "store progress of the batch's end",
-  'keep only the newest partial image',
-  'the floor of a truncate is not stored',
-  'sweep without waiting for the other partitions',
-  'a parked key is kept in memory only',
-]);
+/**
+ * These break what only a schedule shows: the simulator has to notice too, beside the test that was written for them. Where its seeds
+ * may miss the schedule, as rare as it is, it is written out.
+ */
+const simulated: Readonly<Partial<Record<string, Suite>>> = {
+  'records count as durable while they are on their way': simulation(),
+  'acknowledge before the checkpoint is stored': simulation(),
+  'the checkpoint is stored over a higher generation': schedule('1: a holder that wakes while its successor takes the slot'),
+  'a superseded generation is applied': schedule('1: what a superseded generation adds late'),
+  'commit the offset before the effect': simulation(),
+  "store progress of the batch's end": simulation(),
+  'keep only the newest partial image': simulation(),
+  'the floor of a truncate is not stored': simulation(),
+  'sweep without waiting for the other partitions': schedule('3: what a partition still has before a truncate'),
+  'a parked key is kept in memory only': simulation(),
+};
 
 export const mutants: readonly Mutant[] = [
   ...single,
-  ...single
-    .filter(({ name }) => simulated.has(name))
-    .map((mutant) => ({ ...mutant, name: `${mutant.name}, in the simulator`, suite: simulation() })),
+  ...single.flatMap((mutant) => {
+    const suite = simulated[mutant.name];
+    return suite === undefined ? [] : [{ ...mutant, name: `${mutant.name}, in the simulator`, suite }];
+  }),
 ];

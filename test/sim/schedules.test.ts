@@ -1,70 +1,8 @@
 // Schedules that break a careless version of the design, each written out as a plan. Numbers are those of the list of
 // counterexamples that docs/testing.md maps to tests.
 import { describe, expect, test } from 'vitest';
-import type { CallFault, Fault, Plan, PlannedOp, PlannedTransaction } from './plan.ts';
-import { describeFailure } from './report.ts';
-import { runPlan, type Outcome } from './world.ts';
-
-const EVERY_MS = 60;
-
-/** One transaction after another. */
-function transactions(...of: readonly (readonly PlannedOp[])[]): readonly PlannedTransaction[] {
-  return of.map((ops, index) => ({ atMs: index * EVERY_MS, shared: false, ops }));
-}
-
-function put(key: number, options: { readonly table?: number; readonly refused?: boolean } = {}): PlannedOp {
-  return { op: 'put', table: options.table ?? 0, key, refused: options.refused ?? false };
-}
-
-function partial(key: number): PlannedOp {
-  return { op: 'partial', table: 0, key, refused: false };
-}
-
-function remove(key: number): PlannedOp {
-  return { op: 'delete', table: 0, key };
-}
-
-/** Writes to nine keys for as long as it takes, so that something is always on its way. */
-function steadily(seconds: number): readonly PlannedTransaction[] {
-  return transactions(
-    ...Array.from({ length: (seconds * 1_000) / EVERY_MS }, (_, index) => [put(index % 9), put((index + 4) % 9, { table: 1 })]),
-  );
-}
-
-function call(kind: CallFault['kind'], site: CallFault['site'], more: Partial<CallFault> = {}): CallFault {
-  return { tag: 'call', kind, site, daemon: 0, afterMs: 2_000, skip: 0, ms: 300, ...more };
-}
-
-async function play(plan: Partial<Plan>): Promise<Outcome> {
-  const daemons = plan.daemons ?? 1;
-  return runPlan({
-    seed: 1,
-    daemons,
-    sinks: ['warm'],
-    partitions: 3,
-    applyEverywhere: false,
-    clocks: Array.from({ length: daemons }, () => ({ rate: 1, wallSkewMs: 0 })),
-    limits: { batchRowsMax: 20, pendingBytesMax: 1_000_000, readAheadBytesMax: 1_000_000 },
-    transactions: [],
-    faults: [],
-    ...plan,
-  });
-}
-
-async function settles(plan: Partial<Plan>): Promise<Outcome> {
-  const outcome = await play(plan);
-  expect(outcome.end, describeFailure(outcome)).toBe('settled');
-  return outcome;
-}
-
-/** Every fault of it is one that nothing gets over: how it ended, and with which codes. */
-async function stops(plan: Partial<Plan>): Promise<readonly string[]> {
-  const outcome = await play(plan);
-  expect(outcome.end, describeFailure(outcome)).toBe('stopped');
-  return [...outcome.coverage.figures.keys()].filter((name) => name.startsWith('state ')).map((name) => name.slice('state '.length));
-}
-
-const figure = (outcome: Outcome, name: string): number => outcome.coverage.figures.get(name) ?? 0;
+import type { Fault, PlannedOp, PlannedTransaction } from './plan.ts';
+import { call, EVERY_MS, figure, partial, put, remove, settles, steadily, stops, transactions } from './script.ts';
 
 describe('capture', () => {
   for (const clock of ['runs', 'stands'] as const) {
@@ -92,6 +30,28 @@ describe('capture', () => {
     ];
     const outcome = await settles({ daemons: 2, transactions: steadily(6), faults });
     expect(outcome.coverage.faults.get('exit 6')).toBe(1);
+  });
+
+  test('1: a holder that wakes while its successor takes the slot acknowledges nothing behind the checkpoint that the other has read', async () => {
+    // It has some time before it renews its lease, and the clients have gone on.
+    for (const atMs of [3_150, 3_450, 3_750]) {
+      const faults: readonly Fault[] = [
+        { tag: 'pause', daemon: 0, atMs, forMs: 5_000, clock: 'stands' },
+        call('delay', 'source.open', { daemon: 1, afterMs: 0, ms: 4_000 }),
+      ];
+      const outcome = await settles({ daemons: 2, transactions: steadily(12), faults });
+      expect(outcome.coverage.faults.get('exit 6')).toBe(1);
+    }
+  });
+
+  test('1: what a superseded generation adds late counts for nothing until its successor has sent it again', async () => {
+    for (const ms of [800, 1_500, 2_500]) {
+      const faults: readonly Fault[] = [
+        call('late', 'log.append', { afterMs: 3_000, ms }),
+        call('delay', 'source.messages', { afterMs: 3_150, ms: 4_000 }),
+      ];
+      await settles({ transactions: steadily(8), faults });
+    }
   });
 
   test('5: sends that come twice, late, or not, at any time of a generation', async () => {
@@ -307,6 +267,15 @@ describe('apply', () => {
           call('crash_before', 'sink.sweep', { afterMs: 0 }),
           call('delay', 'sink.apply', { afterMs: 100, ms: 3_000 }),
         ],
+      });
+    }
+  });
+
+  test('3: what a partition still has before a truncate that the others passed is swept too', async () => {
+    for (const key of [1, 2, 3, 4]) {
+      await settles({
+        transactions: transactions([put(key)], [{ op: 'truncate', tables: [0] }], [put(9)]),
+        faults: [call('delay', 'sink.apply', { afterMs: 0, ms: 4_000 })],
       });
     }
   });
