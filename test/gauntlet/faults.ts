@@ -1,6 +1,6 @@
 // The faults of the gauntlet. They come in bursts: those of one burst overlap, and behind it everything has to recover.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { leaseTtlMs, partitions, places, type GauntletGround, type Place } from '../support/gauntlet-ground.ts';
+import { leaseTtlMs, partitions, places, type GauntletGround, type Place, type Role } from '../support/gauntlet-ground.ts';
 import type { PostgresServer } from '../support/postgres-server.ts';
 import type { TcpProxy, Trouble } from '../support/tcp-proxy.ts';
 
@@ -9,13 +9,13 @@ const servers = ['source', 'sink', 'control'] as const;
 
 /** Data: what is drawn decides everything but the moment of the machine. */
 export type Fault = { readonly afterMs: number; readonly forMs: number } & (
-  | { readonly tag: 'kill'; readonly daemon: number }
-  | { readonly tag: 'freeze'; readonly daemon: number }
+  | { readonly tag: 'kill'; readonly daemon: Role }
+  | { readonly tag: 'freeze'; readonly daemon: Role }
   | { readonly tag: 'broker'; readonly partition: number }
   | { readonly tag: 'server'; readonly server: (typeof servers)[number] }
   | {
       readonly tag: 'network';
-      readonly daemon: number;
+      readonly daemon: Role;
       readonly place: Place;
       readonly trouble: (typeof troubles)[number];
       readonly delayMs: number;
@@ -27,6 +27,8 @@ export type Fault = { readonly afterMs: number; readonly forMs: number } & (
 /** How often each is drawn, in percent. */
 const shares = { kill: 20, freeze: 15, broker: 9, server: 14, network: 42 } as const;
 const burstMax = 6;
+const holderShare = 0.75;
+const brokerShare = 0.4;
 
 /** Faults that overlap, none of them twice at one place. */
 export function drawBurst(random: () => number): readonly Fault[] {
@@ -45,19 +47,22 @@ function drawFault(random: () => number): Fault {
   let left = random() * 100;
   const tag = (Object.keys(shares) as (keyof typeof shares)[]).find((name) => (left -= shares[name]) < 0) ?? 'network';
   const afterMs = upTo(2_500);
+  // What one fault alone does not bring about, such as a process that dies while its records are on their way, needs two at one daemon.
+  const daemon: Role = random() < holderShare ? 'holder' : 'standby';
   switch (tag) {
     case 'kill':
-      return { tag, afterMs, forMs: upTo(3_000), daemon: upTo(2) };
+      return { tag, afterMs, forMs: upTo(3_000), daemon };
     case 'freeze':
-      return { tag, afterMs, forMs: leaseTtlMs + 500 + upTo(3_500), daemon: upTo(2) };
+      return { tag, afterMs, forMs: leaseTtlMs + 500 + upTo(3_500), daemon };
     case 'broker':
       return { tag, afterMs, forMs: upTo(8_000), partition: upTo(partitions) };
     case 'server':
       return { tag, afterMs, forMs: upTo(3_000), server: among(servers) };
     case 'network': {
-      const broker = random() < 0.5 ? upTo(3) : null;
+      const place = random() < brokerShare ? 'broker' : among(places.filter((other) => other !== 'broker'));
+      const broker = random() < 0.3 ? upTo(3) : null;
       const delayMs = 50 + upTo(750);
-      return { tag, afterMs, forMs: 300 + upTo(6_000), daemon: upTo(2), place: among(places), trouble: among(troubles), delayMs, broker };
+      return { tag, afterMs, forMs: 300 + upTo(6_000), daemon, place, trouble: among(troubles), delayMs, broker };
     }
   }
 }
@@ -66,9 +71,9 @@ function struckPlace(fault: Fault): string {
   switch (fault.tag) {
     case 'kill':
     case 'freeze':
-      return `daemon ${fault.daemon}`;
+      return fault.daemon;
     case 'network':
-      return `${fault.place} of daemon ${fault.daemon}`;
+      return `${fault.place} of ${fault.daemon}`;
     case 'broker':
       return `leader of ${fault.partition}`;
     case 'server':
@@ -95,16 +100,20 @@ export function nameOf(fault: Fault): string {
 export async function inflict(fault: Fault, ground: GauntletGround): Promise<boolean> {
   await sleep(fault.afterMs);
   switch (fault.tag) {
-    case 'kill':
-      await ground.posts[fault.daemon]?.kill();
+    case 'kill': {
+      const post = ground.posts[ground.numberOf(fault.daemon)];
+      const struck = await post?.kill();
       await sleep(fault.forMs);
-      ground.posts[fault.daemon]?.start();
-      return true;
-    case 'freeze':
-      ground.posts[fault.daemon]?.freeze();
+      post?.start();
+      return struck ?? false;
+    }
+    case 'freeze': {
+      const post = ground.posts[ground.numberOf(fault.daemon)];
+      post?.freeze();
       await sleep(fault.forMs);
-      ground.posts[fault.daemon]?.thaw();
+      post?.thaw();
       return true;
+    }
     case 'broker':
       return await ground.killLeader(fault.partition, fault.forMs);
     case 'server':
@@ -122,7 +131,7 @@ async function killServer(server: PostgresServer, forMs: number): Promise<void> 
 }
 
 async function troubleNetwork(fault: Fault & { readonly tag: 'network' }, ground: GauntletGround): Promise<boolean> {
-  const all: readonly TcpProxy[] = ground.ways[fault.daemon]?.[fault.place] ?? [];
+  const all: readonly TcpProxy[] = ground.ways[ground.numberOf(fault.daemon)]?.[fault.place] ?? [];
   const struck = all.length === 1 || fault.broker === null ? all : all.filter((_, at) => at === fault.broker);
   for (const proxy of struck) proxy.strike(troubleOf(fault));
   await sleep(fault.forMs);

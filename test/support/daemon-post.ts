@@ -1,6 +1,6 @@
 // A place at which a daemon always runs, as an orchestrator sees to it: one that ends by itself is started again.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Daemon, type DaemonOptions } from './daemon.ts';
+import { Daemon, watermarkIn, type DaemonOptions, type Sample } from './daemon.ts';
 
 const lookEveryMs = 100;
 const startsAgainAfterMs = 500;
@@ -30,12 +30,13 @@ export class DaemonPost implements AsyncDisposable {
     this.#daemon ??= Daemon.start(this.#options);
   }
 
-  /** Nobody runs here then until `start`, unless one had just ended by itself. */
-  async kill(): Promise<void> {
+  /** Nobody runs here then until `start`, unless one had just ended by itself. Returns whether there was one. */
+  async kill(): Promise<boolean> {
     const killed = this.#daemon;
-    if (killed === null) return;
+    if (killed === null) return false;
     this.#leave(killed);
     await killed.kill();
+    return true;
   }
 
   freeze(): void {
@@ -46,9 +47,11 @@ export class DaemonPost implements AsyncDisposable {
     this.#daemon?.thaw();
   }
 
-  /** Seconds since 1970 on the source's clock; undefined where nobody answers. */
-  async watermarkSeconds(): Promise<number | undefined> {
-    return await this.#daemon?.watermarkSeconds();
+  /** The watermark is in seconds since 1970 on the source's clock; undefined while nobody tells. */
+  async look(): Promise<{ readonly watermarkSeconds: number | undefined; readonly captures: boolean }> {
+    const samples = (await this.#daemon?.samples()) ?? new Map<string, readonly Sample[]>();
+    const streaming = samples.get('causeway_pipeline_state')?.find(({ labels }) => labels.includes('state="streaming"'));
+    return { watermarkSeconds: watermarkIn(samples), captures: streaming?.value === 1 };
   }
 
   #startAgain(): void {

@@ -94,21 +94,26 @@ export class Daemon {
     this.#child.kill('SIGCONT');
   }
 
-  /** The samples of one metric. Empty while the daemon does not answer. */
-  async metric(name: string): Promise<readonly Sample[]> {
-    const text = await this.#get('/metrics');
-    return (text ?? '').split('\n').flatMap((line) => {
-      const match = /^([a-zA-Z_:][\w:]*)(\{.*\})? (\S+)/.exec(line);
-      return match?.[1] === name ? [{ labels: match[2] ?? '', value: Number(match[3]) }] : [];
+  /** All samples of one moment, by metric. Empty while the daemon does not answer. */
+  async samples(): Promise<ReadonlyMap<string, readonly Sample[]>> {
+    const text = (await this.#get('/metrics')) ?? '';
+    const samples = text.split('\n').flatMap((line) => {
+      const [, name = '', labels = '', value] = /^([a-zA-Z_:][\w:]*)(\{.*\})? (\S+)/.exec(line) ?? [];
+      return value === undefined ? [] : [{ name, labels, value: Number(value) }];
     });
+    return Map.groupBy(samples, ({ name }) => name);
+  }
+
+  /** The samples of one metric. */
+  async metric(name: string): Promise<readonly Sample[]> {
+    return (await this.samples()).get(name) ?? [];
   }
 
   /**
    * Seconds since 1970 on the source's clock: all that was committed there before stands in every sink. Undefined while unknown.
    */
   async watermarkSeconds(): Promise<number | undefined> {
-    const samples = await this.metric('causeway_sink_watermark_timestamp_seconds');
-    return samples.length === 0 ? undefined : Math.min(...samples.map(({ value }) => value));
+    return watermarkIn(await this.samples());
   }
 
   /** Waits until the watermark reaches `seconds`. A daemon that ends, or takes longer, throws with the end of its log. */
@@ -136,4 +141,9 @@ export class Daemon {
       return undefined;
     }
   }
+}
+
+export function watermarkIn(samples: ReadonlyMap<string, readonly Sample[]>): number | undefined {
+  const found = samples.get('causeway_sink_watermark_timestamp_seconds');
+  return found === undefined ? undefined : Math.min(...found.map(({ value }) => value));
 }

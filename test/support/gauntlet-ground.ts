@@ -16,6 +16,8 @@ export const leaseTtlMs = 3_000;
 export const partitions = 4;
 export const places = ['source', 'sink', 'broker', 'control store'] as const;
 export type Place = (typeof places)[number];
+/** Of the lease: the daemon that captures, and the one that stands by. Both apply. */
+export type Role = 'holder' | 'standby';
 
 const daemons = 2;
 const topic = 'ledger';
@@ -39,6 +41,8 @@ export class GauntletGround implements AsyncDisposable {
   readonly #struckBrokers = new Set<KafkaBroker>();
   /** The highest that any daemon has told. */
   #watermarkSeconds = 0;
+  /** The number of the daemon that was last seen to capture. */
+  #holder = 0;
 
   private constructor(parts: {
     readonly servers: Servers;
@@ -54,7 +58,7 @@ export class GauntletGround implements AsyncDisposable {
     this.ways = parts.ways;
     this.#load = parts.load;
     this.#folder = parts.folder;
-    this.#watched = this.posts.map((post) => this.#watch(post));
+    this.#watched = this.posts.map((post, at) => this.#watch(post, at));
   }
 
   static async create(options: { readonly transactionsPerSecond: number }): Promise<GauntletGround> {
@@ -92,6 +96,11 @@ export class GauntletGround implements AsyncDisposable {
 
   get committed(): number {
     return this.#load.committed;
+  }
+
+  /** Numbers of daemons change their roles all the time. */
+  numberOf(role: Role): number {
+    return role === 'holder' ? this.#holder : 1 - this.#holder;
   }
 
   /**
@@ -134,10 +143,12 @@ export class GauntletGround implements AsyncDisposable {
     }
   }
 
-  async #watch(post: DaemonPost): Promise<void> {
+  async #watch(post: DaemonPost, at: number): Promise<void> {
     const { signal } = this.#watching;
     while (!signal.aborted) {
-      this.#watermarkSeconds = Math.max(this.#watermarkSeconds, (await post.watermarkSeconds()) ?? 0);
+      const { watermarkSeconds = 0, captures } = await post.look();
+      this.#watermarkSeconds = Math.max(this.#watermarkSeconds, watermarkSeconds);
+      if (captures) this.#holder = at;
       await sleep(lookEveryMs, undefined, { signal }).catch(() => undefined);
     }
   }
