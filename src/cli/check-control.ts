@@ -4,8 +4,12 @@ import type { Finding } from '#core/finding.ts';
 import type { Config } from '../config/config.ts';
 import { withLog, withSink, withSource, type CommandContext } from './context.ts';
 
+/** The kind of what is kept in files beside the daemon. */
+const EMBEDDED = 'embedded';
 /** A lease must outlive a few slow renewals. */
 const RENEWALS_IN_TTL = 3;
+/** The slowest of so few is what is reckoned with as the 99th percentile. */
+const RENEWALS_MEASURED = 20;
 
 export async function controlFindings(context: CommandContext, control: ControlStore, config: Config): Promise<readonly Finding[]> {
   return [await swapFinding(context, control, config), ...(await domainFindings(context, control, config))];
@@ -18,16 +22,21 @@ async function swapFinding({ io, parts: { runtime } }: CommandContext, control: 
   if (made.tag !== 'stored') return broken();
   const again = await control.swap({ key, value: { check: 0 }, expected: null }, io.signal);
   // The first call also made the connection; a renewal does not.
-  const startedAt = runtime.monotonicMs();
-  const renewed = await control.swap({ key, value: { check: 2 }, expected: made.version }, io.signal);
-  const elapsedMs = runtime.monotonicMs() - startedAt;
+  let last = made.version;
+  let elapsedMs = 0;
+  for (let check = 2; check < 2 + RENEWALS_MEASURED; check += 1) {
+    const startedAt = runtime.monotonicMs();
+    const renewed = await control.swap({ key, value: { check }, expected: last }, io.signal);
+    elapsedMs = Math.max(elapsedMs, runtime.monotonicMs() - startedAt);
+    if (renewed.tag !== 'stored') return broken();
+    last = renewed.version;
+  }
   const listed = await control.list(key, io.signal);
-  const last = renewed.tag === 'stored' ? renewed.version : made.version;
   const removed = await control.remove(key, last, io.signal);
-  if (again.tag !== 'conflict' || renewed.tag !== 'stored' || listed.length !== 1 || removed.tag !== 'removed') return broken();
+  if (again.tag !== 'conflict' || listed.length !== 1 || removed.tag !== 'removed') return broken();
   const tight = config.pipelines.filter(({ leaseTtlMs }) => leaseTtlMs < RENEWALS_IN_TTL * elapsedMs);
   if (tight.length === 0) {
-    const title = `the control store answers, and compares before it swaps (${elapsedMs.toFixed(0)} ms)`;
+    const title = `the control store answers, and compares before it swaps (${elapsedMs.toFixed(0)} ms at most)`;
     return { id: 'G-006', level: 'ok', title, details: [], mend: [] };
   }
   return {
@@ -52,7 +61,7 @@ function broken(): Finding {
 /** Names of databases are `server/database`. What does not answer is told by its own checks. */
 async function domainFindings(context: CommandContext, control: ControlStore, config: Config): Promise<readonly Finding[]> {
   const own = await control.database?.(context.io.signal);
-  if (own === undefined) return [];
+  if (own === undefined) return machineFindings(config);
   if (own === null) {
     const title = 'whether the control store is on a server that is failed over: its server does not tell which one it is';
     return [{ id: 'G-007', level: 'skipped', title, details: [], mend: [] }];
@@ -69,6 +78,22 @@ async function domainFindings(context: CommandContext, control: ControlStore, co
     return [{ ...found, level: 'warning', title, details: beside }];
   }
   return [{ ...found, level: 'ok', title: 'the control store is on none of the servers of sources and sinks', details: [], mend: [] }];
+}
+
+/** A file outlives no machine, and daemons on another one have no part in it: they would capture as if they were alone. */
+function machineFindings({ control, pipelines }: Config): readonly Finding[] {
+  const reached = pipelines.filter(({ log }) => log.kind !== EMBEDDED).map(({ name, log }) => `${name}: its log is ${log.kind}`);
+  if (control.kind !== EMBEDDED || reached.length === 0) return [];
+  return [
+    {
+      id: 'G-007',
+      level: 'warning',
+      title:
+        'the control store is a file of this machine, and a log is reached from others: it is lost with the machine, and fences none of them',
+      details: reached,
+      mend: ['Use `postgres`, `dynamodb` or `kubernetes` for `control`: docs/control-stores.md.'],
+    },
+  ];
 }
 
 function serverOf(name: string): string {

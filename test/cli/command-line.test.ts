@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import {
   controlKeys,
   type CheckpointRow,
@@ -14,7 +14,7 @@ import {
   type TableRow,
 } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
-import { epochOf, fencingTokenOf, positionOf, type Offset } from '#core/position.ts';
+import { epochOf, fencingTokenOf, positionOf, type MonoMs, type Offset } from '#core/position.ts';
 import type { SchemaVersion, TableId } from '#core/schema.ts';
 import { watermarkSequence } from '#core/sequence.ts';
 import { connectors } from '../../connectors/registry.ts';
@@ -334,6 +334,28 @@ test('check goes on where something does not answer, and ends with 1', async () 
   const report = JSON.parse((await causeway('check', '--only', 'general,control', '-o', 'json')).out) as { readonly success: boolean };
   expect(report).toMatchObject({ kind: 'CheckReport', success: true, errors: 0 });
   expect(existsSync(join(folder, 'log.db'))).toBe(false);
+});
+
+test('check measures renewals, and warns of a lease that is too short for them and of a control store that ends with its machine', async () => {
+  const swapped = vi.spyOn(systemRuntime, 'monotonicMs');
+  let now = 0;
+  // Two readings in a row are late, so that one of the first renewals is slow, and none of the last.
+  swapped.mockImplementation(() => (now += now >= 20 && now < 800 ? 400 : 1) as MonoMs);
+  const slow = await causeway('check', '--only', 'control');
+  swapped.mockRestore();
+  expect(slow.out).toMatch(
+    /‼ a write to the control store took [48]\d\d ms, which is much for the lease +G-006\n +main: lease.ttl is 1000 ms/,
+  );
+  expect((await causeway('check', '--only', 'control')).out).not.toContain('G-007');
+  writeFileSync(
+    file,
+    readFileSync(file, 'utf8')
+      .replace(/log: .*/, 'log: { kind: kafka, brokers: ["127.0.0.1:1"], topic: t }')
+      .replace('ttl: 1s', 'ttl: 15s'),
+  );
+  expect((await causeway('check', '--only', 'control')).out).toMatch(
+    /‼ the control store is a file of this machine.* G-007\n +main: its log is kafka/,
+  );
 });
 
 test('warnings alone end with 10 where that was asked for', async () => {

@@ -83,6 +83,22 @@ export const leaseMutants: readonly Mutant[] = [
     suite: unit('lease/lease'),
   },
   {
+    name: 'the last renewal alone is measured',
+    file: 'src/cli/check-control.ts',
+    find: 'elapsedMs = Math.max(elapsedMs, runtime.monotonicMs() - startedAt);',
+    put: 'elapsedMs = runtime.monotonicMs() - startedAt;',
+    breaks: 'G-006',
+    suite: unit('cli/command-line'),
+  },
+  {
+    name: 'a control store that ends with its machine is not warned of',
+    file: 'src/cli/check-control.ts',
+    find: 'if (own === undefined) return machineFindings(config);',
+    put: 'if (own === undefined) return [];',
+    breaks: 'G-007',
+    suite: unit('cli/command-line'),
+  },
+  {
     name: 'a partition that another process has taken is counted as applied here',
     file: 'src/runtime/consumer-lag.ts',
     find: "state !== 'fenced'",
