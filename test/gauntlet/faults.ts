@@ -47,13 +47,15 @@ function drawFault(random: () => number): Fault {
   let left = random() * 100;
   const tag = (Object.keys(shares) as (keyof typeof shares)[]).find((name) => (left -= shares[name]) < 0) ?? 'network';
   const afterMs = upTo(2_500);
+  // Into the middle of what the network does meanwhile.
+  const lateMs = 500 + upTo(3_500);
   // What one fault alone does not bring about, such as a process that dies while its records are on their way, needs two at one daemon.
   const daemon: Role = random() < holderShare ? 'holder' : 'standby';
   switch (tag) {
     case 'kill':
-      return { tag, afterMs, forMs: upTo(3_000), daemon };
+      return { tag, afterMs: lateMs, forMs: upTo(3_000), daemon };
     case 'freeze':
-      return { tag, afterMs, forMs: leaseTtlMs + 500 + upTo(3_500), daemon };
+      return { tag, afterMs: lateMs, forMs: leaseTtlMs + 500 + upTo(3_500), daemon };
     case 'broker':
       return { tag, afterMs, forMs: upTo(8_000), partition: upTo(partitions) };
     case 'server':
@@ -62,7 +64,7 @@ function drawFault(random: () => number): Fault {
       const place = random() < brokerShare ? 'broker' : among(places.filter((other) => other !== 'broker'));
       const broker = random() < 0.3 ? upTo(3) : null;
       const delayMs = 50 + upTo(750);
-      return { tag, afterMs, forMs: 300 + upTo(6_000), daemon, place, trouble: among(troubles), delayMs, broker };
+      return { tag, afterMs: upTo(1_000), forMs: 300 + upTo(6_000), daemon, place, trouble: among(troubles), delayMs, broker };
     }
   }
 }
