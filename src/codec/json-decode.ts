@@ -1,6 +1,7 @@
 import type { SchemaCatalogue } from '#core/codec.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
+import { foreignFormat } from '#core/log-format.ts';
 import type { Position } from '#core/position.ts';
 import type { ChangeOp, ChangeRecord, ControlRecord, CounterPair, Envelope, LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
@@ -56,7 +57,7 @@ function parse(text: string): unknown {
 
 function formatError(format: unknown): CausewayError {
   if (typeof format !== 'number' || !Number.isSafeInteger(format)) return invalid('v is not a format version');
-  return new CausewayError('log_format_unknown', `the record has format version ${format}, this release knows ${FORMAT_VERSION}`);
+  return new CausewayError('log_format_unknown', `a record in the log has ${foreignFormat(format)}`);
 }
 
 function changeOf(

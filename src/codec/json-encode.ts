@@ -3,6 +3,7 @@ import type { ChangeRecord, Envelope, LogRecord } from '#core/record.ts';
 import type { TableSchema } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
 
+/** Of the records that this file writes, and json-decode.ts and json-scan.ts read. */
 export const FORMAT_VERSION = 1;
 
 /** Whatever JSON has to escape; a surrogate too, because a lone one has no UTF-8 form and JSON.stringify writes it as an escape. */

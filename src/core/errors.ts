@@ -148,8 +148,8 @@ export const errorTable = {
   },
   log_format_unknown: {
     retry: 'manual',
-    meaning: 'A record has a format version that this release does not know.',
-    mend: 'Run the release that wrote it, or a newer one.',
+    meaning: 'A record in the log has a format that this release does not know. Nothing is skipped.',
+    mend: 'Run the release that wrote it, or a newer one: docs/upgrade.md.',
   },
   log_schema_unknown: {
     retry: 'manual',
@@ -185,6 +185,11 @@ export const errorTable = {
     retry: 'manual',
     meaning: 'What stands at the place of the control store is not ours, or has the format of another release.',
     mend: 'Give the control store a file, schema, table or name of its own. One of another release is read by that release alone: see CHANGELOG.md.',
+  },
+  control_format_unknown: {
+    retry: 'manual',
+    meaning: 'A row in the control store has a format that this release does not know. Nothing was changed.',
+    mend: 'Run the release that wrote it, or a newer one: docs/upgrade.md.',
   },
   generation_behind: {
     retry: 'manual',

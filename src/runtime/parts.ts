@@ -7,6 +7,7 @@ import type { Source } from '#core/source.ts';
 import type { Config, PipelineConfig, SinkConfig } from '../config/config.ts';
 import type { Connectors } from '../config/connectors.ts';
 import { collidingTargets, targetOf } from '../config/tables.ts';
+import { readableRows } from './readable-rows.ts';
 
 export type PartsContext = { readonly connectors: Connectors; readonly runtime: Runtime; readonly logger: Logger };
 
@@ -20,7 +21,7 @@ function known<T>(loaders: Readonly<Record<string, () => Promise<T>>>, kind: str
 export async function createControl(config: Config, { connectors, runtime, logger }: PartsContext): Promise<ControlStore> {
   const connector = await known(connectors.control, config.control.kind);
   const leaseTtlMs = Math.min(...config.pipelines.map((pipeline) => pipeline.leaseTtlMs));
-  return connector.create({ config: config.control.config, leaseTtlMs, context: { runtime, logger } });
+  return readableRows(connector.create({ config: config.control.config, leaseTtlMs, context: { runtime, logger } }));
 }
 
 export async function createSource(pipeline: PipelineConfig, { connectors, runtime, logger }: PartsContext): Promise<Source> {

@@ -131,7 +131,14 @@ describe('jsonCodec', () => {
   it('tells a newer format from what is no record at all', () => {
     const schema = tableOf('id');
     const text = textOf(changeOf(schema, ['1']), schema);
-    expect(codeOf(errorOf(() => decodeText(text.replace('"v":1', '"v":2'), schema)))).toBe('log_format_unknown');
+    for (const [format, release] of [
+      [2, 'a newer'],
+      [0, 'an older'],
+    ] as const) {
+      const error = errorOf(() => decodeText(text.replace('"v":1', `"v":${format}`), schema));
+      expect(codeOf(error)).toBe('log_format_unknown');
+      expect(String(error)).toContain(`has format ${format}, of ${release} release; this one reads 1`);
+    }
     for (const wrong of ['"v":"1"', '"v":1.5', '"v":null', '"w":1']) {
       expect(codeOf(errorOf(() => decodeText(text.replace('"v":1', wrong), schema)))).toBe('log_record_invalid');
     }
