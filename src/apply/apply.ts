@@ -10,6 +10,7 @@ import { sinkPosition } from './position.ts';
 import { RequestDesk } from './requests.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
 import { SchemaGate } from './schema-gate.ts';
+import { SeenProgress } from './seen.ts';
 import { awaitSinkRow, makeKnown } from './sink-row.ts';
 import { Sweeper } from './sweeper.ts';
 import { PartitionWorker } from './worker.ts';
@@ -35,6 +36,8 @@ class SinkApply {
   readonly #leave: AbortSignal;
   readonly #failure = new AbortController();
   readonly #workers = new Map<number, PartitionWorker>();
+  /** What works on each partition, until the last of it has left. */
+  readonly #running = new Map<number, Promise<void>>();
   #context: SinkContext | null = null;
   #sweeper: Sweeper | null = null;
   #position: WatermarkPoint | null = null;
@@ -91,7 +94,8 @@ class SinkApply {
     await rideOut(deps, load, { signal: leave });
     const row = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
     const desk = new RequestDesk(deps);
-    const context: SinkContext = { deps, row, schemas, gate, desk, swept: new Map(), limit: new ParkingLimit(deps.options.parkedKeysMax) };
+    const limit = new ParkingLimit(deps.options.parkedKeysMax);
+    const context: SinkContext = { deps, row, schemas, gate, desk, limit, seen: new SeenProgress(), swept: new Map() };
     this.#context = context;
     const sweeper = new Sweeper(context, { standings: () => this.#standings(), onLook: () => void this.#readPosition() });
     this.#sweeper = sweeper;
@@ -117,6 +121,7 @@ class SinkApply {
           for await (const assignment of reader.assignments(leave)) {
             const worker = new PartitionWorker(context, assignment);
             const work = this.#guard(() => this.#work(worker));
+            this.#running.set(worker.partition, work);
             const settled = work.finally(() => void running.delete(settled));
             running.add(settled);
           }
@@ -131,6 +136,8 @@ class SinkApply {
   }
 
   async #work(worker: PartitionWorker): Promise<void> {
+    // A partition that was taken away can come back before its worker has left: its batch may still be at the sink, and its keys count.
+    await this.#running.get(worker.partition);
     this.#workers.set(worker.partition, worker);
     try {
       await worker.run({ leave: this.#leave, kill: this.#kill });
@@ -184,7 +191,7 @@ class SinkApply {
       this.#position = null;
       this.#sweeper.forget();
     }
-    if (this.#sweeper.noticesLoss()) {
+    if (this.#context?.seen.takeLoss() === true) {
       this.#position = null;
       this.#sweeper.forget();
     }

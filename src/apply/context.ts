@@ -6,6 +6,7 @@ import type { ParkingLimit } from './dead-letter.ts';
 import type { ApplyDeps } from './deps.ts';
 import type { RequestDesk } from './requests.ts';
 import type { SchemaGate } from './schema-gate.ts';
+import type { SeenProgress } from './seen.ts';
 
 /** What the workers of one sink share. */
 export type SinkContext = {
@@ -17,4 +18,5 @@ export type SinkContext = {
   readonly gate: SchemaGate;
   readonly limit: ParkingLimit;
   readonly desk: RequestDesk;
+  readonly seen: SeenProgress;
 };

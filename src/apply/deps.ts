@@ -21,6 +21,8 @@ export type ApplyOptions = {
   readonly sweepPollMs: number;
   /** A partition that another worker took is taken back only after its progress stood still for this long. */
   readonly fencedIdleMs: number;
+  /** The same where the log shares partitions out: whoever has it by then is its owner, unless that was not told yet. */
+  readonly sharedIdleMs: number;
 };
 
 export const applyDefaults: ApplyOptions = {
@@ -32,6 +34,7 @@ export const applyDefaults: ApplyOptions = {
   controlPollMs: 1_000,
   sweepPollMs: 250,
   fencedIdleMs: 30_000,
+  sharedIdleMs: 3_000,
 };
 
 /** What one sink's apply loop works with. The sink and the log stay the caller's: they are not disposed here. */

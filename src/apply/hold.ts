@@ -14,6 +14,7 @@ import type { ApplyResult } from './observer.ts';
 import { Parking } from './parking.ts';
 import { ProgressKeeper } from './progress.ts';
 import { ReadAhead } from './read-ahead.ts';
+import type { DeadLetterAnswer, DeadLetterTask } from './requests.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
 import type { Ride } from './ride-out.ts';
 import { Standing } from './standing.ts';
@@ -62,7 +63,7 @@ export class PartitionHold {
       tally: (op, result) => this.#tallies.add(op, result),
     });
     const ride: Ride = (work) => this.#ride(work);
-    this.#progress = new ProgressKeeper(start, { deps: context.deps, held, assignment, kill, ride });
+    this.#progress = new ProgressKeeper(start, { deps: context.deps, held, assignment, kill, ride, seen: context.seen });
     const write = (rows: readonly RowChange[]): Promise<readonly RowOutcome[]> => this.#apply(rows);
     const done = (): Offset => this.#progress.done.offset;
     this.#parking = new Parking({ context, parked, standing: this.#standing, done, kill, ride, write });
@@ -317,11 +318,18 @@ export class PartitionHold {
   async #serve(): Promise<void> {
     const { context, assignment, leave } = this.#input;
     try {
-      await context.desk.serve(assignment.partition, (task) => this.#parking.handle(task), leave);
+      await context.desk.serve(assignment.partition, (task) => this.#answer(task), leave);
     } catch (error) {
       // Requests wait until the control store answers; changes do not wait for them.
       if (leave.aborted || !passesByItself(error)) throw error;
     }
+  }
+
+  /** A worker that another one has followed would answer for keys of which it knows nothing: that one's answer is waited for. */
+  async #answer(task: DeadLetterTask): Promise<DeadLetterAnswer> {
+    const answer = await this.#parking.handle(task);
+    await this.#progress.saveAgain();
+    return answer;
   }
 
   #ride<T>(work: () => Promise<T>): Promise<T> {

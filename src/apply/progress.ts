@@ -2,6 +2,7 @@ import type { PartitionAssignment } from '#core/log.ts';
 import type { SinkPartition, SinkProgress } from '#core/sink.ts';
 import type { ApplyDeps } from './deps.ts';
 import type { Ride } from './ride-out.ts';
+import type { SeenProgress } from './seen.ts';
 import type { Standing } from './standing.ts';
 
 type ProgressInput = {
@@ -10,6 +11,7 @@ type ProgressInput = {
   readonly assignment: PartitionAssignment;
   readonly kill: AbortSignal;
   readonly ride: Ride;
+  readonly seen: SeenProgress;
 };
 
 /**
@@ -44,6 +46,7 @@ export class ProgressKeeper {
   /** A batch has carried `done` to the sink. */
   async carried(): Promise<void> {
     const { runtime, options } = this.#input.deps;
+    this.#input.seen.confirmed(this.#input.held.partition, this.done);
     this.#unsavedSinceMs = null;
     if (runtime.monotonicMs() - this.#committedAtMs >= options.idleSaveMs) await this.#commit(this.done);
   }
@@ -54,9 +57,10 @@ export class ProgressKeeper {
 
   /** Also where nothing has moved: the sink refuses what does not come from the partition's owner. */
   async saveAgain(): Promise<void> {
-    const { held, kill, ride } = this.#input;
+    const { held, kill, ride, seen } = this.#input;
     const progress = this.done;
     await ride(() => held.save(progress, kill));
+    seen.confirmed(held.partition, progress);
     this.#unsavedSinceMs = null;
     await this.#commit(progress);
   }

@@ -1,6 +1,5 @@
 import { assert } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
-import { compareProgress } from '#core/log.ts';
 import type { Floor, SinkProgress } from '#core/sink.ts';
 import type { SinkContext } from './context.ts';
 import { hasPassed, owedFloors, pendingFloors } from './position.ts';
@@ -18,7 +17,6 @@ export class Sweeper {
   #sweptAtMs = Number.NEGATIVE_INFINITY;
   /** Progress as stored, for the partitions that work elsewhere; looked up only where there are some. */
   #stored = new Map<number, SinkProgress>();
-  #lost = false;
   #storedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -53,18 +51,6 @@ export class Sweeper {
     this.#storedAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** True, once, where what other workers had stored is not there any more: the sink went back, and no worker here was told. */
-  noticesLoss(): boolean {
-    for (const [partition, done] of this.#standings()) {
-      const before = this.#stored.get(partition);
-      this.#stored.delete(partition);
-      if (before !== undefined && compareProgress(done, before) < 0) this.#lost = true;
-    }
-    const lost = this.#lost;
-    this.#lost = false;
-    return lost;
-  }
-
   /** The newest known standing of each partition; null where none is known. */
   all(): readonly (PartitionStanding | null)[] {
     return this.#all();
@@ -90,12 +76,12 @@ export class Sweeper {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { deps, gate } = this.#context;
+    const { deps, gate, seen } = this.#context;
     await this.#lookElsewhere(signal);
     await this.#lookForSweeps(signal);
     const pending = this.pending();
     if (pending.length === 0 || !this.#standings().has(0)) return;
-    const stored = await deps.sink.progress(signal);
+    const stored = await seen.read(deps.sink, signal);
     for (const floor of pending) {
       const passed = this.#partitions().every((partition) => {
         const progress = stored.get(partition);
@@ -133,15 +119,11 @@ export class Sweeper {
   }
 
   async #lookElsewhere(signal: AbortSignal): Promise<void> {
-    const { deps } = this.#context;
+    const { deps, seen } = this.#context;
     const here = this.#standings();
     const nowMs = deps.runtime.monotonicMs();
     if (here.size >= deps.log.partitions || nowMs - this.#storedAtMs < deps.options.controlPollMs) return;
-    const stored = await deps.sink.progress(signal);
-    for (const [partition, before] of this.#stored) {
-      const now = stored.get(partition);
-      if (now === undefined || compareProgress(now, before) < 0) this.#lost = true;
-    }
+    const stored = await seen.read(deps.sink, signal);
     const held = this.#standings();
     this.#stored = new Map([...stored].filter(([partition]) => !held.has(partition)));
     this.#storedAtMs = nowMs;

@@ -89,6 +89,7 @@ export class PartitionWorker {
       switch (codeOf(error)) {
         case 'sink_went_back':
           this.wentBack = true;
+          this.#context.seen.lost(partition);
           // At once: other partitions find out by themselves, and this one reads on.
           this.#context.gate.forget();
           this.#context.swept = new Map();
@@ -105,11 +106,13 @@ export class PartitionWorker {
   }
 
   async #take(leave: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { deps } = this.#context;
+    const { deps, seen } = this.#context;
     this.#hold = null;
     const onWait = (waiting: boolean): void => void (this.#state = waiting ? 'retrying' : 'starting');
     this.#state = 'starting';
+    const before = seen.at(this.partition);
     await using held = await rideOut(deps, () => deps.sink.assign(this.partition, kill), { signal: leave, onWait });
+    seen.answered(this.partition, { before, now: held.start });
     const start = this.#startOf(held);
     const { offset, pair } = start;
     // Where the sink went back, other sinks' commits would free what it needs again.
@@ -144,14 +147,15 @@ export class PartitionWorker {
    * and nothing would assign the partition again: then it is taken back. So is one without progress, which no worker can move.
    */
   async #untilLeftAlone(leave: AbortSignal): Promise<void> {
-    const { deps } = this.#context;
+    const { deps, seen } = this.#context;
+    const { fencedIdleMs, sharedIdleMs } = deps.options;
     this.#state = 'fenced';
     this.#hold = null;
     this.#parked.forget();
     for (let last: number | null = null; ;) {
-      await deps.runtime.sleep(deps.options.fencedIdleMs, leave);
+      await deps.runtime.sleep(deps.log.sharesPartitions ? sharedIdleMs : fencedIdleMs, leave);
       const look = async (): Promise<{ readonly at: number | null; readonly end: number }> => {
-        const stored = (await deps.sink.progress(leave)).get(this.partition);
+        const stored = (await seen.read(deps.sink, leave)).get(this.partition);
         const ends = (await deps.log.ends(leave))[this.partition];
         return { at: stored?.offset ?? null, end: ends?.end ?? 0 };
       };

@@ -180,10 +180,21 @@ export class Stage {
   readonly limits: Partial<SinkLimits>;
   readonly schemas = new Map<string, TableSchema>([[schema.version, schema]]);
 
-  constructor(input: { readonly partitions?: number; readonly limits?: Partial<SinkLimits>; readonly keepBytes?: number } = {}) {
+  constructor(
+    input: {
+      readonly partitions?: number;
+      readonly limits?: Partial<SinkLimits>;
+      readonly keepBytes?: number;
+      readonly sharesPartitions?: boolean;
+    } = {},
+  ) {
     this.partitions = input.partitions ?? 1;
     this.limits = input.limits ?? {};
-    this.logStore = new MemoryLogStore({ partitions: this.partitions, keepBytes: input.keepBytes ?? 0 });
+    this.logStore = new MemoryLogStore({
+      partitions: this.partitions,
+      keepBytes: input.keepBytes ?? 0,
+      sharesPartitions: input.sharesPartitions ?? false,
+    });
   }
 
   log(): MemoryLog {
