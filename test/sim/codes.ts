@@ -34,5 +34,7 @@ export const STOPS: Readonly<Record<Terminal['tag'], readonly ErrorCode[]>> = {
   ],
   log_tail_lost: ['log_truncated', 'log_gap', 'log_offset_gone', 'generation_behind'],
   log_start_lost: ['log_offset_gone', 'log_gap'],
+  // Capture may learn it too, where it starts anew.
+  log_start_passed: ['log_offset_gone', 'log_gap'],
   sink_progress_lost: ['sink_unknown_progress'],
 };

@@ -42,6 +42,7 @@ const applyOptions = {
   controlPollMs: 700,
   sweepPollMs: 300,
   fencedIdleMs: 2_000,
+  sharedIdleMs: 600,
 };
 
 const tables: readonly TableSelection[] = [{ pattern: 'public.*', snapshot: 'initial', target: null }];

@@ -17,7 +17,7 @@ const REFUSALS: Readonly<Record<Port, ErrorCode>> = {
 
 function portOf(site: Site): Port | null {
   const name = site.slice(0, site.indexOf('.'));
-  if (name === 'letters') return 'log';
+  if (name === 'letters' || name === 'group') return 'log';
   return name === 'runtime' ? null : (name as Port);
 }
 

@@ -1,4 +1,5 @@
 import { Dice } from './chance.ts';
+import { sharedPlan, withClockSteps } from './shared-plan.ts';
 import { faultsOf, sites, type CallFaultKind, type Port, type Site } from './sites.ts';
 
 /**
@@ -12,6 +13,8 @@ export type Plan = {
   readonly partitions: number;
   /** Where it is true, both daemons apply at once; otherwise only the one that captures does. */
   readonly applyEverywhere: boolean;
+  /** The log shares the partitions of a sink out among the daemons, all of which apply. */
+  readonly sharesPartitions?: boolean;
   /** How fast each daemon's monotonic clock runs, and how far its wall clock is off. */
   readonly clocks: readonly { readonly rate: number; readonly wallSkewMs: number }[];
   readonly limits: { readonly batchRowsMax: number; readonly pendingBytesMax: number; readonly readAheadBytesMax: number };
@@ -76,7 +79,22 @@ export type Fault =
   | { readonly tag: 'parked_keys_max'; readonly keysMax: number; readonly atMs: number; readonly forMs: number }
   /** Rows that the sink refuses are taken from then on, and the operator replays what was parked. */
   | { readonly tag: 'refusal_ends'; readonly sink: string; readonly atMs: number }
+  /** The wall clock of a daemon, or with null that of the source, is set forward or back. */
+  | { readonly tag: 'clock_step'; readonly daemon: number | null; readonly atMs: number; readonly byMs: number }
+  | GroupFault
   | Terminal;
+
+/** What goes wrong with a log that shares partitions out. */
+export type GroupFault =
+  /** One rebalance after another. */
+  | { readonly tag: 'group_storm'; readonly sink: string; readonly atMs: number; readonly forMs: number; readonly everyMs: number }
+  /** The group goes on without a member that works on, and for so long the member is not told. */
+  | { readonly tag: 'group_kicked'; readonly sink: string; readonly daemon: number; readonly atMs: number; readonly forMs: number }
+  | { readonly tag: 'commit_refused'; readonly sink: string; readonly atMs: number; readonly forMs: number }
+  /** The group's offsets are gone, and with `whole` the group itself. */
+  | { readonly tag: 'group_erased'; readonly sink: string; readonly atMs: number; readonly whole: boolean }
+  /** The records of the next send stand in the log twice: at once, or after a while and whoever captures by then. */
+  | { readonly tag: 'send_doubled'; readonly atMs: number; readonly laterMs: number };
 
 /** After one of these the pipeline has to stop with a code, and nothing wrong may have been done before. */
 export type Terminal =
@@ -85,6 +103,8 @@ export type Terminal =
   | { readonly tag: 'control_back'; readonly keptMs: number; readonly atMs: number }
   | { readonly tag: 'log_tail_lost'; readonly atMs: number }
   | { readonly tag: 'log_start_lost'; readonly atMs: number }
+  /** Retention frees what a sink that stayed behind has not read. */
+  | { readonly tag: 'log_start_passed'; readonly sink: string; readonly atMs: number }
   | { readonly tag: 'sink_progress_lost'; readonly sink: string; readonly atMs: number };
 
 export const terminalTags: ReadonlySet<Fault['tag']> = new Set([
@@ -95,6 +115,7 @@ export const terminalTags: ReadonlySet<Fault['tag']> = new Set([
   'control_back',
   'log_tail_lost',
   'log_start_lost',
+  'log_start_passed',
   'sink_progress_lost',
 ]);
 
@@ -134,7 +155,8 @@ export function drawPlan(seed: number): Plan {
       readAheadBytesMax: dice.pick([500, 5_000, 1_000_000]),
     },
   };
-  return { ...plan, transactions: drawTransactions(dice), faults: drawFaults(dice, plan) };
+  const drawn = { ...plan, transactions: drawTransactions(dice), faults: drawFaults(dice, plan) };
+  return withClockSteps(sharedPlan(drawn, BUSY_MS), BUSY_MS);
 }
 
 function drawTransactions(dice: Dice): readonly PlannedTransaction[] {
@@ -211,6 +233,12 @@ const siteWeights: Readonly<Partial<Record<Site, number>>> = {
   'sink.sweep': 3,
   'control.get': 3,
   'runtime.sleep': 3,
+  // Drawn only where there is a group.
+  'group.join': 0,
+  'group.sync': 0,
+  'group.heartbeat': 0,
+  'group.leave': 0,
+  'group.offsets': 0,
 };
 
 function drawFaults(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): readonly Fault[] {

@@ -3,8 +3,8 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
 import type { RowKey } from '#core/key.ts';
-import type { DeadLetter, DeadLetters, Log, LogProgress, LogReader, LogWriter, PartitionAssignment } from '#core/log.ts';
-import type { Position, WallMs } from '#core/position.ts';
+import type { DeadLetter, DeadLetters, Log, LogBatch, LogProgress, LogReader, LogWriter, PartitionAssignment } from '#core/log.ts';
+import type { Offset, Position, WallMs } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Runtime } from '#core/runtime.ts';
 import type { Sink, SinkPartition } from '#core/sink.ts';
@@ -22,7 +22,7 @@ import type { Line } from './network.ts';
 const never = new AbortController().signal;
 const WALL_START_MS = Date.UTC(2026, 0, 1);
 
-export function lifeRuntime(line: Line, options: { readonly seed: number; readonly wallSkewMs: number }): Runtime {
+export function lifeRuntime(line: Line, options: { readonly seed: number; readonly wallSkewMs: () => number }): Runtime {
   const { life, network } = line;
   let draws = 0;
   /** Answers at once, so that a crash here takes effect at the next call that waits. */
@@ -34,7 +34,7 @@ export function lifeRuntime(line: Line, options: { readonly seed: number; readon
   return {
     wallMs() {
       atOnce('runtime.wallMs');
-      return Math.round(WALL_START_MS + options.wallSkewMs + network.loop.nowMs) as WallMs;
+      return Math.round(WALL_START_MS + options.wallSkewMs() + network.loop.nowMs) as WallMs;
     },
     monotonicMs() {
       atOnce('runtime.monotonicMs');
@@ -191,7 +191,13 @@ export type LogWatcher = {
   readonly committed: (consumer: string, partition: number, progress: LogProgress) => void;
 };
 
-export function lineLog(line: Line, store: MemoryLogStore, watcher: LogWatcher): Log {
+/** `sharedReader`: of a log that shares its partitions out. */
+export function lineLog(
+  line: Line,
+  store: MemoryLogStore,
+  watcher: LogWatcher,
+  sharedReader: ((consumer: string) => LogReader) | null,
+): Log {
   const server = new MemoryLog(store);
   return {
     partitions: server.partitions,
@@ -201,7 +207,8 @@ export function lineLog(line: Line, store: MemoryLogStore, watcher: LogWatcher):
     remove: (consumer, signal) => server.remove(consumer, signal),
     prepareConsumer: (consumer, options, signal) => server.prepareConsumer(consumer, options, signal),
     writer: (signal) => line.call('log.writer', signal, async () => lineWriter(line, await server.writer(never))),
-    reader: (consumer, signal) => line.call('log.reader', signal, () => lineReader(line, store, { server, consumer, watcher })),
+    reader: (consumer, signal) =>
+      line.call('log.reader', signal, () => sharedReader?.(consumer) ?? lineReader(line, store, { server, consumer, watcher })),
     async *read(partition, from, signal) {
       const inner = server.read(partition, from, never)[Symbol.asyncIterator]();
       while (true) {
@@ -283,25 +290,7 @@ function lineAssignment(
     partition,
     revoked,
     committed: async (signal) => (await stored()).committed(signal),
-    async *batches(from, signal) {
-      const ended = AbortSignal.any([signal, revoked]);
-      let at: number = from;
-      while (true) {
-        const records = await line.call('log.page', ended, () =>
-          page(store, partition, at, Math.min(store.endOf(partition), at + PAGE_MAX)),
-        );
-        if (records.length > 0) {
-          yield { partition, records };
-          at += records.length;
-        }
-        while (at >= store.endOf(partition) && at >= store.partition(partition).start) {
-          await store.changed(ended);
-          await line.life.turn();
-          // The log was cut off behind us: asking for the page tells.
-          if (at > store.endOf(partition)) break;
-        }
-      }
-    },
+    batches: (from, signal) => linePages(line, store, { partition, from, ended: AbortSignal.any([signal, revoked]) }),
     commit: (progress, signal) =>
       line.call('log.commit', signal, async () => {
         of.watcher.committed(consumer, partition, progress);
@@ -309,6 +298,29 @@ function lineAssignment(
       }),
     rewind: async (progress, signal) => (await stored()).rewind(progress, signal),
   };
+}
+
+/** Pulls a partition's records from `from` on. */
+export async function* linePages(
+  line: Line,
+  store: MemoryLogStore,
+  of: { readonly partition: number; readonly from: Offset; readonly ended: AbortSignal },
+): AsyncIterable<LogBatch> {
+  const { partition, from, ended } = of;
+  let at: number = from;
+  while (true) {
+    const records = await line.call('log.page', ended, () => page(store, partition, at, Math.min(store.endOf(partition), at + PAGE_MAX)));
+    if (records.length > 0) {
+      yield { partition, records };
+      at += records.length;
+    }
+    while (at >= store.endOf(partition) && at >= store.partition(partition).start) {
+      await store.changed(ended);
+      await line.life.turn();
+      // The log was cut off behind us: asking for the page tells.
+      if (at > store.endOf(partition)) break;
+    }
+  }
 }
 
 function lineLetters(
@@ -351,6 +363,7 @@ function lineLetters(
 export type SinkWatch = {
   readonly assigned: (partition: number) => () => void;
   readonly sweepsRead: () => () => void;
+  readonly progressRead: () => () => void;
 };
 
 export function lineSink(
@@ -375,7 +388,12 @@ export function lineSink(
       arrived();
       return linePartition(line, held, slow);
     },
-    progress: (signal) => line.call('sink.progress', signal, () => server.progress(never), slow()),
+    progress: async (signal) => {
+      const read = async () => ({ stored: await server.progress(never), arrived: watch.progressRead() });
+      const { stored, arrived } = await line.call('sink.progress', signal, read, slow());
+      arrived();
+      return stored;
+    },
     sweep: (schema, floor, signal) => line.call('sink.sweep', signal, () => server.sweep(schema, floor, never), slow()),
     sweeps: async (signal) => {
       const read = async () => ({ swept: await server.sweeps(never), arrived: watch.sweepsRead() });

@@ -40,6 +40,11 @@ export const sites = [
   'runtime.random',
   'source.mark',
   'letters.take',
+  'group.join',
+  'group.sync',
+  'group.heartbeat',
+  'group.leave',
+  'group.offsets',
 ] as const;
 
 export type Site = (typeof sites)[number];
@@ -105,6 +110,11 @@ export const faultsOf: Readonly<Record<Site, readonly CallFaultKind[]>> = {
   'runtime.random': crashes,
   'source.mark': answers,
   'letters.take': writes,
+  'group.join': answers,
+  'group.sync': answers,
+  'group.heartbeat': answers,
+  'group.leave': answers,
+  'group.offsets': reads,
 };
 
 export const siteIndex: ReadonlyMap<Site, number> = new Map(sites.map((site, index) => [site, index]));

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '#core/errors.ts';
+import { compareProgress } from '#core/log.ts';
 import { positionOf } from '#core/position.ts';
 import { applyDefaults } from '../../src/apply/apply.ts';
 import type { FakeDatabase } from '../support/fake-source.ts';
@@ -11,16 +12,26 @@ import { ALWAYS, STOPS } from './codes.ts';
 import type { Coverage } from './coverage.ts';
 import type { Process } from './daemon.ts';
 import type { EventLoop } from './event-loop.ts';
+import type { GroupFaults } from './group-faults.ts';
 import { LogFaults, type LimitStage } from './log-faults.ts';
 import type { Network } from './network.ts';
 import type { Operator } from './operator.ts';
-import { terminalTags, type Fault, type Plan, type Terminal } from './plan.ts';
+import { terminalTags, type Fault, type GroupFault, type Plan, type Terminal } from './plan.ts';
 import type { Workload } from './workload.ts';
 
 /** Calls that are made again and again are made in this time, whatever else happens. */
 const SURE_MS_MAX = 60_000;
 /** Marks the values of rows that no planned transaction wrote. */
 const OVERSIZED_SERIAL = 1_000_000;
+
+/** The end of a refusal is a mend, a limit is no fault before it is reached, and a clock that is set changes nothing. */
+const NO_FAULTS: ReadonlySet<Fault['tag']> = new Set(['refusal_ends', 'log_limit', 'clock_step']);
+
+const groupTags: ReadonlySet<Fault['tag']> = new Set(['group_storm', 'group_kicked', 'commit_refused', 'group_erased', 'send_doubled']);
+
+function isGroupFault(fault: Fault): fault is GroupFault {
+  return groupTags.has(fault.tag);
+}
 
 export type WorldFaultsInput = {
   readonly plan: Plan;
@@ -38,6 +49,9 @@ export type WorldFaultsInput = {
   readonly processes: ReadonlyMap<number, Process>;
   /** Whether the pipeline has, and with it the clients. */
   readonly hasBegun: () => boolean;
+  readonly groups: GroupFaults;
+  /** By how much the wall clock of a daemon, or with null of the source, was set forward. */
+  readonly wallSteps: Map<number | null, number>;
   readonly say: (text: string) => void;
 };
 
@@ -108,6 +122,7 @@ export class WorldFaults {
       });
       return;
     }
+    if (fault.tag === 'log_start_passed' || fault.tag === 'send_doubled') this.quietFrom(endMs + 6_000);
     if (terminalTags.has(fault.tag)) this.#onceRipe(fault.atMs, () => this.#strike(fault));
     else if (fault.tag === 'row_too_large') this.#onceBegun(fault.atMs, () => this.#strike(fault));
     else this.#input.loop.at(fault.atMs, () => this.#strike(fault));
@@ -147,13 +162,16 @@ export class WorldFaults {
   }
 
   #happened(fault: Fault): void {
-    // The end of a refusal is a mend, not a fault, and a limit is none before it is reached.
-    if (fault.tag !== 'refusal_ends' && fault.tag !== 'log_limit') this.struck += 1;
+    if (!NO_FAULTS.has(fault.tag)) this.struck += 1;
     if (fault.tag !== 'log_limit') this.#input.coverage.happened(fault.tag);
     this.#input.say(`!! ${JSON.stringify(fault)}`);
   }
 
   #strike(fault: Exclude<Fault, { readonly tag: 'call' | 'sink_back' | 'control_back' }>): void {
+    if (isGroupFault(fault)) {
+      if (this.#input.groups.strike(fault)) this.#happened(fault);
+      return;
+    }
     const { nowMs } = this.#input.loop;
     const database = this.#input.database;
     // A process that is not there, or is held already, feels nothing.
@@ -235,6 +253,14 @@ export class WorldFaults {
       case 'log_start_lost':
         this.log.loseStart();
         return;
+      case 'log_start_passed':
+        this.#input.groups.passStart(fault);
+        return;
+      case 'clock_step': {
+        const { wallSteps } = this.#input;
+        wallSteps.set(fault.daemon, (wallSteps.get(fault.daemon) ?? 0) + fault.byMs);
+        return;
+      }
       case 'sink_progress_lost':
         this.#input.sinks.get(fault.sink)?.progress.clear();
     }
@@ -265,11 +291,16 @@ export class WorldFaults {
       store.writes.get(partition),
     ];
     const before = this.#input.logStore.partitions.map((_, partition) => standing(partition));
+    const progressBefore = new Map(store.progress);
     const swept = [...store.swept];
     restore();
     const lostSweep = swept.some(([table, sequence]) => store.swept.get(table) !== sequence);
     const lost = [...before.keys()].filter((partition) => standing(partition).some((value, index) => value !== before[partition]?.[index]));
+    const fallen = lost.filter((partition) => {
+      const [was, is] = [progressBefore.get(partition), store.progress.get(partition)];
+      return was !== undefined && (is === undefined || compareProgress(is, was) < 0);
+    });
     const lives = [...this.#input.processes.values()].map(({ life }) => life).filter(({ dead }) => !dead);
-    this.#input.checkers.sinkWentBack(sink, lives, { partitions: lost, sweep: lostSweep });
+    this.#input.checkers.sinkWentBack(sink, lives, { partitions: lost, progress: fallen, sweep: lostSweep });
   }
 }

@@ -2,6 +2,7 @@
 import './abort-signal.ts';
 import { controlKeys } from '#core/control-rows.ts';
 import type { RowKey } from '#core/key.ts';
+import type { LogReader } from '#core/log.ts';
 import { EPOCH_FIRST, type WallMs } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { watermarkSequence, type Sequence } from '#core/sequence.ts';
@@ -17,11 +18,13 @@ import { STOPS } from './codes.ts';
 import { Coverage } from './coverage.ts';
 import { PIPELINE, startProcess, type Process } from './daemon.ts';
 import { EventLoop } from './event-loop.ts';
+import { GroupFaults } from './group-faults.ts';
+import { groupReader } from './group-reader.ts';
 import { Life } from './life.ts';
 import { Line, Network } from './network.ts';
 import { Operator } from './operator.ts';
 import { BUSY_MS, RECORD_BYTES_MAX, type Plan } from './plan.ts';
-import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type SinkWatch } from './ports.ts';
+import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type LogWatcher, type SinkWatch } from './ports.ts';
 import { Trace } from './trace.ts';
 import { Truth } from './truth.ts';
 import { REFUSED_MARK, Workload } from './workload.ts';
@@ -67,6 +70,8 @@ class World {
   readonly #workload: Workload;
   readonly #logStore: MemoryLogStore;
   readonly #faults: WorldFaults;
+  readonly #groups: GroupFaults;
+  readonly #wallSteps = new Map<number | null, number>();
   readonly #controlRows = memoryControlRows();
   readonly #sinks: ReadonlyMap<string, MemorySinkStore>;
   readonly #network: Network;
@@ -84,13 +89,17 @@ class World {
     this.#plan = plan;
     this.#trace = trace;
     const clock: Pick<Runtime, 'wallMs' | 'random'> = {
-      wallMs: () => Math.round(Date.UTC(2026, 0, 1) + this.#loop.nowMs) as WallMs,
+      wallMs: () => Math.round(Date.UTC(2026, 0, 1) + this.#loop.nowMs + (this.#wallSteps.get(null) ?? 0)) as WallMs,
       random: this.#draws(1),
     };
     this.#database = new FakeDatabase(clock as Runtime);
     this.#database.arrayMax = 1 + Math.floor(hashed(plan.seed, 3, 1) * 30);
     this.#workload = new Workload(this.#database);
-    this.#logStore = new MemoryLogStore({ partitions: plan.partitions, recordBytesMax: RECORD_BYTES_MAX });
+    this.#logStore = new MemoryLogStore({
+      partitions: plan.partitions,
+      recordBytesMax: RECORD_BYTES_MAX,
+      sharesPartitions: plan.sharesPartitions === true,
+    });
     this.#sinks = new Map(plan.sinks.map((name) => [name, new MemorySinkStore()]));
     const truth = new Truth(this.#database);
     this.#scene = {
@@ -115,6 +124,13 @@ class World {
       faults: plan.faults.filter((fault) => fault.tag === 'call'),
       onCrash: (life, downMs) => this.#restartIn(life, downMs),
     });
+    this.#groups = new GroupFaults({
+      loop: this.#loop,
+      network: this.#network,
+      store: this.#logStore,
+      coverage: this.#coverage,
+      onAppended: () => this.#checkers.appended(),
+    });
     this.#faults = new WorldFaults({
       plan,
       loop: this.#loop,
@@ -129,6 +145,8 @@ class World {
       coverage: this.#coverage,
       processes: this.#processes,
       hasBegun: () => this.#begun,
+      groups: this.#groups,
+      wallSteps: this.#wallSteps,
       say: (text) => this.#say(text),
     });
     this.#watch();
@@ -193,8 +211,11 @@ class World {
   }
 
   #watch(): void {
-    this.#logStore.onAppend = (stage) => {
-      if (stage === 'after') this.#checkers.appended();
+    this.#logStore.onAppend = (stage, records) => {
+      if (stage === 'after') {
+        this.#checkers.appended();
+        this.#groups.appended(records);
+      }
       return stage === 'after' ? undefined : this.#faults.log.beforeAppend();
     };
     for (const [name, store] of this.#sinks) {
@@ -223,13 +244,22 @@ class World {
       const watch: SinkWatch = {
         assigned: (partition) => this.#checkers.assigned(name, life, partition),
         sweepsRead: () => this.#checkers.sweepsRead(name, life),
+        progressRead: () => this.#checkers.progressRead(name, life),
       };
       return [name, lineSink(line, { name, store, batchRowsMax: plan.limits.batchRowsMax }, watch)] as const;
     });
+    const runtime = lifeRuntime(line, { seed: plan.seed, wallSkewMs: () => wallSkewMs + (this.#wallSteps.get(daemon) ?? 0) });
+    const logWatcher: LogWatcher = {
+      released: (sink, partition, releases) => this.#checkers.released(sink, { life, partition }, releases),
+      committed: (...of) => this.#checkers.committed(...of),
+    };
+    const store = this.#logStore;
+    const member = (consumer: string): LogReader =>
+      groupReader({ line, store, consumer, coordinator: this.#groups.of(consumer), watcher: logWatcher, runtime });
     const process = startProcess({
       plan,
       life,
-      runtime: lifeRuntime(line, { seed: plan.seed, wallSkewMs }),
+      runtime,
       logger: this.#trace.lines === null ? silentLogger : tracingLogger((text) => this.#say(text, life)),
       control: lineControl(line, this.#controlRows),
       source: lineSource(line, this.#database, {
@@ -239,10 +269,7 @@ class World {
           this.#checkers.acknowledged(position);
         },
       }),
-      log: lineLog(line, this.#logStore, {
-        released: (sink, partition, releases) => this.#checkers.released(sink, { life, partition }, releases),
-        committed: (...of) => this.#checkers.committed(...of),
-      }),
+      log: lineLog(line, store, logWatcher, store.sharesPartitions ? member : null),
       sinks: new Map(sinks),
       parkedKeysMax: this.#faults.parkedKeysMax,
       onDefect: (error, where) => fail('defect', `${where}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),

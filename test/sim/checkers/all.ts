@@ -113,6 +113,10 @@ export class Checkers {
     return this.#watermark.sweepsRead(sink, life);
   }
 
+  progressRead(sink: string, life: Life): () => void {
+    return this.#watermark.progressRead(sink, life);
+  }
+
   hasBeenNoticed(sink: string): boolean {
     return this.#watermark.hasBeenNoticed(sink);
   }

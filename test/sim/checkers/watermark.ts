@@ -5,7 +5,12 @@ import type { Life } from '../life.ts';
 import { isExcused, type Scene } from './scene.ts';
 
 /** What a sink that went back has lost: progress of partitions, which can tell from what is stored, and a sweep. */
-export type LostAtSink = { readonly partitions: readonly number[]; readonly sweep: boolean };
+export type LostAtSink = {
+  readonly partitions: readonly number[];
+  /** Those whose stored progress fell: anybody who reads it can tell. */
+  readonly progress: readonly number[];
+  readonly sweep: boolean;
+};
 
 /**
  * A3: whenever a sink reports a watermark, every key has its newest change at or below it, except those that are parked; and the
@@ -18,6 +23,10 @@ export class WatermarkChecker {
   readonly #complete = new Map<string, Sequence>();
   /** Processes that may not have noticed yet that the sink went back: the partitions that they have not taken again. */
   readonly #unaware = new Map<string, Set<number>>();
+  /** Partitions whose progress fell, by the place that does not know it yet. */
+  readonly #fell = new Map<string, Set<number>>();
+  /** Partitions that a process last said it works on. */
+  readonly #workedOn = new Map<string, ReadonlySet<number>>();
   /** Processes that have not read which sweeps are left since the sink lost one: they ask about once a second. */
   readonly #sweepsUnread = new Set<string>();
   readonly #timesBack = new Map<string, number>();
@@ -31,6 +40,7 @@ export class WatermarkChecker {
   reported(sink: string, life: Life, status: ApplyStatus): void {
     const place = `${sink}/${life.id}`;
     const watermark = status.watermark?.sequence ?? null;
+    this.#workedOn.set(place, new Set(status.partitions.map(({ partition }) => partition)));
     if (this.#unaware.has(place) || this.#sweepsUnread.has(place)) return;
     if (watermark === null) return;
     const before = this.#reported.get(place);
@@ -53,6 +63,7 @@ export class WatermarkChecker {
     for (const life of lives) {
       const place = `${sink}/${life.id}`;
       this.#reported.delete(place);
+      this.#fell.set(place, new Set([...(this.#fell.get(place) ?? []), ...lost.progress]));
       if (partitions.length > 0) this.#unaware.set(place, new Set([...(this.#unaware.get(place) ?? []), ...partitions]));
       if (lost.sweep) this.#sweepsUnread.add(place);
     }
@@ -67,6 +78,21 @@ export class WatermarkChecker {
       this.#untaken.get(sink)?.delete(partition);
       const left = this.#unaware.get(place);
       left?.delete(partition);
+      if (left?.size === 0) this.#unaware.delete(place);
+    };
+  }
+
+  /** The process reads every partition's progress, and so learns of those that it does not work on; called as `assigned`. */
+  progressRead(sink: string, life: Life): () => void {
+    const told = this.#backs(sink);
+    const place = `${sink}/${life.id}`;
+    const workedOn = this.#workedOn.get(place);
+    return () => {
+      if (told !== this.#backs(sink) || workedOn === undefined) return;
+      const left = this.#unaware.get(place);
+      for (const partition of this.#fell.get(place) ?? []) {
+        if (!workedOn.has(partition) && this.#workedOn.get(place)?.has(partition) === false) left?.delete(partition);
+      }
       if (left?.size === 0) this.#unaware.delete(place);
     };
   }
