@@ -1,4 +1,5 @@
 import type { TableSelection } from '#core/connector.ts';
+import type { LogFormat } from '#core/log-format.ts';
 import type { LogLevel } from '#core/runtime.ts';
 
 /** An address to listen on; null where the endpoint is switched off. */
@@ -19,6 +20,8 @@ export type PipelineConfig = {
   readonly source: PartConfig;
   readonly tables: readonly TableSelection[];
   readonly log: PartConfig;
+  /** In which records are written. */
+  readonly logFormat: LogFormat;
   readonly sinks: readonly SinkConfig[];
   readonly leaseTtlMs: number;
 };

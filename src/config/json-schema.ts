@@ -1,6 +1,6 @@
 import type { ConnectorRole, Connectors } from './connectors.ts';
 import { jsonSchemaOf, kindsOf, partSchema, type JsonSchema } from './parts.ts';
-import { fileSchema, sinkOwnKeys, sourceOwnKeys } from './schema.ts';
+import { fileSchema, logOwnKeys, sinkOwnKeys, sourceOwnKeys } from './schema.ts';
 import * as z from 'zod';
 
 /** The JSON Schema of the whole file with every connector that is built in, for editors and for the documentation. */
@@ -27,7 +27,7 @@ export async function fullJsonSchema(connectors: Connectors): Promise<JsonSchema
           properties: {
             ...pipeline.properties,
             source: described(source, pipeline.properties?.['source']),
-            log: described(await partJsonSchema(connectors, 'log', {}), pipeline.properties?.['log']),
+            log: described(await partJsonSchema(connectors, 'log', own(logOwnKeys)), pipeline.properties?.['log']),
             sinks: { ...sinks, additionalProperties: sink },
           },
         },

@@ -7,7 +7,7 @@ import { formatMistakes, isRecord, mistakesOf } from './mistakes.ts';
 import { jsonSchemaOf, type JsonSchema } from './parts.ts';
 import { pathText, readConfigText, type ConfigPath, type Mistake, type ReadFile, type Surroundings } from './read.ts';
 import { redact, withDefaults } from './redact.ts';
-import { fileSchema, sinkOwnKeys, sourceOwnKeys, type ConfigFile } from './schema.ts';
+import { fileSchema, logOwnKeys, sinkOwnKeys, sourceOwnKeys, type ConfigFile } from './schema.ts';
 import { selectionOf } from './tables.ts';
 import { CausewayError } from '#core/errors.ts';
 import { validate } from './validate.ts';
@@ -114,6 +114,7 @@ export function ownKeysOf(role: ConnectorRole): readonly string[] {
     case 'sink':
       return Object.keys(sinkOwnKeys);
     case 'log':
+      return Object.keys(logOwnKeys);
     case 'control':
       return [];
   }
@@ -137,6 +138,7 @@ function resolve(file: string, value: ConfigFile, parts: ReadonlyMap<string, Par
       source: part(['pipelines', name, 'source']),
       tables: pipeline.source.tables.map(selectionOf),
       log: part(['pipelines', name, 'log']),
+      logFormat: pipeline.log.format,
       sinks,
       leaseTtlMs: pipeline.lease.ttl,
     };

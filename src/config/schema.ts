@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { logFormatDefault, logFormats } from '#core/log-format.ts';
 import { duration } from './quantity.ts';
 
 /*
@@ -53,6 +54,16 @@ export const sourceOwnKeys = {
     .describe('What is captured. An exact name wins over `schema.*`; `!` leaves tables out. A table made later that matches is reported.'),
 } as const;
 
+export const logOwnKeys = {
+  format: z
+    .literal(logFormats)
+    .default(logFormatDefault)
+    .describe(
+      'The format in which records are written: the older of those that this release knows unless set, so that a release can be taken back. ' +
+        'A newer one needs the release that brings it, and is set once no daemon of an older release runs or is to come back: docs/upgrade.md.',
+    ),
+} as const;
+
 export const sinkOwnKeys = {
   deadLetter: z
     .strictObject({
@@ -79,7 +90,7 @@ export const sinkOwnKeys = {
 
 const pipeline = z.strictObject({
   source: part.extend(sourceOwnKeys).describe('The database whose changes are captured.'),
-  log: part.describe('What stands between capture and the sinks.'),
+  log: part.extend(logOwnKeys).describe('What stands between capture and the sinks.'),
   sinks: z
     .record(nameSchema, part.extend(sinkOwnKeys))
     .refine((sinks) => Object.keys(sinks).length > 0, { message: 'has no sink', params: { mend: 'Add at least one sink below `sinks`.' } })

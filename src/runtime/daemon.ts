@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
-import { jsonCodec } from '../codec/json.ts';
+import { codecOf } from '../codec/formats.ts';
 import type { Config, ListenAddress, PipelineConfig } from '../config/config.ts';
 import type { Connectors } from '../config/connectors.ts';
 import { metricsRoutes, statusRoutes } from '../http/routes.ts';
@@ -70,7 +70,7 @@ async function serveAndSupervise(options: DaemonOptions, context: PartsContext):
       config: pipeline,
       roles,
       describedAs,
-      codec: jsonCodec,
+      codec: codecOf(pipeline.logFormat),
       runtime,
       logger,
       metrics,

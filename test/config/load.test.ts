@@ -37,6 +37,7 @@ test('a whole file is resolved, with defaults, durations in milliseconds and con
   });
   expect(config.pipelines[0]).toMatchObject({
     name: 'orders',
+    logFormat: 1,
     leaseTtlMs: 15_000,
     source: { config: { url: env.SOURCE_URL } },
     log: { config: { resolved: { path: './data/orders.log', partitions: 4 } } },
@@ -91,6 +92,11 @@ test.each([
     '15 pipelines.orders.lease.ttl: must be between 1s and 5m |',
   ],
   ['an unknown version', goodFile.replace('version: 1', 'version: 2'), '1 version: must be 1 |'],
+  [
+    'a format of a newer release',
+    goodFile.replace('orders.log }', 'orders.log, format: 2 }'),
+    '14 pipelines.orders.log.format: must be 1 | The format in which records are written: ',
+  ],
   ['a bad pipeline name', goodFile.replace('  orders:', '  Orders-1:'), '5 pipelines.Orders-1: is not a usable name'],
   ['a bad table', goodFile.replace('- public.orders\n', '- orders\n'), '10 pipelines.orders.source.tables[0]: is not a table pattern |'],
   [

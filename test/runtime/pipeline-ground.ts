@@ -20,6 +20,7 @@ const configOf = (freshnessMs: number | null): PipelineConfig => ({
   tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
   log: part,
   sinks: [{ ...part, name: 'warm', parkedKeysMax: 10, freshnessMs }],
+  logFormat: 1,
   leaseTtlMs: 15_000,
 });
 

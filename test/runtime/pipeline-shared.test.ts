@@ -32,6 +32,7 @@ test.each([
         tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
         log: part,
         sinks: [{ ...part, name: 'warm', parkedKeysMax: 10, freshnessMs: null }],
+        logFormat: 1,
         leaseTtlMs: 15_000,
       },
       roles: ['capture', 'apply'],

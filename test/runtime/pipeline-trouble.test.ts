@@ -21,6 +21,7 @@ const config: PipelineConfig = {
   tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
   log: part,
   sinks: [{ ...part, name: 'warm', parkedKeysMax: 10, freshnessMs: null }],
+  logFormat: 1,
   leaseTtlMs: 15_000,
 };
 

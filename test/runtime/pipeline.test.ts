@@ -20,6 +20,7 @@ function configOf(sinks: readonly string[]): PipelineConfig {
     tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
     log: part,
     sinks: sinks.map((name) => ({ ...part, name, parkedKeysMax: 10, freshnessMs: null })),
+    logFormat: 1,
     leaseTtlMs: 15_000,
   };
 }

@@ -37,6 +37,7 @@ class Crew {
         tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
         log: part,
         sinks: [{ ...part, name: 'warm', parkedKeysMax: 10, freshnessMs: null }],
+        logFormat: 1,
         leaseTtlMs: 15_000,
       },
       roles: ['capture', 'apply'],
