@@ -140,6 +140,6 @@ async function raiseGeneration(
   const change = (now: LeaseRow | null): LeaseRow | null =>
     now !== null && now.token >= above
       ? null
-      : { token: above, holder: null, describedAs: null, ttlMs: now?.ttlMs ?? leaseTtlMs, renewals: 0 };
+      : { ...now, token: above, holder: null, describedAs: null, ttlMs: now?.ttlMs ?? leaseTtlMs, renewals: 0 };
   return (await changeRow<LeaseRow>(control, { key: controlKeys.lease(name), change }, signal)) !== null;
 }

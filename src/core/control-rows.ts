@@ -7,6 +7,11 @@ import type { Sequence } from './sequence.ts';
 /*
  * Every row that is kept in the control store, with who writes it. A pipeline's rows are all below one of these prefixes,
  * so that `pipeline remove` finds them.
+ *
+ * Daemons of two releases write the same rows in turn. So whoever changes a row keeps the members that it does not know, and what a
+ * later release adds to a row is absent in those of an earlier one, and can be older than what stands beside it: what is true of one
+ * generation only names that generation. Rows that begin anew (those of a first start, a request, the status) begin without. A member or
+ * value that an earlier release would read wrongly takes a new format: rows have it in `format`, those of the first have none.
  */
 
 export const controlKeys = {

@@ -77,6 +77,7 @@ async function take(
   signal: AbortSignal,
 ): Promise<LeaseClaim | null> {
   const row: LeaseRow = {
+    ...over.row,
     token: fencingTokenOf((over.row?.token ?? 0) + 1),
     holder: over.holder,
     describedAs: deps.describedAs,

@@ -174,3 +174,12 @@ test('break is refused while the row still moves; with --force it is done, and t
   expect(held.end.tag).toBe('lost');
   expect(await leaseJson('break', '-p', 'main')).toMatchObject({ kind: 'Lease', broken: false });
 });
+
+test('raise and break keep what a later release added to the row', async () => {
+  const later = { zone: 'b' };
+  await put(key, { ...dead, later });
+  expect((await lease('break', '-p', 'main')).code).toBe(0);
+  expect(await row()).toMatchObject({ token: 5, holder: null, later });
+  expect((await lease('raise', '-p', 'main', '--above', '41')).code).toBe(0);
+  expect(await row()).toMatchObject({ token: 41, holder: null, later });
+});

@@ -1,6 +1,7 @@
 import { applyMutants } from './list/apply.ts';
 import { captureMutants } from './list/capture.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
+import { formatMutants } from './list/formats.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
 import { kafkaLogReadMutants } from './list/kafka-log-read.ts';
 import { leaseMutants } from './list/leases.ts';
@@ -15,6 +16,7 @@ const single: readonly Mutant[] = [
   ...captureMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
+  ...formatMutants,
   ...applyMutants,
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,
