@@ -1,11 +1,11 @@
-// Compiles the product to JavaScript in dist/, for the package: Node does not remove types below node_modules.
+// Compiles the product to JavaScript in dist/, or in the folder that is named: Node does not remove types below node_modules.
 // Types are checked elsewhere (`npm run typecheck`); here each file is only translated.
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import ts from 'typescript';
 
 const root = join(import.meta.dirname, '..');
-const target = join(root, 'dist');
+const target = process.argv[2] ?? join(root, 'dist');
 
 rmSync(target, { recursive: true, force: true });
 const files = ['src', 'connectors'].flatMap((folder) =>
@@ -42,4 +42,4 @@ writeFileSync(
   `${JSON.stringify({ name, version, private: true, type: 'module', imports: { '#core/*.ts': './src/core/*.js' } }, null, 2)}\n`,
 );
 chmodSync(join(target, 'src/main.js'), 0o755);
-console.log(`${files.length} files compiled to dist/`);
+console.log(`${files.length} files compiled to ${target}`);

@@ -14,6 +14,8 @@ export interface DaemonOptions {
   readonly port: number;
   /** What the configuration file refers to. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The main file; that of this tree unless given. */
+  readonly program?: string;
 }
 
 /** Daemons that live: killed when this process ends, however it ends. */
@@ -49,7 +51,7 @@ export class Daemon {
   }
 
   static start(options: DaemonOptions): Daemon {
-    const child = spawn(process.execPath, [join(root, 'src/main.ts'), 'run', '-c', options.configFile], {
+    const child = spawn(process.execPath, [options.program ?? join(root, 'src/main.ts'), 'run', '-c', options.configFile], {
       cwd: root,
       // Only what the file refers to: settings of the shell, such as PGHOST, must not reach the daemon.
       env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
