@@ -1,3 +1,4 @@
+import { CausewayError } from '#core/errors.ts';
 import type { DeadLetter, DeadLetters, HeldLetters, LetterRelease, LetterToPark, LogEnds } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
@@ -119,12 +120,25 @@ export class KafkaDeadLetters implements DeadLetters {
     const { start, end } = await this.#ends(partition, signal);
     // The topic was made again: nothing of what was read is there.
     if (folded.next > end) Object.assign(folded, { fold: new LetterFold(), next: 0 });
-    for await (const { offset, key, value } of this.#records(partition, { from: Math.max(folded.next, start), end }, () => true, signal)) {
+    for await (const record of this.#records(partition, { from: Math.max(folded.next, start), end }, () => true, signal)) {
+      const { offset, key, value } = record;
+      if (value !== null) this.#assertReadable(partition, record);
       const mark = key === null ? null : parseMark(key.toString());
       if (mark !== null) folded.fold.add(mark, { offset, isRemoved: value === null });
       folded.next = offset + 1;
     }
     folded.next = end;
+  }
+
+  /** Releases of keys have no format: they are marks alone. */
+  #assertReadable(partition: number, record: BatchRecord): void {
+    const format = headersOf(record).get('format')?.toString() ?? FORMAT;
+    if (format === FORMAT) return;
+    const which = /^\d{1,9}$/.test(format) ? `the format ${format}` : 'a format that is no number';
+    throw new CausewayError(
+      'log_format_unknown',
+      `a dead letter in partition ${partition} of the topic ${this.#parts.topic} has ${which}; this release reads ${FORMAT}`,
+    );
   }
 
   async *#records(

@@ -11,7 +11,11 @@ const encodeRecord = load('kafkajs/src/protocol/recordBatch/record/v0/index.js')
 export async function batchAt(
   offset: number,
   texts: readonly (string | null)[],
-  { keyPrefix = 'k', ...over }: { readonly keyPrefix?: string; readonly [name: string]: unknown } = {},
+  {
+    keyPrefix = 'k',
+    headers = { h: 'v' },
+    ...over
+  }: { readonly keyPrefix?: string; readonly headers?: Readonly<Record<string, string>>; readonly [name: string]: unknown } = {},
 ): Promise<Buffer> {
   const bytesOf = (text: string | null): Buffer | null => (text === null ? null : Buffer.from(text));
   const records = texts.map((text, offsetDelta) =>
@@ -20,7 +24,7 @@ export async function batchAt(
       timestampDelta: 70_000 * offsetDelta,
       key: bytesOf(text === null ? null : `${keyPrefix}${text}`),
       value: bytesOf(text),
-      headers: { h: 'v' },
+      headers,
     }),
   );
   const batch = await RecordBatch({ records, lastOffsetDelta: texts.length - 1, ...over });

@@ -47,4 +47,12 @@ export const formatMutants: readonly Mutant[] = [
     breaks: issue,
     suite: unit('golden/control-rows'),
   },
+  {
+    name: 'a dead letter of a format that is not known is read',
+    file: 'connectors/log-kafka/dead-letter.ts',
+    find: 'if (value !== null) this.#assertReadable(partition, record);',
+    put: '',
+    breaks: issue,
+    suite: unit('connectors/log-kafka/dead-letter'),
+  },
 ];
