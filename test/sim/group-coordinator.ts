@@ -22,7 +22,8 @@ type Member = {
 };
 
 /** What happened to a group, for the coverage of a run. */
-export type GroupEvent = 'rebalance' | 'session ended' | 'member left' | 'stale commit refused' | 'commit refused by a fault';
+export type GroupEvent =
+  'rebalance' | 'session ended' | 'left out of a rebalance' | 'member left' | 'stale commit refused' | 'commit refused by a fault';
 
 const GROUP_LOADS = errorOf(14);
 const ILLEGAL_GENERATION = errorOf(22);
@@ -129,7 +130,11 @@ export class GroupCoordinator {
     const patienceMs = Math.max(...[...this.#members.values()].map(({ sessionMs }) => sessionMs));
     this.#loop.in(patienceMs, () => {
       if (this.#state !== 'preparing' || round !== this.#rounds) return;
-      for (const member of [...this.#members.values()]) if (member.joining === null) this.#forget(member);
+      for (const member of [...this.#members.values()]) {
+        if (member.joining !== null) continue;
+        this.#told('left out of a rebalance');
+        this.#forget(member);
+      }
       this.#completeIfAllJoined();
     });
   }

@@ -156,7 +156,8 @@ export function drawPlan(seed: number): Plan {
     },
   };
   const drawn = { ...plan, transactions: drawTransactions(dice), faults: drawFaults(dice, plan) };
-  return withClockSteps(sharedPlan(drawn, BUSY_MS), BUSY_MS);
+  const hasTerminal = drawn.faults.some(({ tag }) => terminalTags.has(tag));
+  return withClockSteps(sharedPlan(drawn, { busyMs: BUSY_MS, hasTerminal }), BUSY_MS);
 }
 
 function drawTransactions(dice: Dice): readonly PlannedTransaction[] {

@@ -13,7 +13,7 @@ const START_PASSED_SHARE = 0.06;
 const groupSites: readonly Site[] = ['group.join', 'group.sync', 'group.heartbeat', 'group.leave', 'group.offsets', 'log.commit'];
 
 /** In a part of the seeds: the plan with a log that shares its partitions out, more daemons, and what goes wrong with a group. */
-export function sharedPlan(plan: Plan, busyMs: number): Plan {
+export function sharedPlan(plan: Plan, { busyMs, hasTerminal }: { readonly busyMs: number; readonly hasTerminal: boolean }): Plan {
   const dice = new Dice(plan.seed ^ SHARED_DRAWS);
   if (!dice.chance(SHARED_SHARE)) return plan;
   const daemons = dice.whole(2, 3);
@@ -33,7 +33,7 @@ export function sharedPlan(plan: Plan, busyMs: number): Plan {
       forMs: dice.whole(1_600, 6_000),
       clock: 'runs',
     });
-  if (dice.chance(START_PASSED_SHARE))
+  if (!hasTerminal && dice.chance(START_PASSED_SHARE))
     faults.push({ tag: 'log_start_passed', sink: dice.pick(plan.sinks), atMs: dice.whole(3_000, busyMs) });
   // What the log has freed a sink that goes back would need again.
   const frees = faults.some(({ tag }) => tag === 'log_start_passed');
