@@ -26,6 +26,12 @@ export const saslSchema = z.strictObject({
   clientId: z.string().min(1).optional().describe('With `tokenUrl`.'),
   clientSecretFile: path.optional().describe('With `tokenUrl`: file that holds the secret of the client.'),
   scope: z.string().min(1).optional().describe('With `tokenUrl`, where its server asks for one.'),
+  extensions: z
+    .record(z.string().regex(/^(?!auth$)[A-Za-z]+$/), z.string().regex(/^[\x20-\x7e]+$/))
+    .optional()
+    .describe(
+      'For `oauthbearer`: names and values that the brokers ask for beside the token, such as `logicalCluster` and `identityPoolId`.',
+    ),
   region: z.string().min(1).optional().describe('For `aws-msk-iam`: region of the cluster, such as `eu-west-1`.'),
 });
 
@@ -42,8 +48,8 @@ const ALTERNATIVES: Readonly<
   'scram-sha-256': [{ needed: ['username', 'passwordFile'], allowed: [] }],
   'scram-sha-512': [{ needed: ['username', 'passwordFile'], allowed: [] }],
   oauthbearer: [
-    { needed: ['tokenFile'], allowed: [] },
-    { needed: ['tokenUrl', 'clientId', 'clientSecretFile'], allowed: ['scope'] },
+    { needed: ['tokenFile'], allowed: ['extensions'] },
+    { needed: ['tokenUrl', 'clientId', 'clientSecretFile'], allowed: ['scope', 'extensions'] },
   ],
   'aws-msk-iam': [{ needed: ['region'], allowed: [] }],
 };
@@ -82,5 +88,5 @@ export function checkAuthentication({ brokers, tls, sasl }: Authenticated, conte
 }
 
 function isLoopback(broker: string): boolean {
-  return /^(localhost|127(\.\d{1,3}){3}):/.test(broker);
+  return /^(localhost|127(\.\d{1,3}){3}|\[::1\]):/.test(broker);
 }

@@ -50,7 +50,8 @@ async function exchangeOf(sasl: SaslConfig, runtime: Runtime): Promise<Mechanism
     case 'oauthbearer':
     case 'aws-msk-iam': {
       const value = await tokenOf(sasl, runtime);
-      return exchanges.oauthbearer({ oauthBearerProvider: () => Promise.resolve({ value }) });
+      const extensions = sasl.extensions === undefined ? {} : { extensions: sasl.extensions };
+      return exchanges.oauthbearer({ oauthBearerProvider: () => Promise.resolve({ value, ...extensions }) });
     }
   }
 }

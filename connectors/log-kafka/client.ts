@@ -79,7 +79,7 @@ export async function openClient(parts: ClientParts, signal: AbortSignal): Promi
   const first = Math.floor(runtime.random() * config.brokers.length);
   return new KafkaClient(
     {
-      brokers: [...config.brokers.slice(first), ...config.brokers.slice(0, first)],
+      brokers: [...config.brokers.slice(first), ...config.brokers.slice(0, first)].map(withoutColons),
       clientId,
       ...(ssl === null ? {} : { ssl }),
       ...(config.sasl === undefined ? {} : { sasl: saslMechanism(config.sasl, runtime) }),
@@ -164,13 +164,25 @@ async function connectedAdmin({ kafka }: KafkaClient): Promise<Admin> {
   return admin;
 }
 
+/** kafkajs cuts an address at its first colon. */
+export function withoutColons(address: string): string {
+  return address.replace(/^\[(.*)\]/, (_all, host: string) => host.replaceAll(':', '_'));
+}
+
+/** What `withoutColons` was given; any other host as it is. */
+export function withColons(host: string): string {
+  const address = host.replaceAll('_', ':');
+  return isIP(address) === 6 ? address : host;
+}
+
 class Sockets {
   readonly #open = new Set<Socket>();
   #destroyed = false;
 
   /** What kafkajs opens connections with. */
-  readonly open: ISocketFactory = ({ host, port, ssl, onConnect }) => {
+  readonly open: ISocketFactory = ({ host: named, port, ssl, onConnect }) => {
     if (this.#destroyed) throw new CausewayError('log_unavailable', 'the client was closed');
+    const host = withColons(named);
     // The types of kafkajs leave out that `ssl` is null without TLS.
     const tls = ssl as typeof ssl | null;
     const name = isIP(host) === 0 ? { servername: host } : {};

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseBytes, parseDurationMs } from '#core/quantity.ts';
 import { checkAuthentication, saslSchema, tlsSchema } from './authentication-config.ts';
 
-const BROKER = /^[^:\s]+:\d{1,5}$/;
+const BROKER = /^([^:\s[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/;
 /** Of 249 that Kafka allows, with room for the longest name of a sink in `<topic>.<sink>.dead`. */
 const TOPIC_LENGTH_MAX = 200;
 /** Kafka's own rule for the name of a topic. */
@@ -15,7 +15,7 @@ const fields = z.strictObject({
     .array(matching(BROKER, 'is not an address', 'Write host:port, such as kafka-1:9092.'))
     .min(1)
     .max(64)
-    .describe('Brokers to ask for the others, each as `host:port`; three are enough.'),
+    .describe('Brokers to ask for the others, each as `host:port` or `[IPv6]:port`; three are enough.'),
   topic: matching(
     TOPIC,
     'is no name for a topic',

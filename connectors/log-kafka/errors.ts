@@ -39,9 +39,14 @@ const codesByType: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
   ...(['SASL_AUTHENTICATION_FAILED', 'UNSUPPORTED_SASL_MECHANISM', 'ILLEGAL_SASL_STATE'] as const).map(
     (type) => [type, 'log_credentials'] as const,
   ),
-  ...(['TOPIC_AUTHORIZATION_FAILED', 'GROUP_AUTHORIZATION_FAILED', 'CLUSTER_AUTHORIZATION_FAILED'] as const).map(
-    (type) => [type, 'log_permission'] as const,
-  ),
+  ...(
+    [
+      'TOPIC_AUTHORIZATION_FAILED',
+      'GROUP_AUTHORIZATION_FAILED',
+      'CLUSTER_AUTHORIZATION_FAILED',
+      'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
+    ] as const
+  ).map((type) => [type, 'log_permission'] as const),
   // What a producer is told whose records may be missing, or may stand there already: nothing inside the process proves which.
   ...(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'DUPLICATE_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH'] as const).map(
     (type) => [type, 'log_unproved'] as const,

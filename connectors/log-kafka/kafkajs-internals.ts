@@ -80,6 +80,8 @@ export type PartitionMetadata = {
   readonly partitionId: number;
   readonly leader: number;
   readonly replicas: readonly number[];
+  /** Copies that are in step with the leader. */
+  readonly isr: readonly number[];
 };
 
 export type TopicMetadata = {
@@ -120,7 +122,8 @@ export type Broker = {
       readonly partitions: readonly { readonly partition: number; readonly errorCode: number; readonly offset: string }[];
     }[];
   }>;
-  initProducerId(request: { readonly transactionalId: string; readonly transactionTimeout: number }): Promise<ProducerEpoch>;
+  /** Without a transactional id it only hands out numbers, as an idempotent producer needs them. */
+  initProducerId(request: { readonly transactionalId: string | null; readonly transactionTimeout: number }): Promise<ProducerEpoch>;
   produce(
     request: ProducerEpoch & {
       readonly acks: number;
@@ -141,6 +144,7 @@ export type Broker = {
       readonly partitions: readonly { readonly partition: number; readonly errorCode: number; readonly baseOffset: string }[];
     }[];
   }>;
+  endTxn(request: ProducerEpoch & { readonly transactionalId: string; readonly transactionResult: boolean }): Promise<unknown>;
   findGroupCoordinator(of: {
     readonly groupId: string;
     readonly coordinatorType: number;
@@ -347,7 +351,9 @@ export const codecOf = compression.lookupCodecByAttributes;
 
 type Provider<Credentials> = (credentials: Credentials) => Mechanism['authenticationProvider'];
 type Password = { readonly username: string; readonly password: string };
-type Token = { readonly oauthBearerProvider: () => Promise<{ readonly value: string }> };
+type Token = {
+  readonly oauthBearerProvider: () => Promise<{ readonly value: string; readonly extensions?: Readonly<Record<string, string>> }>;
+};
 
 /** The client's own SASL exchanges, to be given what was read a moment before. */
 export const exchanges = {

@@ -20,6 +20,8 @@ export type MembershipInput = GroupPlace & {
 
 /** Short, because a member learns only by this that another one came or left. */
 const HEARTBEAT_MS = 500;
+/** A coordinator that moves, or a new cluster that makes its topic for offsets, takes some seconds, and needs nobody. */
+const QUIET_MS = 5_000;
 /** How members share partitions out; all have to know it. */
 const PROTOCOL = 'causeway-even';
 const VERSION = 1;
@@ -50,11 +52,13 @@ export class Membership {
   /** Until the signal, with which the brokers have to be closed. Errors: those that do not pass by themselves. */
   async run(signal: AbortSignal): Promise<void> {
     const { runtime, logger, groupId: group } = this.#input;
+    let failing: { readonly sinceMs: number; isTold: boolean } | null = null;
     for (let attempt = 0; ;) {
       signal.throwIfAborted();
       try {
         await this.#join();
         attempt = 0;
+        failing = null;
         while (true) {
           await runtime.sleep(HEARTBEAT_MS, signal);
           await this.#beat();
@@ -69,8 +73,12 @@ export class Membership {
           continue;
         }
         if (!passes(error)) throw kafkaError(error);
-        // Once is a coordinator that moved.
-        if (attempt === 1) logger.log('warn', 'the consumer group does not answer: trying on', { group, ...told(error) });
+        const nowMs = runtime.monotonicMs();
+        failing ??= { sinceMs: nowMs, isTold: false };
+        if (!failing.isTold && nowMs - failing.sinceMs >= QUIET_MS) {
+          failing.isTold = true;
+          logger.log('warn', 'the consumer group does not answer: trying on', { group, ...told(error) });
+        }
         await this.#forgetCoordinator(type);
         await runtime.sleep(waitMs(runtime, attempt), signal);
         attempt += 1;

@@ -25,6 +25,11 @@ describe('the configuration', () => {
 
   it.each([
     [{ brokers: ['kafka-1'] }, 'brokers.0: is not an address'],
+    [{ brokers: ['::1:9092'] }, 'brokers.0: is not an address'],
+    [
+      { tls, sasl: { mechanism: 'plain', username: 'u', passwordFile: 'p', extensions: { a: 'b' } } },
+      'sasl: does not fit the mechanism plain',
+    ],
     [{ topic: 'a topic' }, 'topic: is no name for a topic'],
     [{ topic: '..' }, 'topic: is no name for a topic'],
     [{ topic: 'a'.repeat(201) }, 'topic: is no name for a topic'],
@@ -48,7 +53,10 @@ describe('the configuration', () => {
     { tls, sasl: { mechanism: 'plain', username: 'u', passwordFile: 'p' } },
     { sasl: { mechanism: 'scram-sha-512', username: 'u', passwordFile: 'p' } },
     { brokers: ['localhost:9092', '127.0.0.1:9093'], sasl: { mechanism: 'plain', username: 'u', passwordFile: 'p' } },
+    { brokers: ['[::1]:9092'], sasl: { mechanism: 'plain', username: 'u', passwordFile: 'p' } },
+    { brokers: ['[2001:db8::7]:9092'] },
     { tls, sasl: { mechanism: 'oauthbearer', tokenFile: 't' } },
+    { tls, sasl: { mechanism: 'oauthbearer', tokenFile: 't', extensions: { logicalCluster: 'lkc-1', identityPoolId: 'pool-1' } } },
     {
       tls,
       sasl: { mechanism: 'oauthbearer', tokenUrl: 'https://login.example.com/token', clientId: 'c', clientSecretFile: 's', scope: 'k' },

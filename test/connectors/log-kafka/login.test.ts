@@ -166,6 +166,27 @@ describe('a login', () => {
   });
 });
 
+it('a login with a token names what the brokers ask for beside it', async () => {
+  using folder = tempFolder();
+  const tokenFile = join(folder.path, 'token');
+  writeFileSync(tokenFile, 'T0K');
+  const sent: string[] = [];
+  for (const extensions of [undefined, { logicalCluster: 'lkc-1', identityPoolId: 'pool-1' }]) {
+    const more = extensions === undefined ? {} : { extensions };
+    const { authenticationProvider } = saslMechanism({ mechanism: 'oauthbearer', tokenFile, ...more }, realRuntime());
+    const logger = { debug: () => undefined } as never;
+    const saslAuthenticate: AuthenticationProviderArgs['saslAuthenticate'] = async ({ request }) => {
+      sent.push((await request.encode()).toString().slice(4));
+    };
+    await authenticationProvider({ host: 'h', port: 1, logger, saslAuthenticate }).authenticate();
+  }
+  // RFC 7628, section 3.1.
+  expect(sent).toEqual([
+    'n,,\x01auth=Bearer T0K\x01\x01',
+    'n,,\x01auth=Bearer T0K\x01logicalCluster=lkc-1\x01identityPoolId=pool-1\x01\x01',
+  ]);
+});
+
 describe('an error', () => {
   it('is told by its innermost cause', () => {
     const inner = new KafkaJSProtocolError({
@@ -180,6 +201,7 @@ describe('an error', () => {
     expect(codeOfKafkaError(Object.assign(new Error('groups'), { groups: [{ groupId: 'g', errorCode: 29, error: inner }] }))).toBe(
       'log_permission',
     );
+    expect(codeOfKafkaError(Object.assign(new Error('txn'), { type: 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED' }))).toBe('log_permission');
     expect(codeOfKafkaError(named('KafkaJSSASLAuthenticationError'))).toBe('log_credentials');
     expect(kafkaError(new TypeError('a defect')).code).toBe('internal');
   });
