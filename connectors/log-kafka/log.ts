@@ -1,7 +1,9 @@
 import { CausewayError } from '#core/errors.ts';
-import type { DeadLetters, Log, LogBatch, LogEnds, LogReader, LogUsage, LogWriter } from '#core/log.ts';
+import type { Finding } from '#core/finding.ts';
+import type { DeadLetters, Log, LogBatch, LogEnds, LogExpectation, LogReader, LogUsage, LogWriter } from '#core/log.ts';
 import { offsetOf, type Offset } from '#core/position.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
+import { checkKafka } from './check.ts';
 import { KeptAdmin, type ClientParts } from './client.ts';
 import type { Config } from './config.ts';
 import { deadLetterPlan, prepareDeadLetters } from './dead-letter-topic.ts';
@@ -9,6 +11,7 @@ import { KafkaDeadLetters } from './dead-letter.ts';
 import { Fetcher } from './fetch.ts';
 import { GroupReader } from './group.ts';
 import { Membership } from './membership.ts';
+import { checkOwner, topicEdges } from './owner.ts';
 import { KafkaProducer, openSender, Outage } from './producer.ts';
 import { endsOf, readToEnd } from './read.ts';
 import { deadLetterTopic, groupOf, removeFromKafka } from './remove.ts';
@@ -32,6 +35,7 @@ export class KafkaLog implements Log {
   readonly recordBytesMax: number;
   readonly sharesPartitions = true;
   readonly #config: Config;
+  readonly #pipeline: string;
   readonly #client: ClientParts;
   readonly #groupPrefix: string;
   readonly #admin: KeptAdmin;
@@ -44,6 +48,7 @@ export class KafkaLog implements Log {
     this.partitions = config.partitions;
     this.recordBytesMax = config.recordBytesMax;
     this.#config = config;
+    this.#pipeline = pipeline;
     this.#client = { config, clientId: `causeway_${pipeline}`, runtime, logger };
     this.#groupPrefix = config.group ?? `causeway_${pipeline}`;
     this.#admin = new KeptAdmin(this.#client);
@@ -53,6 +58,8 @@ export class KafkaLog implements Log {
 
   async provision(signal: AbortSignal): Promise<void> {
     await provisionTopic({ client: this.#client, admin: this.#admin, brokers: this.#brokers }, logTopic(this.#config), signal);
+    const edges = await topicEdges(this.#brokers, this.#config, signal);
+    checkOwner(edges, { topic: this.#config.topic, pipeline: this.#pipeline });
   }
 
   async remove(consumer: string | null, signal: AbortSignal): Promise<readonly string[]> {
@@ -79,8 +86,7 @@ export class KafkaLog implements Log {
     return new KafkaLogWriter({
       producers: Array.from({ length: Math.min(producers, this.partitions) }, () => new KafkaProducer(parts)),
       outage: this.#outage,
-      partitions: this.partitions,
-      recordBytesMax: this.recordBytesMax,
+      limits: { partitions: this.partitions, recordBytesMax: this.recordBytesMax, pipeline: this.#pipeline },
     });
   }
 
@@ -145,6 +151,12 @@ export class KafkaLog implements Log {
     });
     this.#deadLetters.set(consumer, letters);
     return letters;
+  }
+
+  check(expected: LogExpectation, signal: AbortSignal): Promise<readonly Finding[]> {
+    const parts = { client: this.#client, admin: this.#admin, brokers: this.#brokers };
+    const names = { pipeline: this.#pipeline, groupPrefix: this.#groupPrefix };
+    return checkKafka({ ...parts, ...names, config: this.#config }, expected, signal);
   }
 
   /** Age alone frees records here. */

@@ -14,6 +14,8 @@ export type RawBatch = {
   readonly lastOffset: number;
   /** A marker that ends a transaction; none of ours. */
   readonly isControl: boolean;
+  /** The latest time of a record, in milliseconds since 1970: the broker's, as the topics here are. */
+  readonly atWallMs: number;
   readonly bytes: Buffer;
 };
 
@@ -31,6 +33,7 @@ const MAGIC_AT = 16;
 const CRC_AT = 17;
 const ATTRIBUTES_AT = 21;
 const LAST_DELTA_AT = 23;
+const TIME_MAX_AT = 35;
 const COUNT_AT = 57;
 const RECORDS_AT = 61;
 /** What the length does not count. */
@@ -57,6 +60,7 @@ export function rawBatches(bytes: Buffer): readonly RawBatch[] {
     batches.push({
       firstOffset,
       lastOffset: firstOffset + batch.readInt32BE(LAST_DELTA_AT),
+      atWallMs: Number(batch.readBigInt64BE(TIME_MAX_AT)),
       isControl: (batch.readInt16BE(ATTRIBUTES_AT) & CONTROL) !== 0,
       bytes: batch,
     });

@@ -73,19 +73,42 @@ export async function checkTopic(
   partitions: readonly PartitionMetadata[],
   signal: AbortSignal,
 ): Promise<void> {
-  const brokers = parts.client.config.brokers.join(',');
   if (partitions.length !== plan.partitions) throw partitionsChanged(plan, partitions.length);
-  const copies = Math.min(...partitions.map(({ replicas }) => replicas.length));
-  if (copies < plan.replicationFactor) {
-    const text = `a partition of the topic ${plan.name} has ${copies} copies, and log.replicationFactor asks for ${plan.replicationFactor}`;
-    throw new CausewayError('log_misconfigured', `${text}: add some with kafka-reassign-partitions.sh, or lower log.replicationFactor`);
-  }
+  const few = tooFewCopies(plan, partitions);
+  if (few !== null) throw new CausewayError('log_misconfigured', `${few.text}: ${few.mend}`);
   const values = await parts.admin.use(signal, (admin) => settingsOf(admin, plan.name));
-  const wrong = plan.settings.filter(({ name, fits }) => !fits(values.get(name) ?? ''));
+  const wrong = wrongSettings(plan, values);
   if (wrong.length === 0) return;
-  const found = wrong.map(({ name, value }) => `${name} is ${values.get(name) ?? 'not told'} where ${value} is needed`).join(', ');
-  const alter = `kafka-configs.sh --bootstrap-server ${brokers} --alter --entity-type topics --entity-name ${plan.name} --add-config ${settingsText(wrong)}`;
-  throw new CausewayError('log_misconfigured', `of the topic ${plan.name} ${found}: ${alter}`);
+  const alter = alterCommand(parts.client, plan, wrong);
+  throw new CausewayError('log_misconfigured', `of the topic ${plan.name} ${wrong.map(({ text }) => text).join(', ')}: ${alter}`);
+}
+
+/** What a topic lacks, for people, with what mends it. */
+export type TopicTrouble = { readonly text: string; readonly mend: string };
+
+export function tooFewCopies(plan: TopicPlan, partitions: readonly PartitionMetadata[]): TopicTrouble | null {
+  const copies = Math.min(...partitions.map(({ replicas }) => replicas.length));
+  if (copies >= plan.replicationFactor) return null;
+  return {
+    text: `a partition of the topic ${plan.name} has ${copies} copies, and log.replicationFactor asks for ${plan.replicationFactor}`,
+    mend: 'add some with kafka-reassign-partitions.sh, or lower log.replicationFactor',
+  };
+}
+
+export type WrongSetting = { readonly setting: Setting; readonly text: string };
+
+export function wrongSettings({ settings }: Pick<TopicPlan, 'settings'>, values: ReadonlyMap<string, string>): readonly WrongSetting[] {
+  return settings
+    .filter(({ name, fits }) => !fits(values.get(name) ?? ''))
+    .map((setting) => ({
+      setting,
+      text: `${setting.name} is ${values.get(setting.name) ?? 'not told'} where ${setting.value} is needed`,
+    }));
+}
+
+export function alterCommand({ config }: Pick<ClientParts, 'config'>, { name }: TopicPlan, wrong: readonly WrongSetting[]): string {
+  const settings = settingsText(wrong.map(({ setting }) => setting));
+  return `kafka-configs.sh --bootstrap-server ${config.brokers.join(',')} --alter --entity-type topics --entity-name ${name} --add-config ${settings}`;
 }
 
 /** Null where the topic is not there. */
@@ -106,26 +129,35 @@ export async function describedTopic(
 }
 
 async function createTopic(parts: TopicParts, plan: TopicPlan, signal: AbortSignal): Promise<void> {
-  const { name, partitions, replicationFactor, settings } = plan;
-  const topic = {
-    topic: name,
-    numPartitions: partitions,
-    replicationFactor,
-    configEntries: settings.map((setting) => ({ name: setting.name, value: setting.value })),
-  };
-  try {
-    // Answers false where somebody else was quicker; what they made is checked below.
-    await parts.admin.use(signal, (admin) => admin.createTopics({ topics: [topic], waitForLeaders: false }));
-  } catch (error) {
-    signal.throwIfAborted();
-    throw withCommand(parts.client, plan, kafkaError(error));
-  }
+  const { name, partitions } = plan;
+  await askForTopic(parts, { plan, validateOnly: false }, signal);
   // Made, it takes a moment until each partition has a leader that knows it.
   const numbers = Array.from({ length: partitions }, (_none, partition) => partition);
   await parts.brokers.use(signal, (brokers) => brokers.ends(name, numbers));
   const made = await describedTopic(parts.client, name, signal);
   if (made === null) throw new CausewayError('log_topic_missing', `the topic ${name} was made and is gone again`);
   await checkTopic(parts, plan, made, signal);
+}
+
+/** With `validateOnly` it is only found out whether it could be made. Errors: with the command that makes it. */
+export async function askForTopic(
+  { client, admin }: Pick<TopicParts, 'client' | 'admin'>,
+  { plan, validateOnly }: { readonly plan: TopicPlan; readonly validateOnly: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  const topic = {
+    topic: plan.name,
+    numPartitions: plan.partitions,
+    replicationFactor: plan.replicationFactor,
+    configEntries: plan.settings.map((setting) => ({ name: setting.name, value: setting.value })),
+  };
+  try {
+    // Answers false where somebody else was quicker; what they made is checked then.
+    await admin.use(signal, (one) => one.createTopics({ topics: [topic], waitForLeaders: false, validateOnly }));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw withCommand(client, plan, kafkaError(error));
+  }
 }
 
 /** Resolves once the brokers show none of the topics any more. */
@@ -138,7 +170,7 @@ export async function topicsGone(admin: Admin, topics: readonly string[], runtim
   throw new CausewayError('log_unavailable', `the topic ${topics.join(', ')} was removed, and the brokers still show it`);
 }
 
-async function settingsOf(admin: Admin, topic: string): Promise<ReadonlyMap<string, string>> {
+export async function settingsOf(admin: Admin, topic: string): Promise<ReadonlyMap<string, string>> {
   const resources = [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: topic }];
   const described = await admin.describeConfigs({ includeSynonyms: false, resources });
   return new Map(described.resources.flatMap(({ configEntries }) => configEntries.map((entry) => [entry.configName, entry.configValue])));

@@ -2,6 +2,7 @@ import { assert } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { EncodedRecord, LogWriter } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
+import { OWNER } from './owner.ts';
 import type { Batch, KafkaProducer, Outage } from './producer.ts';
 
 /** A single larger record is a batch of its own. Small enough to be read and compressed as a whole, large enough to cost little. */
@@ -9,13 +10,20 @@ const BATCH_BYTES_MAX = 1024 * 1024;
 /** Lengths and differences of a record in a batch, each as large as it gets ("Apache Kafka documentation, 5.3.2 Record"). */
 const RECORD_BYTES = 32;
 
+export type BatchLimits = {
+  readonly partitions: number;
+  readonly recordBytesMax: number;
+  /** Named by the first record of each batch. */
+  readonly pipeline: string;
+};
+
 type Open = { readonly partition: number; readonly messages: Batch['messages'][number][]; bytes: number };
 
 /** Splits each append by partition and hands it to the producer that the partition belongs to; these work side by side. */
 export class KafkaLogWriter implements LogWriter {
   readonly #producers: readonly KafkaProducer[];
   readonly #outage: Outage;
-  readonly #limits: { readonly partitions: number; readonly recordBytesMax: number };
+  readonly #limits: BatchLimits;
   #last: Promise<unknown> = Promise.resolve();
   /** Once an append has failed, later ones would leave a gap behind it. */
   #failed = false;
@@ -24,13 +32,12 @@ export class KafkaLogWriter implements LogWriter {
     /** Partition p belongs to the one at p modulo their number. */
     readonly producers: readonly KafkaProducer[];
     readonly outage: Outage;
-    readonly partitions: number;
-    readonly recordBytesMax: number;
+    readonly limits: BatchLimits;
   }) {
     assert(parts.producers.length > 0, 'a writer has a producer');
     this.#producers = parts.producers;
     this.#outage = parts.outage;
-    this.#limits = parts;
+    this.#limits = parts.limits;
   }
 
   get stalled(): boolean {
@@ -77,10 +84,8 @@ export class KafkaLogWriter implements LogWriter {
 }
 
 /** In their order, each below the limit unless a single record is not. */
-export function batchesOf(
-  records: readonly EncodedRecord[],
-  { partitions, recordBytesMax }: { readonly partitions: number; readonly recordBytesMax: number },
-): readonly Batch[] {
+export function batchesOf(records: readonly EncodedRecord[], limits: BatchLimits): readonly Batch[] {
+  const { partitions, recordBytesMax, pipeline } = limits;
   // What the topic takes is more than a record by what the batch around it needs.
   const batchBytesMax = Math.min(BATCH_BYTES_MAX, recordBytesMax);
   const batches: Open[] = [];
@@ -95,7 +100,8 @@ export function batchesOf(
       open.set(partition, batch);
       batches.push(batch);
     }
-    batch.messages.push({ key, value: bufferOf(value) });
+    const headers = batch.messages.length === 0 ? { headers: { [OWNER]: pipeline } } : {};
+    batch.messages.push({ key, value: bufferOf(value), ...headers });
     batch.bytes += bytes + RECORD_BYTES;
   }
   return batches;

@@ -124,7 +124,7 @@ export const errorTable = {
   log_foreign: {
     retry: 'manual',
     meaning: 'The log belongs to another pipeline or program, or has the format of another release.',
-    mend: 'Point `log.path` at a file of its own. One of another release is read by that release alone: see CHANGELOG.md.',
+    mend: 'Give the pipeline a file or a topic of its own (`log.path`, `log.topic`). One of another release is read by that release alone: see CHANGELOG.md.',
   },
   log_partitions_changed: {
     retry: 'manual',

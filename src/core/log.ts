@@ -1,3 +1,4 @@
+import type { Finding } from './finding.ts';
 import type { RowKey } from './key.ts';
 import type { Offset } from './position.ts';
 import { comparePairs, type CounterPair } from './record.ts';
@@ -59,7 +60,17 @@ export interface Log extends AsyncDisposable {
   /** Names the consumers whose progress holds records back, so that what no sink needs can be freed. No more than a hint. */
   retain(consumers: readonly string[], signal: AbortSignal): Promise<void>;
   usage(signal: AbortSignal): Promise<LogUsage>;
+  /** For `causeway check`: looks at what the pipeline needs of the log, and changes nothing. Absent where there is nothing to look at. */
+  check?(expected: LogExpectation, signal: AbortSignal): Promise<readonly Finding[]>;
 }
+
+/** What was made before and has to be there. */
+export type LogExpectation = {
+  /** Null where that is not known, because the control store cannot be used. */
+  readonly started: boolean | null;
+  /** `known` as for `prepareConsumer`. */
+  readonly consumers: readonly { readonly name: string; readonly known: boolean }[];
+};
 
 /** For status and metrics. */
 export type LogUsage = {

@@ -7,7 +7,7 @@ import { silentLogger } from '../../support/silent-logger.ts';
 import { VirtualClock } from '../../support/test-runtime.ts';
 
 const never = new AbortController().signal;
-const limits = { partitions: 4, recordBytesMax: 3 * 1024 ** 2 };
+const limits = { partitions: 4, recordBytesMax: 3 * 1024 ** 2, pipeline: 'orders' };
 
 function record(partition: number, bytes: number, key: string | null = null): EncodedRecord {
   return { partition, key, value: Buffer.alloc(bytes) };
@@ -28,7 +28,7 @@ describe('batches', () => {
 
   it('stay below what a topic for small records takes', () => {
     const records = Array.from({ length: 40 }, () => record(0, 20_000));
-    const batches = batchesOf(records, { partitions: 1, recordBytesMax: 64 * 1024 });
+    const batches = batchesOf(records, { ...limits, partitions: 1, recordBytesMax: 64 * 1024 });
     expect(batches.map(({ messages }) => messages.length)).toEqual([...Array<number>(13).fill(3), 1]);
   });
 
@@ -40,7 +40,16 @@ describe('batches', () => {
   it('hold bytes as they are, whatever kind of array they came in', () => {
     const whole = Uint8Array.of(9, 0, 255, 9);
     const [batch] = batchesOf([{ partition: 0, key: null, value: whole.subarray(1, 3) }], limits);
-    expect(batch?.messages).toEqual([{ key: null, value: Buffer.from([0, 255]) }]);
+    expect(batch?.messages).toMatchObject([{ key: null, value: Buffer.from([0, 255]) }]);
+  });
+
+  it('name their pipeline once', () => {
+    const batches = batchesOf([record(0, 1), record(0, 2_000_000), record(1, 1), record(1, 1)], limits);
+    expect(batches.map(({ messages }) => messages.map(({ headers = null }) => headers))).toEqual([
+      [{ causeway: 'orders' }],
+      [{ causeway: 'orders' }],
+      [{ causeway: 'orders' }, null],
+    ]);
   });
 
   it('refuse a record that is too large before anything is sent', () => {
@@ -74,7 +83,7 @@ function scene(count: number) {
       runtime: clock.runtime,
     });
   });
-  return { writer: new KafkaLogWriter({ producers, outage, ...limits }), waiting, turn: () => clock.advance(0) };
+  return { writer: new KafkaLogWriter({ producers, outage, limits }), waiting, turn: () => clock.advance(0) };
 }
 
 describe('an append', () => {

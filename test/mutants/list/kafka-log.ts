@@ -4,6 +4,8 @@ const producer = 'connectors/log-kafka/producer.ts';
 const write = 'connectors/log-kafka/write.ts';
 const topic = 'connectors/log-kafka/topic.ts';
 const errors = 'connectors/log-kafka/errors.ts';
+const owner = 'connectors/log-kafka/owner.ts';
+const checking = (only: string): Mutant['suite'] => integration('log-kafka-check', only);
 const producerTest = unit('connectors/log-kafka/producer');
 const writeTest = unit('connectors/log-kafka/write');
 const loginTest = unit('connectors/log-kafka/login');
@@ -205,5 +207,53 @@ export const kafkaLogMutants: readonly Mutant[] = [
     put: 'schedule.call(this);',
     breaks: 'idle under 1 % of a core',
     suite: unit('connectors/log-kafka/request-queue'),
+  },
+  {
+    name: 'batches of Kafka do not name their pipeline',
+    file: write,
+    find: 'batch.messages.length === 0 ? { headers:',
+    put: 'batch.messages.length < 0 ? { headers:',
+    breaks: 'a topic of somebody else is refused',
+    suite: writeTest,
+  },
+  {
+    name: 'a topic that another pipeline writes is taken',
+    file: owner,
+    find: 'edges.find(({ owner }) => owner !== pipeline) ?? null',
+    put: 'edges.find(({ owner }) => owner === null) ?? null',
+    breaks: 'a topic of somebody else is refused',
+    suite: checking('as another pipeline'),
+  },
+  {
+    name: 'only the oldest batch of a topic shows whose it is',
+    file: owner,
+    find: '      edges.push(await edgeAt(now, { topic, partition, offset: end - 1 }));\n',
+    put: '',
+    breaks: 'a topic of somebody else is refused',
+    suite: checking('behind what is ours'),
+  },
+  {
+    name: 'a right at Kafka that is missing goes unsaid',
+    file: 'connectors/log-kafka/check-rights.ts',
+    find: 'troubles.push({ text: `the user may not ${probe.what}`, mend: command(parts.client, probe.acl) });',
+    put: '',
+    breaks: 'check names what is missing',
+    suite: checking('each right that is missing'),
+  },
+  {
+    name: 'looking at Kafka makes the topic',
+    file: 'connectors/log-kafka/check.ts',
+    find: '{ plan, validateOnly: true }',
+    put: '{ plan, validateOnly: false }',
+    breaks: 'check changes nothing',
+    suite: checking('a topic that is missing'),
+  },
+  {
+    name: 'a group without its coordinator is warned of at once',
+    file: 'connectors/log-kafka/membership.ts',
+    find: 'nowMs - failing.sinceMs >= QUIET_MS',
+    put: 'nowMs - failing.sinceMs >= 0',
+    breaks: 'no warning without a reason',
+    suite: unit('connectors/log-kafka/membership'),
   },
 ];
