@@ -3,12 +3,12 @@ import { controlKeys, type CheckpointRow, type TableRow } from '#core/control-ro
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
-import type { LogUsage } from '#core/log.ts';
 import type { DescribedTable } from '#core/schema.ts';
 import type { SourceFacts } from '#core/source.ts';
 import type { Config, PipelineConfig } from '../config/config.ts';
 import { selectionFor } from '../config/tables.ts';
 import { controlFindings } from './check-control.ts';
+import { logFindings } from './check-log.ts';
 import { loadedConfig, pipelinesOf, withControl, withLog, withSink, withSource, type CommandContext } from './context.ts';
 import { printJson } from './io.ts';
 
@@ -35,9 +35,10 @@ export async function check(context: CommandContext, options: CheckOptions): Pro
     if (only.has(area)) categories.push({ area, name, findings: await guarded(area, work) });
   };
   await add('general', 'general', () => Promise.resolve(generalFindings(config)));
-  await withControl(context, config, async (control) => {
-    await add('control', `control store (${config.control.kind})`, () => controlFindings(context, control, config));
+  await withControl(context, config, async (store) => {
+    await add('control', `control store (${config.control.kind})`, () => controlFindings(context, store, config));
     for (const pipeline of pipelinesOf(config, context.options.pipeline)) {
+      const control = await usable(context, store, pipeline);
       const seen: { facts: SourceFacts | null } = { facts: null };
       if (only.has('source') || only.has('sink')) {
         const found = await guarded('source', async () => {
@@ -64,6 +65,17 @@ export async function check(context: CommandContext, options: CheckOptions): Pro
   return report(context, { categories, failOn: options.failOn, elapsedMs: parts.runtime.monotonicMs() - startedAt });
 }
 
+/** Null where it cannot be used: the others are looked at as far as they do without it. Why, its own finding tells. */
+async function usable({ io }: CommandContext, control: ControlStore, { name }: PipelineConfig): Promise<ControlStore | null> {
+  try {
+    await control.get(controlKeys.checkpoint(name), io.signal);
+    return control;
+  } catch (error) {
+    if (!(error instanceof CausewayError)) throw error;
+    return null;
+  }
+}
+
 function describedTables(facts: SourceFacts): readonly DescribedTable[] {
   return facts.tables.map(({ schema, companions }) => ({ ...schema, companions }));
 }
@@ -71,9 +83,10 @@ function describedTables(facts: SourceFacts): readonly DescribedTable[] {
 /** On the day of a failover the source does not answer: what capture last stored of it does. */
 async function rememberedTables(
   { io }: CommandContext,
-  control: ControlStore,
+  control: ControlStore | null,
   pipeline: PipelineConfig,
 ): Promise<readonly DescribedTable[]> {
+  if (control === null) return [];
   const rows = await control.list(controlKeys.tables(pipeline.name), io.signal);
   return rows.flatMap(({ value }) => {
     const { schemas, companions } = value as TableRow;
@@ -139,7 +152,7 @@ function generalFindings(config: Config): readonly Finding[] {
 
 async function sourceFindings(
   context: CommandContext,
-  control: ControlStore,
+  control: ControlStore | null,
   pipeline: PipelineConfig,
 ): Promise<{ readonly findings: readonly Finding[]; readonly facts: SourceFacts | null }> {
   const { io, parts } = context;
@@ -180,9 +193,13 @@ function skewFinding({ sourceMs, before, after }: { readonly sourceMs: number; r
 /** Rows that are there before the first start are not copied: that must not go unsaid. */
 async function rowsFinding(
   { io }: CommandContext,
-  input: { readonly control: ControlStore; readonly pipeline: PipelineConfig; readonly facts: SourceFacts },
+  input: { readonly control: ControlStore | null; readonly pipeline: PipelineConfig; readonly facts: SourceFacts },
 ): Promise<Finding> {
   const { control, pipeline, facts } = input;
+  if (control === null) {
+    const title = 'whether tables hold rows that would never be copied: the control store, which knows what was captured, cannot be used';
+    return finding({ id: 'LD-001', level: 'skipped', title });
+  }
   const checkpoint = (await control.get(controlKeys.checkpoint(pipeline.name), io.signal))?.value as CheckpointRow | undefined;
   const full = facts.tables.filter(
     ({ holdsRows, schema }) => holdsRows && selectionFor(pipeline.tables, schema.table)?.snapshot !== 'never',
@@ -200,28 +217,6 @@ async function rowsFinding(
       ...full.map(({ schema }) => `- { name: ${schema.table}, snapshot: never }`),
     ],
   });
-}
-
-async function logFindings(context: CommandContext, control: ControlStore, pipeline: PipelineConfig): Promise<readonly Finding[]> {
-  const { signal } = context.io;
-  const started = (await control.get(controlKeys.checkpoint(pipeline.name), signal)) !== null;
-  let usage: LogUsage;
-  try {
-    usage = await withLog(context, pipeline, (log) => log.usage(signal));
-  } catch (error) {
-    if (started || codeOf(error) !== 'log_unavailable') throw error;
-    return [finding({ id: 'LG-001', level: 'skipped', title: 'the log is made when the pipeline first starts' })];
-  }
-  const { bytes, bytesMax } = usage;
-  const full = bytes !== null && bytesMax !== null && bytes > bytesMax * 0.8;
-  return [
-    finding({
-      id: 'LG-001',
-      level: full ? 'warning' : 'ok',
-      title: full ? 'the log is nearly full: a sink is behind, and capture will wait' : 'the log can be opened',
-      ...(full ? { mend: ['Bring the sink back, raise `log.bytesMax`, or give the sink up with `causeway pipeline remove --sink`.'] } : {}),
-    }),
-  ];
 }
 
 function finding(input: Pick<Finding, 'id' | 'level' | 'title'> & Partial<Finding>): Finding {
