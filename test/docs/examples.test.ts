@@ -13,6 +13,7 @@ const root = join(import.meta.dirname, '../..');
 /** Whatever a file names: an address of a database of its own, a folder, a port. */
 function valueOf(name: string): string {
   if (name.endsWith('_PORT')) return '8080';
+  if (name.endsWith('_BROKER')) return 'kafka.example.com:9092';
   return name.endsWith('_DIR') ? '/tmp' : `postgres://user:secret@localhost/${name.replaceAll(/\W/g, '_')}`;
 }
 
