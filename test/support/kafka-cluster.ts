@@ -22,6 +22,8 @@ export interface KafkaClusterOptions {
   readonly doors?: number;
   /** Lines of server.properties, over those of `kafka-settings.ts`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** What the brokers' Java is given: `smallJava` unless set. */
+  readonly java?: readonly string[];
 }
 
 /** A way in for clients whose network has troubles of its own: all that they are told of the brokers leads through these proxies. */
@@ -46,14 +48,15 @@ export class KafkaBroker {
   readonly #properties: string;
   #isPaused = false;
 
-  constructor(id: number, listeners: Listeners, folder: string) {
+  constructor(id: number, listeners: Listeners, of: { readonly folder: string; readonly java: readonly string[] }) {
+    const { folder, java } = of;
     this.id = id;
     this.address = `127.0.0.1:${listeners.plain}`;
     this.secureAddress = `127.0.0.1:${listeners.secure}`;
     this.#properties = join(folder, 'server.properties');
     this.#process = new ServiceProcess({
       name: `Kafka broker ${id}`,
-      ...javaCommand('kafka.Kafka', [this.#properties], ['-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info']),
+      ...javaCommand('kafka.Kafka', [this.#properties], [...java, '-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info']),
       cwd: folder,
       isReady: (log) => log.includes('Kafka Server started'),
     });
@@ -62,6 +65,11 @@ export class KafkaBroker {
   /** Neither ended nor suspended. */
   get isServing(): boolean {
     return this.#process.isRunning && !this.#isPaused;
+  }
+
+  /** Undefined while it does not run. */
+  get pid(): number | undefined {
+    return this.#process.pid;
   }
 
   /** The last lines of its log. */
@@ -143,7 +151,7 @@ export class KafkaCluster implements AsyncDisposable {
       const broker = join(folder.path, `broker-${id}`);
       mkdirSync(broker);
       writeFileSync(join(broker, 'server.properties'), propertiesOf(id, listeners, options, authority, broker));
-      return new KafkaBroker(id, own, broker);
+      return new KafkaBroker(id, own, { folder: broker, java: options.java ?? smallJava });
     });
     const cluster = new KafkaCluster(brokers, doors, authority.cert, folder);
     try {
@@ -213,7 +221,8 @@ async function format(folder: string, [first, ...others]: readonly KafkaBroker[]
   const clusterId = randomBytes(16).toString('base64url');
   const { command, args } = javaCommand('kafka.tools.StorageTool', [
     'format',
-    ...['--cluster-id', clusterId, '--config', properties(first)],
+    // One word: an identifier may begin with a hyphen, and would then be taken for an option.
+    ...[`--cluster-id=${clusterId}`, '--config', properties(first)],
     ...scram,
   ]);
   await promisify(execFile)(command, args);
@@ -228,16 +237,18 @@ async function format(folder: string, [first, ...others]: readonly KafkaBroker[]
 }
 
 /** Small and quick to start rather than quick in the long run: several brokers share a machine of two cores with the tests. */
-function javaCommand(main: string, args: readonly string[], properties: readonly string[] = []): { command: string; args: string[] } {
+const smallJava = ['-Xms64m', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData'];
+
+/** Runs a class of what comes with Kafka. */
+export function javaCommand(
+  main: string,
+  args: readonly string[],
+  java: readonly string[] = smallJava,
+): { command: string; args: string[] } {
   const classPath = join(fetchedService('kafka'), '*');
   return {
     command: 'java',
-    args: [
-      ...['-Xms64m', '-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData'],
-      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
-      ...properties,
-      ...['-classpath', classPath, main, ...args],
-    ],
+    args: [...java, '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-classpath', classPath, main, ...args],
   };
 }
 

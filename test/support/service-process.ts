@@ -35,6 +35,11 @@ export class ServiceProcess implements AsyncDisposable {
     return this.#child !== undefined;
   }
 
+  /** Undefined while it does not run. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   /** The last lines that it printed since its start. */
   get log(): string {
     return this.#lines.join('\n');
