@@ -7,6 +7,7 @@ import { openClient, producerOf, type ClientParts } from './client.ts';
 import { compressionTypes } from './compression.ts';
 import type { Compression } from './config.ts';
 import { kafkaError } from './errors.ts';
+import { ofOnePartition } from './one-partition.ts';
 
 const ALL_REPLICAS = -1;
 const RETRY_FIRST_MS = 100;
@@ -182,7 +183,10 @@ export async function openSender(
           acks: ALL_REPLICAS,
           timeout: parts.config.requestTimeout,
           compression: compressionTypes[compression],
-          messages: messages.map((message) => ({ ...message, partition })),
+          messages: ofOnePartition(
+            messages.map((message) => ({ ...message, partition })),
+            partition,
+          ),
         }),
       ),
   };
