@@ -28,6 +28,8 @@ export type PipelineOptions = {
   /** Whose files are used: the pipeline's own unless set. */
   readonly files?: string;
   readonly leaseTtl?: string;
+  /** The `log` of the configuration: the embedded one unless set. */
+  readonly log?: Readonly<Record<string, unknown>>;
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 };
@@ -83,7 +85,7 @@ export class Arena implements AsyncDisposable {
       pipelines: {
         [pipeline]: {
           source: { kind: 'postgres', url: this.source.url('bench'), tables: [{ name: 'bench.*', snapshot: 'never' }] },
-          log: { kind: 'embedded', path: files.log, bytesMax: '32GiB' },
+          log: options.log ?? { kind: 'embedded', path: files.log, bytesMax: '32GiB' },
           lease: { ttl: options.leaseTtl ?? '15s' },
           sinks: {
             copy: {
@@ -109,8 +111,8 @@ export class Arena implements AsyncDisposable {
   }
 
   /** A first start that makes slot and publication, so that what is written afterwards is the pipeline's backlog. */
-  async prepare(pipeline: string): Promise<void> {
-    const daemon = await this.start(pipeline, 'capture');
+  async prepare(pipeline: string, options: PipelineOptions = {}): Promise<void> {
+    const daemon = await this.start(pipeline, 'capture', options);
     const slot = `causeway_${pipeline}`;
     await this.untilActive(slot, daemon);
     // The checkpoint of the first second stands in the control store: from now on a stop leaves everything in order.

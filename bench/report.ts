@@ -7,7 +7,7 @@ export function printResult(result: Result): void {
   const lines = result.pairs.map((pair, run) => [String(run + 1), figure(pair.ours), figure(pair.reference), pair.loadAverage.toFixed(1)]);
   printTable([['run', 'causeway', result.reference, 'load average'], ...lines]);
   for (const [name, spread] of Object.entries(result.ratios)) console.log(`  ratio of ${name}: ${ratio(spread)}`);
-  console.log(`  ${result.reached ? 'reached' : 'NOT REACHED'}`);
+  if (result.reached !== null) console.log(`  ${result.reached ? 'reached' : 'NOT REACHED'}`);
   const last = result.pairs.at(-1);
   if (last === undefined) return;
   printUsage('causeway, last run', last.ours.usage);

@@ -74,6 +74,12 @@ export class UsageMeter {
   }
 }
 
+/** What the process has used since its start; null once it has ended. */
+export function cpuSecondsOf(pid: number): number | null {
+  const stat = statOf(pid);
+  return stat === null ? null : stat.cpu / TICKS_PER_SECOND;
+}
+
 function statOf(pid: number): { readonly parent: number; readonly cpu: number } | null {
   const stat = readOrNull(`/proc/${pid}/stat`);
   if (stat === null) return null;

@@ -2,10 +2,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { DatabaseSync } from 'node:sqlite';
-import { Arena, postmasterOf, until } from '../arena.ts';
+import { Arena, postmasterOf, type PipelineOptions, until } from '../arena.ts';
 import { finishRows, writeBacklog } from '../load.ts';
 import { compareRates, type Measured, type Result } from '../pairs.ts';
-import { UsageMeter } from '../usage.ts';
+import { UsageMeter, type Watched } from '../usage.ts';
 
 const GOAL = 0.8;
 
@@ -31,23 +31,38 @@ export async function captureCase(options: { readonly runs: number; readonly row
 }
 
 async function capture(arena: Arena, pipeline: string, rows: number): Promise<Measured> {
+  const { log } = arena.filesOf(pipeline);
+  return await captureInto(arena, { pipeline, rows, records: () => Promise.resolve(recordsIn(log)) });
+}
+
+export type CaptureRun = {
+  readonly pipeline: string;
+  readonly rows: number;
+  readonly options?: PipelineOptions;
+  /** How many are durable in its log. */
+  readonly records: () => Promise<number>;
+  /** Besides daemon and source. */
+  readonly others?: readonly Watched[];
+};
+
+export async function captureInto(arena: Arena, { pipeline, rows, options, records, others }: CaptureRun): Promise<Measured> {
   const slot = `causeway_${pipeline}`;
-  const daemon = await arena.start(pipeline, 'capture');
+  const daemon = await arena.start(pipeline, 'capture', options);
   const meter = new UsageMeter([
     { name: 'causeway', pid: daemon.pid },
+    ...(others ?? []),
     { name: 'source', pid: postmasterOf(arena.source), children: true },
   ]);
   const startMs = await arena.untilActive(slot, daemon);
-  const { log } = arena.filesOf(pipeline);
-  const endMs = await until(() => Promise.resolve(recordsIn(log) >= rows + finishRows), 'everything captured', daemon);
+  const endMs = await until(async () => (await records()) >= rows + finishRows, 'everything captured', daemon);
   const usage = meter.stop();
   await daemon.stop();
   await arena.dropSlot(slot);
   return { rows, seconds: (endMs - startMs) / 1_000, usage };
 }
 
-/** What is durable. A few records are the log's own, which is too few to matter. */
-function recordsIn(path: string): number {
+/** A few records are the log's own, which is too few to matter. */
+export function recordsIn(path: string): number {
   const database = new DatabaseSync(path, { readOnly: true });
   try {
     return Number(database.prepare('SELECT coalesce(sum(count), 0) AS records FROM block').get()?.['records']);

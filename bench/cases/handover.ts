@@ -2,8 +2,9 @@
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import { Arena, until } from '../arena.ts';
+import { Arena, type PipelineOptions, until } from '../arena.ts';
 import type { BenchDaemon } from '../daemon.ts';
+import { BenchKafka } from '../kafka.ts';
 
 const WRITE_EVERY_MS = 10;
 const LOOK_EVERY_MS = 2;
@@ -27,17 +28,26 @@ export type HandoverResult = {
 };
 
 /** The sink's watermark is the newest row below which none is missing: the gap is the greatest age of what comes next. */
-export async function handoverCase(runs: number): Promise<HandoverResult[]> {
+export async function handoverCase({
+  runs,
+  log,
+}: {
+  readonly runs: number;
+  readonly log: 'embedded' | 'kafka';
+}): Promise<HandoverResult[]> {
+  await using kafka = log === 'kafka' ? await BenchKafka.create() : null;
   await using arena = await Arena.create();
   const results: HandoverResult[] = [];
   for (const ttlMs of [3_000, 15_000]) {
-    const rounds = await roundsWith(arena, `lease${ttlMs}`, { ttlMs, runs });
+    const pipeline = `lease${ttlMs}`;
+    const options = { leaseTtl: `${ttlMs / 1_000}s`, ...(kafka === null ? {} : { log: kafka.logIn(pipeline, 'zstd') }) };
+    const rounds = await roundsWith(arena, pipeline, { options, runs });
     for (const how of ['stop', 'kill'] as const) {
       const gapsMs = rounds.filter((round) => round.how === how).map(({ gapMs }) => gapMs);
       const goalMs = how === 'stop' ? CLEAN_GOAL_MS : ttlMs + KILLED_GOAL_MS;
-      const what = `${how === 'stop' ? 'a clean stop' : 'SIGKILL'} of the daemon that captures, with a lease of ${ttlMs / 1_000} s`;
+      const what = `${how === 'stop' ? 'a clean stop' : 'SIGKILL'} of the daemon that captures, with a lease of ${ttlMs / 1_000} s, log ${log}`;
       const reached = gapsMs.every((gapMs) => gapMs <= goalMs);
-      results.push({ name: `handover-${how}-${ttlMs}`, what, ttlMs, goalMs, reached, gapsMs, loadAverage: loadavg()[0] ?? 0 });
+      results.push({ name: `handover-${log}-${how}-${ttlMs}`, what, ttlMs, goalMs, reached, gapsMs, loadAverage: loadavg()[0] ?? 0 });
       print(results.at(-1));
     }
   }
@@ -53,11 +63,14 @@ function print(result: HandoverResult | undefined): void {
   console.log(`  goal ${result.goalMs} ms ${result.reached ? 'reached' : 'NOT REACHED'}; load average ${result.loadAverage.toFixed(1)}`);
 }
 
-async function roundsWith(arena: Arena, pipeline: string, of: { readonly ttlMs: number; readonly runs: number }): Promise<Round[]> {
+async function roundsWith(
+  arena: Arena,
+  pipeline: string,
+  of: { readonly options: PipelineOptions; readonly runs: number },
+): Promise<Round[]> {
   await arena.client.query('TRUNCATE bench.item, bench.pulse');
   const copy = await arena.makeCopy(pipeline, false);
-  const start = (): Promise<BenchDaemon> =>
-    arena.start(pipeline, 'capture,apply', { sinkDatabase: pipeline, leaseTtl: `${of.ttlMs / 1_000}s` });
+  const start = (): Promise<BenchDaemon> => arena.start(pipeline, 'capture,apply', { ...of.options, sinkDatabase: pipeline });
   let holder = await start();
   await until(() => holder.isIn('streaming'), `${pipeline} streams`, holder);
   await arena.untilSql('SELECT 1 FROM pg_class WHERE oid = to_regclass($$bench.pulse$$)', copy, holder);

@@ -1,16 +1,17 @@
 // Commit to visible under a steady load of 1,000 rows a second, as somebody sees it who writes a row and looks for it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import { Arena, postmasterOf, until } from '../arena.ts';
+import { Arena, postmasterOf, type PipelineOptions, until } from '../arena.ts';
 import { compareLatencies, type Measured, type Result } from '../pairs.ts';
-import { UsageMeter } from '../usage.ts';
+import { quantilesOf } from '../quantiles.ts';
+import { UsageMeter, type Watched } from '../usage.ts';
 import { subscribe, unsubscribe } from './backlog.ts';
 
 const GOAL = 4;
-const ROWS_PER_TRANSACTION = 10;
-const TRANSACTIONS_PER_SECOND = 100;
-const WARM_UP_MS = 3_000;
-const PROBE_EVERY_MS = 20;
+export const ROWS_PER_TRANSACTION = 10;
+export const TRANSACTIONS_PER_SECOND = 100;
+export const WARM_UP_MS = 3_000;
+export const PROBE_EVERY_MS = 20;
 const LOOK_EVERY_MS = 1;
 
 export async function latencyCase({ runs, seconds }: { readonly runs: number; readonly seconds: number }): Promise<Result[]> {
@@ -21,23 +22,32 @@ export async function latencyCase({ runs, seconds }: { readonly runs: number; re
       what: `commit to visible at ${ROWS_PER_TRANSACTION * TRANSACTIONS_PER_SECOND} rows/s for ${seconds} s, ${ROWS_PER_TRANSACTION} rows a transaction, sidecar`,
       reference: 'subscription',
       runs,
-      ours: (run) => ours(arena, `run${run}`, seconds),
-      theirs: (run) => theirs(arena, `reference${run}`, seconds),
+      ours: (run) => throughCauseway(arena, { pipeline: `run${run}`, seconds }),
+      theirs: (run) => throughSubscription(arena, `reference${run}`, seconds),
     },
     GOAL,
   );
   return [result];
 }
 
-async function ours(arena: Arena, pipeline: string, seconds: number): Promise<Measured> {
+export type CausewayRun = {
+  readonly pipeline: string;
+  readonly seconds: number;
+  readonly options?: PipelineOptions;
+  /** Besides daemon, source and sink. */
+  readonly others?: readonly Watched[];
+};
+
+export async function throughCauseway(arena: Arena, { pipeline, seconds, options, others }: CausewayRun): Promise<Measured> {
   await arena.client.query('TRUNCATE bench.item, bench.pulse');
   const copy = await arena.makeCopy(pipeline, false);
-  const daemon = await arena.start(pipeline, 'capture,apply', { sinkDatabase: pipeline });
+  const daemon = await arena.start(pipeline, 'capture,apply', { ...options, sinkDatabase: pipeline });
   await arena.untilActive(`causeway_${pipeline}`, daemon);
   await until(() => daemon.isStreaming(), `${pipeline} streams`, daemon);
   await arena.untilSql('SELECT 1 FROM pg_class WHERE oid = to_regclass($$bench.pulse$$)', copy, daemon);
   const meter = new UsageMeter([
     { name: 'causeway', pid: daemon.pid },
+    ...(others ?? []),
     { name: 'source', pid: postmasterOf(arena.source), children: true },
     { name: 'sink', pid: postmasterOf(arena.sink), children: true },
   ]);
@@ -49,7 +59,7 @@ async function ours(arena: Arena, pipeline: string, seconds: number): Promise<Me
   return { ...measured, usage };
 }
 
-async function theirs(arena: Arena, name: string, seconds: number): Promise<Measured> {
+export async function throughSubscription(arena: Arena, name: string, seconds: number): Promise<Measured> {
   await arena.client.query('TRUNCATE bench.item, bench.pulse');
   const copy = await arena.makeCopy(name, true);
   await arena.makeSlot(name);
@@ -122,7 +132,5 @@ async function loadAndLook(arena: Arena, copy: pg.Client, seconds: number): Prom
   await looking;
   const elapsed = (performance.now() - startMs) / 1_000;
   await Promise.all([writer.end(), prober.end()]);
-  latencies.sort((a, b) => a - b);
-  const at = (share: number): number => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? NaN;
-  return { rows, seconds: elapsed, latencyMs: { p50: at(0.5), p99: at(0.99), max: at(1), probes: latencies.length } };
+  return { rows, seconds: elapsed, latencyMs: quantilesOf(latencies) };
 }
