@@ -13,6 +13,9 @@ const SETTLED_MS = 1_000;
 const CLEAN_GOAL_MS = 2_000;
 const KILLED_GOAL_MS = 2_000;
 
+/** Less than the shortest lease. */
+const REQUEST_TIMEOUT = '2s';
+
 type How = 'stop' | 'kill';
 
 type Round = { readonly how: How; readonly gapMs: number };
@@ -40,7 +43,10 @@ export async function handoverCase({
   const results: HandoverResult[] = [];
   for (const ttlMs of [3_000, 15_000]) {
     const pipeline = `lease${ttlMs}`;
-    const options = { leaseTtl: `${ttlMs / 1_000}s`, ...(kafka === null ? {} : { log: kafka.logIn(pipeline, 'zstd') }) };
+    const options = {
+      leaseTtl: `${ttlMs / 1_000}s`,
+      ...(kafka === null ? {} : { log: { ...kafka.logIn(pipeline, 'zstd'), requestTimeout: REQUEST_TIMEOUT } }),
+    };
     const rounds = await roundsWith(arena, pipeline, { options, runs });
     for (const how of ['stop', 'kill'] as const) {
       const gapsMs = rounds.filter((round) => round.how === how).map(({ gapMs }) => gapMs);
