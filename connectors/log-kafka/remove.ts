@@ -22,7 +22,8 @@ export async function removeFromKafka(
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const { names, consumer, runtime } = input;
-  const all = await admin.listTopics();
+  // Brokers tell them in any order.
+  const all = (await admin.listTopics()).sort();
   const topics = all.filter((topic) =>
     consumer === null ? topic === names.topic || isDeadLetterTopic(names.topic, topic) : topic === deadLetterTopic(names.topic, consumer),
   );

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import kafkajs, { Kafka, logLevel } from 'kafkajs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { codeOf } from '#core/errors.ts';
-import { assignmentOf, never, progressAt, readAll } from '../contract/log-support.ts';
+import { assignmentOf, letter, never, progressAt, readAll } from '../contract/log-support.ts';
 import { createAuthority } from '../support/certificates.ts';
 import { KafkaCluster } from '../support/kafka-cluster.ts';
 import { kafkaLog, newTopic } from '../support/kafka-log.ts';
@@ -130,6 +130,7 @@ describeOwn('kafka', 'logging in to Kafka', () => {
         operation,
       })),
       ...[DESCRIBE, READ, DELETE].map((operation) => ({ ...prefixed, resourceType: AclResourceTypes.GROUP, operation })),
+      ...[DESCRIBE, WRITE].map((operation) => ({ ...prefixed, resourceType: AclResourceTypes.TRANSACTIONAL_ID, operation })),
     ];
     const admin = new Kafka({ brokers: cluster.addresses, logLevel: logLevel.NOTHING }).admin();
     await admin.connect();
@@ -141,6 +142,7 @@ describeOwn('kafka', 'logging in to Kafka', () => {
     const writer = await log.writer(never);
     await writer.append([{ partition: 0, key: null, value: Buffer.from('a') }], never);
     expect(await readAll(log, 0)).toHaveLength(1);
+    await (await log.deadLetters('warm').take(0, never)).park([letter('["t","1"]')], never);
     const assignment = await assignmentOf(log, 'warm', 0);
     await assignment.commit(progressAt(1, [7, 1]), never);
     expect(await assignment.committed(never)).toEqual(progressAt(1, [7, 1]));
