@@ -7,7 +7,7 @@ import type { RowKey } from '#core/key.ts';
 import type { Epoch, FencingToken, Position } from '#core/position.ts';
 import type { ChangeOp, ChangeRecord, ControlRecord, LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
-import { commitPrefix, sequenceIn, SUB_DELETE_HALF, SUB_WHOLE } from '#core/sequence.ts';
+import { commitPrefix, decodeSequence, sequenceIn, SUB_DELETE_HALF, SUB_WHOLE, type Sequence } from '#core/sequence.ts';
 import { isPartial, type Row } from '#core/value.ts';
 import { encodeChange, withheldText } from './encode-change.ts';
 import { type EncodedBatch, emptyBatch } from './encoded-batch.ts';
@@ -39,6 +39,10 @@ export class Encoder {
   #transaction: SourceBegin | null = null;
   #prefix = '';
   #changes = 0;
+  /** Transactions up to this commit stand in the log. */
+  #publishedCommit = -1n;
+  /** The transaction being read is one of them. */
+  #isPublished = false;
 
   constructor(input: EncoderInput) {
     this.#input = input;
@@ -59,6 +63,16 @@ export class Encoder {
   disconnected(): void {
     this.#transaction = null;
     this.#changes = 0;
+  }
+
+  /**
+   * A stream begins, and the checkpoint tells that everything up to `sequence` stands in the log. A slot can begin before that, because
+   * a server that crashed forgets what it was told; and it can leave that stretch again in the middle, because the checkpoint
+   * is acknowledged. An older change that came without those behind it would be the wrong base for a partial one.
+   */
+  connected(sequence: Sequence | null): void {
+    const published = sequence === null ? null : decodeSequence(sequence);
+    this.#publishedCommit = published?.epoch === this.#input.epoch ? published.commit : -1n;
   }
 
   /** The answer of `captures` may have changed. */
@@ -117,6 +131,7 @@ export class Encoder {
     if (this.#transaction !== null) throw invalid('a transaction began inside another');
     this.#transaction = begin;
     this.#prefix = commitPrefix(this.#input.epoch, begin.commit);
+    this.#isPublished = begin.commit <= this.#publishedCommit;
     this.#changes = 0;
   }
 
@@ -134,6 +149,7 @@ export class Encoder {
 
   #change(message: SourceChange, batch: EncodedBatch): void {
     const transaction = this.#open();
+    if (this.#isPublished) return;
     const { schema } = message;
     const { counts } = batch;
     if (this.#gate(schema) === 'drop') {
@@ -244,6 +260,7 @@ export class Encoder {
 
   #truncate(tables: readonly TableSchema[], change: bigint, batch: EncodedBatch): void {
     const { committedAt } = this.#open();
+    if (this.#isPublished) return;
     const sequence = sequenceIn(this.#prefix, change, SUB_WHOLE);
     for (const { table } of tables) {
       if (!this.#input.captures(table)) {

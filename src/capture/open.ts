@@ -113,6 +113,7 @@ export function openingRecords(
     recordBytesMax: deps.log.recordBytesMax,
     captures: (table) => tables.captures(table),
   });
+  encoder.connected(checkpoint.sequence);
   const fork = BigInt(`0x${epoch.fork}`);
   const opening = (): EncodedBatch =>
     encoder.control((partition) => {

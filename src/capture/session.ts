@@ -225,9 +225,10 @@ export class Session {
     const lastedMs = runtime.monotonicMs() - this.#connectedAt;
     this.#failures = lastedMs > options.reconnectMaxMs ? 1 : this.#failures + 1;
     const patience = { own: this.#own, failures: this.#failures };
-    const { stream } = await connectPatiently(this.#start, patience, AbortSignal.any([signal, this.#stop]));
+    const { stream, checkpoint } = await connectPatiently(this.#start, patience, AbortSignal.any([signal, this.#stop]));
     this.#connectedAt = runtime.monotonicMs();
     this.#holder.hold(stream);
+    this.#encoder.connected(checkpoint.sequence);
     this.#encoder.tablesChanged();
     this.#enter({ tag: 'streaming', generation, epoch: this.#connected.epoch.epoch });
   }

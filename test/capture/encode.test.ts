@@ -7,6 +7,7 @@ import { rowKeyOf, type RowKey } from '#core/key.ts';
 import { positionOf, type Epoch, type EpochMicros, type FencingToken } from '#core/position.ts';
 import type { LogRecord } from '#core/record.ts';
 import { tableSchema, type SchemaVersion, type TableId, type TableSchema } from '#core/schema.ts';
+import { encodeSequence, watermarkSequence } from '#core/sequence.ts';
 import { jsonCodec } from '../../src/codec/json.ts';
 import { Encoder } from '../../src/capture/encode.ts';
 import type { EncodedBatch } from '../../src/capture/encoded-batch.ts';
@@ -168,5 +169,20 @@ describe('records of the stream', () => {
     encoder.disconnected();
     const batch = encoder.encode(transaction(100n, [insert(90n, '1', 'a')]));
     expect(batch.marks).toHaveLength(1);
+  });
+
+  test('what stands in the log by the checkpoint is not published again, and still moves what may be acknowledged', () => {
+    const encoder = encoderOf();
+    const older = transaction(100n, [insert(90n, '1', 'a'), { tag: 'truncate', tables: [schema], change: 91n }]);
+    const newer = transaction(101n, [insert(100n, '1', 'b')]);
+    encoder.connected(watermarkSequence(1 as Epoch, 100n));
+    const batch = encoder.encode([announced, ...older, ...newer]);
+    const tags = decode([batch]).map(({ record }) => (record.tag === 'change' ? record.sequence : record.tag));
+    expect(tags.filter((tag) => tag !== 'schema')).toEqual([encodeSequence({ epoch: 1 as Epoch, commit: 101n, change: 100n, sub: 1 })]);
+    expect(batch.counts).toMatchObject({ insert: 1, truncate: 0, dropped: 0 });
+    expect(batch.marks.map(({ position }) => position)).toEqual([positionOf('101'), positionOf('102')]);
+    // Another lineage of the source can use the same numbers for other transactions.
+    encoder.connected(watermarkSequence(2 as Epoch, 500n));
+    expect(encoder.encode(older).counts).toMatchObject({ insert: 1, truncate: 1 });
   });
 });
