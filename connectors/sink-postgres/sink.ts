@@ -21,7 +21,7 @@ import { removeOwn } from './remove.ts';
 import { commit, Sessions, type Session } from './session.ts';
 import { checkComplete, type Shape } from './shape.ts';
 import { Shapes } from './shapes.ts';
-import { beginSweep, sweepPage } from './sweep.ts';
+import { sweepPage } from './sweep.ts';
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 
@@ -153,16 +153,13 @@ export class PostgresSink implements Sink {
   }
 
   async sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }> {
-    const begin = (session: Session, shape: Shape) => beginSweep(session, { shape, floor: floor.sequence, owner: this.#owner });
-    let place = await this.#withShape(schema, signal, begin);
+    const page = (session: Session, shape: Shape) =>
+      sweepPage(session, { shape, floor: floor.sequence, owner: this.#owner, partitions: this.#partitions });
     let rows = 0;
-    while (place !== null) {
-      const from = place;
-      const page = await this.#withShape(schema, signal, (session, shape) =>
-        sweepPage(session, { shape, floor: floor.sequence, owner: this.#owner }, from),
-      );
-      rows += page.rows;
-      place = page.next;
+    for (let done = false; !done;) {
+      const swept = await this.#withShape(schema, signal, page);
+      rows += swept.rows;
+      done = swept.done;
     }
     return { rows };
   }

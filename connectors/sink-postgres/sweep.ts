@@ -1,10 +1,11 @@
 import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Sequence } from '#core/sequence.ts';
+import { hasPassed } from '#core/sink.ts';
 
 import { encodeTexts } from './encode.ts';
 import { DELETED_COLUMN, SEQUENCE_COLUMN } from './names.ts';
-import { ownerCondition, storedSequence, type ProgressOwner } from './progress.ts';
+import { HELD_COLUMNS, ownerCondition, parseHeld, storedSequence, type ProgressOwner } from './progress.ts';
 import { commit, type Session, type TextRow } from './session.ts';
 import type { Shape } from './shape.ts';
 
@@ -20,11 +21,38 @@ type Phase = 'versions' | 'rows';
 /** Where a sweep stands: after the key whose columns these are, as the database prints them. */
 type Place = { readonly phase: Phase; readonly after: readonly string[] | null };
 
-export type Sweep = { readonly shape: Shape; readonly floor: Sequence; readonly owner: ProgressOwner };
+export type Sweep = { readonly shape: Shape; readonly floor: Sequence; readonly owner: ProgressOwner; readonly partitions: number };
 
-/** Null where the sweep is complete; begins a new one where another floor, or none, was under way. */
-export async function beginSweep(session: Session, { shape, floor, owner }: Sweep): Promise<Place | null> {
-  const where = `${ownerCondition(owner)} AND source_table = $1`;
+/**
+ * One transaction, which goes on from where the sink says: it may have gone back since the last. `done` once the sweep is complete,
+ * `rows` counts the live rows that went.
+ */
+export async function sweepPage(session: Session, sweep: Sweep): Promise<{ readonly done: boolean; readonly rows: number }> {
+  return await session.transaction([], async () => {
+    const place = await currentPlace(session, sweep);
+    if (place === null) return commit({ done: true, rows: 0 });
+    await assertPassed(session, sweep);
+    const page = place.phase === 'versions' ? await sweepVersions(session, sweep, place) : await sweepRows(session, sweep, place);
+    const next = page.last === null ? nextPhase(sweep.shape, place.phase) : { phase: place.phase, after: page.last };
+    await remember(session, sweep, next);
+    return commit({ done: next === null, rows: page.rows });
+  });
+}
+
+/** A sink that lost a partition's floor gets that partition's older rows again: behind a sweep that counts as done, they would stay. */
+async function assertPassed(session: Session, { shape, floor, owner, partitions }: Sweep): Promise<void> {
+  const rows = await session.texts(`SELECT ${HELD_COLUMNS} FROM ${owner.own.progress} WHERE ${ownerCondition(owner)}`);
+  const held = new Map(rows.map(parseHeld).map(({ partition, progress }) => [partition, progress]));
+  for (let partition = 0; partition < partitions; partition += 1) {
+    const progress = held.get(partition) ?? null;
+    if (progress !== null && hasPassed(progress, { table: shape.schema.table, sequence: floor })) continue;
+    throw new CausewayError('sink_went_back', `the sink lost that partition ${partition} had passed a truncate of ${shape.schema.table}`);
+  }
+}
+
+/** Null where the sweep is complete; begins a new one where another floor, or none, was under way. Locks the row: one sweeps at a time. */
+async function currentPlace(session: Session, { shape, floor, owner }: Sweep): Promise<Place | null> {
+  const where = `${ownerCondition(owner)} AND source_table = $1 FOR UPDATE`;
   const [row] = await session.texts(
     `SELECT pg_catalog.encode(swept, 'hex'), pg_catalog.encode(sweeping, 'hex'), sweep_phase, sweep_after::text FROM ${owner.own.tables} WHERE ${where}`,
     [shape.schema.table],
@@ -34,20 +62,6 @@ export async function beginSweep(session: Session, { shape, floor, owner }: Swee
   if (swept !== null && swept !== undefined && storedSequence(swept) >= floor) return null;
   if (sweeping === floor) return { phase: phase as Phase, after: JSON.parse(after ?? 'null') as string[] | null };
   return { phase: 'versions', after: null };
-}
-
-/** One transaction. Returns the next place (null: complete) and how many live rows went. */
-export async function sweepPage(
-  session: Session,
-  sweep: Sweep,
-  place: Place,
-): Promise<{ readonly next: Place | null; readonly rows: number }> {
-  return await session.transaction([], async () => {
-    const page = place.phase === 'versions' ? await sweepVersions(session, sweep, place) : await sweepRows(session, sweep, place);
-    const next = page.last === null ? nextPhase(sweep.shape, place.phase) : { phase: place.phase, after: page.last };
-    await remember(session, sweep, next);
-    return commit({ next, rows: page.rows });
-  });
 }
 
 function nextPhase(shape: Shape, phase: Phase): Place | null {

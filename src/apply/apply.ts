@@ -178,7 +178,9 @@ class SinkApply {
 
   #standings(): ReadonlyMap<number, SinkProgress> {
     const standings = new Map<number, SinkProgress>();
-    for (const worker of this.#workers.values()) if (worker.done !== null) standings.set(worker.partition, worker.done);
+    for (const { partition, done } of this.#workers.values()) {
+      if (done !== null && this.#context?.seen.isDoubtful(partition) !== true) standings.set(partition, done);
+    }
     return standings;
   }
 

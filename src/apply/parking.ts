@@ -1,7 +1,8 @@
+import { present } from '#core/assert.ts';
 import { codeOf, policyFor } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter } from '#core/log.ts';
-import type { Offset } from '#core/position.ts';
+import { offsetOf, type Offset } from '#core/position.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
 import type { FoldedChange } from './coalesce.ts';
@@ -69,12 +70,22 @@ export class Parking {
     return { key, sequence, code: outcome.code, reason: outcome.reason, record: bytes, committedAtMicros: each.committedAt };
   }
 
-  async release(keys: readonly RowKey[], how: 'applied' | 'floor' | 'replayed' | 'discarded'): Promise<void> {
+  async release(keys: readonly RowKey[], how: 'applied' | 'floor' | 'replayed' | 'discarded', upTo: Offset = offsetOf(0)): Promise<void> {
     if (keys.length === 0) return;
-    const { context, parked, done, kill, ride } = this.#input;
-    const at = how === 'discarded' ? null : done();
+    const { context, parked, kill, ride } = this.#input;
+    const at = how === 'discarded' ? null : this.#reached(upTo);
     await ride(() => parked.release(keys, at, kill));
     context.deps.observer.released({ how, keys: keys.length });
+  }
+
+  /**
+   * The last record that the release can be owed to, and not merely what took effect before it. Where the sink goes back to before this
+   * worker took the partition, the one before it, if it has only slept, is the holder again and stores how far it had come by itself:
+   * whoever starts from there still has to meet the key here.
+   */
+  #reached(upTo: Offset): Offset {
+    const { done, standing } = this.#input;
+    return Math.max(done(), standing.offset - 1, upTo) as Offset;
   }
 
   async releaseBelowFloors(): Promise<void> {
@@ -107,7 +118,7 @@ export class Parking {
 
   /** Answers a request for this partition. Only between batches: a replay is a write of its key like any other. */
   async handle(task: DeadLetterTask): Promise<DeadLetterAnswer> {
-    const { parked, kill, ride } = this.#input;
+    const { context, parked, standing, kill, ride } = this.#input;
     const letters = await ride(() => parked.letters(task.keys, kill));
     if (task.kind === 'dlq-discard') {
       await this.release(
@@ -117,7 +128,9 @@ export class Parking {
       return { released: letters.length, kept: {} };
     }
     const { released, kept } = await this.#rewrite(letters);
-    await this.release(released, 'replayed');
+    // No record of the log releases these, and an earlier holder can have read all of it.
+    const { end } = present((await ride(() => context.deps.log.ends(kill)))[standing.partition], 'ends of the partition');
+    await this.release(released, 'replayed', offsetOf(Math.max(0, end - 1)));
     const counts = new Map<string, number>();
     for (const { code } of kept) counts.set(code, (counts.get(code) ?? 0) + 1);
     return { released: released.length, kept: Object.fromEntries(counts) };

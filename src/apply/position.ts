@@ -1,11 +1,8 @@
 import type { TableId } from '#core/schema.ts';
 import { maxSequence } from '#core/sequence.ts';
 import type { Sequence } from '#core/sequence.ts';
-import type { Floor, SinkProgress } from '#core/sink.ts';
+import type { Floor, PartitionStanding } from '#core/sink.ts';
 import type { WatermarkPoint } from './observer.ts';
-
-/** What is known of a partition: by its worker here, or by the progress that another process stored. */
-export type PartitionStanding = Pick<SinkProgress, 'watermark' | 'floors'>;
 
 /** Newest floor of each table that no sweep has reached yet. */
 export function pendingFloors(standings: Iterable<PartitionStanding>, swept: ReadonlyMap<TableId, Sequence>): Floor[] {
@@ -22,12 +19,6 @@ export function pendingFloors(standings: Iterable<PartitionStanding>, swept: Rea
 /** Every truncate that some partition has passed and no sweep has reached: what a table holds below it may still be there. */
 export function owedFloors(standings: Iterable<PartitionStanding>, swept: ReadonlyMap<TableId, Sequence>): Floor[] {
   return [...standings].flatMap(({ floors }) => floors.filter(({ table, sequence }) => (swept.get(table) ?? '') < sequence));
-}
-
-/** True once nothing below the floor can come any more in this partition. */
-export function hasPassed(standing: PartitionStanding, floor: Floor): boolean {
-  if (standing.watermark !== null && standing.watermark.sequence >= floor.sequence) return true;
-  return standing.floors.some(({ table, sequence }) => table === floor.table && sequence >= floor.sequence);
 }
 
 /**

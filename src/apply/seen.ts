@@ -8,6 +8,8 @@ import type { Sink, SinkProgress } from '#core/sink.ts';
  */
 export class SeenProgress {
   readonly #newest = new Map<number, LogProgress>();
+  /** Partitions that were lost and not taken since: what their worker here takes for done may not be so. */
+  readonly #doubtful = new Set<number>();
   #lost = false;
 
   at(partition: number): LogProgress | null {
@@ -31,6 +33,16 @@ export class SeenProgress {
   lost(partition: number): void {
     this.#lost = true;
     this.#newest.delete(partition);
+    this.#doubtful.add(partition);
+  }
+
+  /** Its worker here goes on from what the sink has now. */
+  taken(partition: number): void {
+    this.#doubtful.delete(partition);
+  }
+
+  isDoubtful(partition: number): boolean {
+    return this.#doubtful.has(partition);
   }
 
   /** True, once, where the sink was found to have gone back. */

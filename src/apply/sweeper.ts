@@ -1,9 +1,8 @@
 import { assert } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
-import type { Floor, SinkProgress } from '#core/sink.ts';
+import { hasPassed, type Floor, type PartitionStanding, type SinkProgress } from '#core/sink.ts';
 import type { SinkContext } from './context.ts';
-import { hasPassed, owedFloors, pendingFloors } from './position.ts';
-import type { PartitionStanding } from './position.ts';
+import { owedFloors, pendingFloors } from './position.ts';
 import { passesByItself } from './ride-out.ts';
 
 /**
@@ -67,7 +66,8 @@ export class Sweeper {
         this.#onLook();
         attempt = 0;
       } catch (error) {
-        if (!passesByItself(error)) throw error;
+        // The sink went back while it was swept: its floors come again with what stands before them.
+        if (!passesByItself(error) && codeOf(error) !== 'sink_went_back') throw error;
         attempt = Math.min(attempt + 1, 10);
         observer.retry(codeOf(error));
         logger.log('debug', 'the sweep of a truncate waits', { code: codeOf(error) });

@@ -113,6 +113,7 @@ export class PartitionWorker {
     const before = seen.at(this.partition);
     await using held = await rideOut(deps, () => deps.sink.assign(this.partition, kill), { signal: leave, onWait });
     seen.answered(this.partition, { before, now: held.start });
+    seen.taken(this.partition);
     const start = this.#startOf(held);
     const { offset, pair } = start;
     // Where the sink went back, other sinks' commits would free what it needs again.

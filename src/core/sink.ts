@@ -50,6 +50,15 @@ export type SinkProgress = LogProgress & {
   readonly epochs: readonly EpochFork[];
 };
 
+/** What is known of a partition: by its worker here, or by the progress that another process stored. */
+export type PartitionStanding = Pick<SinkProgress, 'watermark' | 'floors'>;
+
+/** True once nothing below the floor can come any more in this partition. */
+export function hasPassed(standing: PartitionStanding, floor: Floor): boolean {
+  if (standing.watermark !== null && standing.watermark.sequence >= floor.sequence) return true;
+  return standing.floors.some(({ table, sequence }) => table === floor.table && sequence >= floor.sequence);
+}
+
 export type SinkLimits = {
   /** Most rows in one `apply`. */
   readonly batchRowsMax: number;
@@ -92,8 +101,9 @@ export interface Sink extends AsyncDisposable {
   /** Progress of every partition that ever had some. Strongly consistent. */
   progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>>;
   /**
-   * Tombstones, at `floor.sequence`, every row of the table with a lower sequence or none, in small transactions. Called only after every
-   * partition has passed the floor. Taken up again after a crash; remembered when complete.
+   * Tombstones, at `floor.sequence`, every row of the table with a lower sequence or none, in small transactions. Taken up again after a
+   * crash; remembered when complete. Called only after every partition has passed the floor, and each transaction looks for that:
+   * errors: `sink_went_back` where one has not, because older rows would come again behind a sweep that counts as done.
    */
   sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }>;
   /** Newest completed sweep of each table. */

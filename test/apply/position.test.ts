@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { Epoch, EpochMicros, FencingToken, Offset } from '#core/position.ts';
 import { tableIdOf } from '#core/schema.ts';
 import { encodeSequence, watermarkSequence, type Sequence } from '#core/sequence.ts';
-import { hasPassed, pendingFloors, sinkPosition, type PartitionStanding } from '../../src/apply/position.ts';
+import { hasPassed, type PartitionStanding } from '#core/sink.ts';
+import { pendingFloors, sinkPosition } from '../../src/apply/position.ts';
 import { Standing } from '../../src/apply/standing.ts';
 
 const epoch = 1 as Epoch;

@@ -18,6 +18,7 @@ import {
   drawable,
   keyOf,
   partialAt,
+  passFloor,
   plainSchema,
   retried,
   scanned,
@@ -57,6 +58,7 @@ export function sinkTables(bench: SinkBench): void {
 
   describe('sweep', () => {
     const floorAt = (commit: number) => ({ table: bench.schema.table, sequence: sequenceAt(commit) });
+    const passed = async (commit: number): Promise<void> => passFloor(bench.sink, floorAt(commit), never, bench.partition);
 
     it('tombstones what is older, with or without a version, and nothing else', async () => {
       await bench.context.plant(bench.schema, ['1', 'planted', null]);
@@ -67,6 +69,7 @@ export function sinkTables(bench: SinkBench): void {
         deleteAt(bench.schema, sequenceAt(3), '5'),
         deleteAt(bench.schema, sequenceAt(6), '6'),
       ]);
+      await passed(5);
       await bench.sink.sweep(bench.schema, floorAt(5), never);
       expect((await scanned(bench.sink, bench.schema, never)).map(({ sequence, row }) => [sequence, row])).toEqual([
         [sequenceAt(5), null],
@@ -82,12 +85,24 @@ export function sinkTables(bench: SinkBench): void {
 
     it('is remembered when complete, and done again does nothing', async () => {
       await apply([upsertAt(bench.schema, sequenceAt(3), ['2', 'old', null])]);
+      await passed(5);
       expect((await bench.sink.sweeps(never)).get(bench.schema.table)).toBeUndefined();
       expect(await bench.sink.sweep(bench.schema, floorAt(5), never)).toEqual({ rows: 1 });
       expect((await open().sweeps(never)).get(bench.schema.table)).toBe(sequenceAt(5));
       expect(await bench.sink.sweep(bench.schema, floorAt(5), never)).toEqual({ rows: 0 });
       expect(await bench.sink.sweep(bench.schema, floorAt(4), never)).toEqual({ rows: 0 });
       expect((await bench.sink.sweeps(never)).get(bench.schema.table)).toBe(sequenceAt(5));
+    });
+
+    it('is refused, and not remembered, where the sink does not know a partition to have passed the floor', async () => {
+      await apply([upsertAt(bench.schema, sequenceAt(3), ['2', 'old', null])]);
+      expect(await codeThrown(bench.sink.sweep(bench.schema, floorAt(5), never))).toBe('sink_went_back');
+      const back = await bench.context.keepProgress();
+      await passed(5);
+      await back();
+      expect(await codeThrown(bench.sink.sweep(bench.schema, floorAt(5), never))).toBe('sink_went_back');
+      expect((await bench.sink.sweeps(never)).size).toBe(0);
+      expect((await bench.context.liveRows(bench.schema)).map((row) => row[0])).toEqual(['2']);
     });
 
     it('goes through more rows than one transaction takes, and leaves other tables alone', async () => {
@@ -98,6 +113,7 @@ export function sinkTables(bench: SinkBench): void {
       for (let part = 0; part < 3; part += 1) {
         await apply(ids.map((id) => upsertAt(bench.schema, sequenceAt(1), [`${String(part)}${id.padStart(6, '0')}`, 'x', null])));
       }
+      await passed(5);
       const swept = await bench.sink.sweep(bench.schema, floorAt(5), never);
       expect(swept).toEqual({ rows: ids.length * 3 });
       expect(await bench.sink.holdsRows(bench.schema, never)).toBe(false);
@@ -113,6 +129,7 @@ export function sinkTables(bench: SinkBench): void {
           await retried(() => bench.partition.apply({ rows, progress: null }, never));
         }
       };
+      await passed(5);
       await Promise.all([write(), retried(() => bench.sink.sweep(bench.schema, floorAt(5), never))]);
       const live = await bench.context.liveRows(bench.schema);
       expect(live.filter((row) => row[1] === 'new')).toHaveLength(ids.length);

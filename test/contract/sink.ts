@@ -6,8 +6,8 @@ import { codeOf } from '#core/errors.ts';
 import { rowKeyOf, type RowKey } from '#core/key.ts';
 import { epochOf, fencingTokenOf, offsetOf } from '#core/position.ts';
 import { tableSchema, type Column, type TableId, type TableSchema } from '#core/schema.ts';
-import { encodeSequence, type Sequence } from '#core/sequence.ts';
-import type { RowChange, RowOutcome, Sink, SinkClaim, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+import { decodeSequence, encodeSequence, type Sequence } from '#core/sequence.ts';
+import type { Floor, RowChange, RowOutcome, Sink, SinkClaim, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
 import type { CanonicalType, Row } from '#core/value.ts';
 
 import { canonicalValues, type TypeCase } from '../support/canonical-values.ts';
@@ -87,6 +87,19 @@ export function progressAt(counter: number, more: Partial<SinkProgress> = {}): S
 
 export function keyOf(schema: TableSchema, row: Row): RowKey {
   return present(rowKeyOf(schema, row), 'key of a test row');
+}
+
+/** Every partition of the sink passes the floor. `held` is used where it is one of them; other holders are fenced. */
+export async function passFloor(sink: Sink, floor: Floor, signal: AbortSignal, held: SinkPartition | null = null): Promise<void> {
+  const progress = progressAt(Number(decodeSequence(floor.sequence).commit), { floors: [floor] });
+  for (const number of [0, 1, 2, 3]) {
+    if (held?.partition === number) {
+      await held.save(progress, signal);
+      continue;
+    }
+    await using taken = await sink.assign(number, signal);
+    await taken.save(progress, signal);
+  }
 }
 
 export const tags = (outcomes: readonly RowOutcome[]): readonly string[] =>

@@ -2,7 +2,7 @@
 // (counterexample 21).
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { TableId } from '#core/schema.ts';
-import { contractColumn, contractSchema, sequenceAt, upsertAt } from '../contract/sink.ts';
+import { contractColumn, contractSchema, passFloor, sequenceAt, upsertAt } from '../contract/sink.ts';
 import { postgresSink, takePartition } from '../support/postgres-sink-context.ts';
 import { postgresSource } from '../support/postgres-source.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
@@ -54,7 +54,9 @@ describePostgres('row-level security', (major) => {
       const rows = [upsertAt(schema, sequenceAt(1), ['1', 'x'])];
       await expect(partition.apply({ rows, progress: null }, signal)).rejects.toMatchObject({ code: 'sink_misconfigured' });
       await expect(sink.holdsRows(schema, signal)).rejects.toMatchObject({ code: 'sink_misconfigured' });
-      await expect(sink.sweep(schema, { table: schema.table, sequence: sequenceAt(2) }, signal)).rejects.toMatchObject({
+      const floor = { table: schema.table, sequence: sequenceAt(2) };
+      await passFloor(sink, floor, signal, partition);
+      await expect(sink.sweep(schema, floor, signal)).rejects.toMatchObject({
         code: 'sink_misconfigured',
       });
       expect(await database.query('SELECT a FROM orders')).toEqual([{ a: 'hidden' }]);

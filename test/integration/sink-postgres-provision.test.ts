@@ -5,7 +5,7 @@ import type { Finding } from '#core/finding.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { Sink } from '#core/sink.ts';
 
-import { contractColumn, contractSchema, sequenceAt, upsertAt } from '../contract/sink.ts';
+import { contractColumn, contractSchema, passFloor, sequenceAt, upsertAt } from '../contract/sink.ts';
 import { moodLabels } from '../support/canonical-values.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
 import { postgresSink, takePartition } from '../support/postgres-sink-context.ts';
@@ -130,7 +130,9 @@ describePostgres('sink-postgres provision and check', (major) => {
     const rows = [upsertAt(odd, sequenceAt(1), ["it's", 'true', 'x', 'y'])];
     expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'applied' }]);
     expect(await partition.apply({ rows, progress: null }, never)).toEqual([{ tag: 'stale' }]);
-    expect(await sink.sweep(odd, { table: odd.table, sequence: sequenceAt(2) }, never)).toEqual({ rows: 1 });
+    const floor = { table: odd.table, sequence: sequenceAt(2) };
+    await passFloor(sink, floor, never);
+    expect(await sink.sweep(odd, floor, never)).toEqual({ rows: 1 });
   });
 
   it('a text key of another collation finds its rows', async () => {
@@ -147,7 +149,9 @@ describePostgres('sink-postgres provision and check', (major) => {
     const words: unknown[] = [];
     for await (const page of sink.scan(schema, { from: ['B'], to: ['b'] }, never)) words.push(...page.map(({ row }) => row?.[0]));
     expect(words).toEqual(['B', 'a']);
-    expect(await sink.sweep(schema, { table: schema.table, sequence: sequenceAt(2) }, never)).toEqual({ rows: 3 });
+    const floor = { table: schema.table, sequence: sequenceAt(2) };
+    await passFloor(sink, floor, never);
+    expect(await sink.sweep(schema, floor, never)).toEqual({ rows: 3 });
   });
 
   it('`check` names what other rows’ order would violate, with the statements for now and for later', async () => {
@@ -193,7 +197,9 @@ describePostgres('sink-postgres provision and check', (major) => {
       expect(error.code).toBe('sink_misconfigured');
       expect(error.message).toContain('add it again (`causeway check --only sink` prints the statement)');
       expect(await other.holdsRows(plain, never)).toBe(true);
-      expect(await other.sweep(plain, { table: plain.table, sequence: sequenceAt(2) }, never)).toEqual({ rows: 1 });
+      const floor = { table: plain.table, sequence: sequenceAt(2) };
+      await passFloor(sink, floor, never);
+      expect(await other.sweep(plain, floor, never)).toEqual({ rows: 1 });
       expect(await other.holdsRows(plain, never)).toBe(false);
       const statements = (await other.check([plain], never)).flatMap(({ mend }) => mend).filter((mend) => mend.includes('ADD COLUMN'));
       for (const statement of statements) await database.query(statement);
@@ -223,6 +229,7 @@ describePostgres('sink-postgres provision and check', (major) => {
     await partition.apply({ rows, progress: null }, never);
     const controller = new AbortController();
     const floor = { table: plain.table, sequence: sequenceAt(2) };
+    await passFloor(sink, floor, never);
     const blocker = await database.connect();
     await blocker.query('BEGIN');
     await blocker.query('SELECT 1 FROM causeway."app.orders" WHERE id = 7000 FOR UPDATE');

@@ -38,6 +38,11 @@ export function schedule(only: string): Suite {
   return suite('sim', 'test/sim/schedules.test.ts', only);
 }
 
+/** One of those of a log that shares its partitions out. */
+export function sharedSchedule(only: string): Suite {
+  return suite('sim', 'test/sim/shared-schedules.test.ts', only);
+}
+
 /** Seeds of the simulator. */
 export function simulation(): Suite {
   return suite('sim', 'test/sim/sim.test.ts', 'keep every invariant');

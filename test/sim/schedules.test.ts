@@ -68,6 +68,28 @@ describe('capture', () => {
     expect(codes.some((code) => code === 'generation_behind' || code === 'checkpoint_lost')).toBe(true);
   });
 
+  test('14: a slot goes back and leaves that stretch again in the middle: an older change is no base for a newer partial one', async () => {
+    const at = (atMs: number, ...ops: readonly PlannedOp[]): PlannedTransaction => ({ atMs, shared: false, ops });
+    const others = (fromMs: number): readonly PlannedTransaction[] =>
+      Array.from({ length: 20 }, (_, index) => at(fromMs + index * 10, put(index % 7, { table: 1 })));
+    let restarts = 0;
+    for (let secondMs = 3_700; secondMs <= 3_730; secondMs += 10) {
+      const outcome = await settles({
+        partitions: 1,
+        transactions: [...others(2_400), at(2_610, put(1)), ...others(2_620), at(2_830, put(1)), at(3_050, partial(1))],
+        faults: [
+          { tag: 'source_restart', atMs: 3_000, forMs: 600, slotBack: true },
+          { tag: 'source_restart', atMs: secondMs, forMs: 150, slotBack: false },
+          // So that what was sent before and after the second break is folded together.
+          { tag: 'slow_sink', sink: 'warm', atMs: 3_000, forMs: 3_000, ms: 900 },
+        ],
+        limits: { batchRowsMax: 500, pendingBytesMax: 600, readAheadBytesMax: 1_000_000 },
+      });
+      restarts += outcome.coverage.faults.get('source_restart') ?? 0;
+    }
+    expect(restarts).toBe(8);
+  });
+
   test('19: a slot that somebody moves while it is taken skips nothing', async () => {
     for (const atMs of [2_300, 2_500, 2_700, 2_900]) {
       const codes = await stops({
@@ -331,6 +353,22 @@ describe('apply', () => {
           { tag: 'slow_sink', sink: 'warm', atMs: 5_000, forMs: 4_000, ms: 200 },
         ],
         limits: { batchRowsMax: 1, pendingBytesMax: 1_000_000, readAheadBytesMax: 1_000_000 },
+      });
+      expect(outcome.coverage.faults.get('sink_back')).toBe(1);
+    }
+  });
+
+  test('3, 20: a sink goes back to before a truncate while it is swept: the sweep does not count', async () => {
+    for (let atMs = 3_000; atMs <= 3_300; atMs += 10) {
+      const outcome = await settles({
+        transactions: [
+          { atMs: 1_463, shared: false, ops: [put(5)] },
+          { atMs: 2_147, shared: false, ops: [{ op: 'truncate', tables: [0] }] },
+        ],
+        faults: [
+          { tag: 'slow_sink', sink: 'warm', atMs: 2_104, forMs: 3_596, ms: 116 },
+          { tag: 'sink_back', sink: 'warm', keptMs: 1_505, atMs },
+        ],
       });
       expect(outcome.coverage.faults.get('sink_back')).toBe(1);
     }

@@ -82,3 +82,17 @@ test('a start that moved beyond what a sink has read stops it, and nothing is sk
   expect(end).toBe('stopped');
   expect(coverage.figures.get('state log_offset_gone')).toBeGreaterThan(0);
 });
+
+test('a sink goes back under a worker that has nothing to write: what it takes for done is not reported', async () => {
+  for (let atMs = 5_500; atMs <= 6_500; atMs += 50) {
+    const { coverage } = await settles(
+      [
+        { tag: 'partition', daemon: 0, port: 'log', atMs: 5_400, forMs: 2_500 },
+        { tag: 'sink_back', sink: 'warm', keptMs: 4_500, atMs },
+        { tag: 'commit_refused', sink: 'warm', atMs: atMs + 150, forMs: 4_000 },
+      ],
+      { transactions: Array.from({ length: 9 }, (_, key) => ({ atMs: 4_600 + key * 60, shared: false, ops: [put(key)] })) },
+    );
+    expect(coverage.faults.get('sink_back')).toBe(1);
+  }
+});

@@ -6,17 +6,18 @@ import { compareProgress } from '#core/log.ts';
 import { fencingTokenOf, type FencingToken } from '#core/position.ts';
 import type { Column, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
-import type {
-  Floor,
-  KeyRange,
-  RowChange,
-  RowOutcome,
-  Sink,
-  SinkClaim,
-  SinkLimits,
-  SinkPartition,
-  SinkProgress,
-  SinkRow,
+import {
+  hasPassed,
+  type Floor,
+  type KeyRange,
+  type RowChange,
+  type RowOutcome,
+  type Sink,
+  type SinkClaim,
+  type SinkLimits,
+  type SinkPartition,
+  type SinkProgress,
+  type SinkRow,
 } from '#core/sink.ts';
 import type { Row } from '#core/value.ts';
 
@@ -59,6 +60,15 @@ export class MemorySinkStore {
 
   checkOwner(owner: string): void {
     if (this.owner !== owner) throw new CausewayError('sink_claimed', `another deployment, owner ${this.owner ?? ''}, has the sink`);
+  }
+
+  checkPassed(floor: Floor): void {
+    if ((this.swept.get(floor.table) ?? '') >= floor.sequence) return;
+    const behind = [...this.fences.keys()].find((partition) => {
+      const progress = this.progress.get(partition);
+      return progress === undefined || !hasPassed(progress, floor);
+    });
+    if (behind !== undefined) throw new CausewayError('sink_went_back', `partition ${behind} has not passed the floor`);
   }
 
   /** Live rows in the schema's columns, in no order. */
@@ -195,6 +205,7 @@ export class MemorySink implements Sink {
     const keys = [...table.rows.keys()];
     for (let from = 0; from < keys.length; from += SWEEP_ROWS_MAX) {
       await turn(signal);
+      this.#store.checkPassed(floor);
       for (const key of keys.slice(from, from + SWEEP_ROWS_MAX)) {
         const stored = table.rows.get(key);
         if (stored === undefined || (stored.sequence ?? SEQUENCE_ZERO) >= floor.sequence) continue;
@@ -203,6 +214,7 @@ export class MemorySink implements Sink {
       }
     }
     return this.#call({ name: 'sweep' }, signal, () => {
+      this.#store.checkPassed(floor);
       if ((this.#store.swept.get(floor.table) ?? '') < floor.sequence) this.#store.swept.set(floor.table, floor.sequence);
       return { rows };
     });

@@ -1,4 +1,4 @@
-import { contract, schedule, unit, type Mutant } from '../mutant.ts';
+import { contract, schedule, sharedSchedule, unit, type Mutant } from '../mutant.ts';
 
 const apply = 'src/apply/apply.ts';
 const coalesce = 'src/apply/coalesce.ts';
@@ -596,5 +596,37 @@ export const applyMutants: readonly Mutant[] = [
     put: 'const owed = swept === undefined ? passed : passed.filter((older) => older !== swept || older === passed[0]);',
     breaks: 'O2',
     suite: unit('apply/position'),
+  },
+  {
+    name: 'a released key is placed at what took effect before, not at what was read',
+    file: 'src/apply/parking.ts',
+    find: 'return Math.max(done(), standing.offset - 1, upTo) as Offset;',
+    put: 'return Math.max(done(), upTo) as Offset;',
+    breaks: 'A4, A6, counterexample 20',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'an operator’s replay is placed at what its worker has read',
+    file: 'src/apply/parking.ts',
+    find: 'return Math.max(done(), standing.offset - 1, upTo) as Offset;',
+    put: 'return Math.max(done(), standing.offset - 1) as Offset;',
+    breaks: 'A4, A6, counterexample 20',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'what a worker takes for done is reported though the sink was seen to have lost it',
+    file: apply,
+    find: '&& this.#context?.seen.isDoubtful(partition) !== true',
+    put: '',
+    breaks: 'A3, counterexample 20',
+    suite: sharedSchedule('goes back under a worker that has nothing to write'),
+  },
+  {
+    name: 'a sink that goes back while it is swept stops',
+    file: 'src/apply/sweeper.ts',
+    find: "if (!passesByItself(error) && codeOf(error) !== 'sink_went_back') throw error;",
+    put: 'if (!passesByItself(error)) throw error;',
+    breaks: 'section 4, counterexamples 3 and 20',
+    suite: schedule('3, 20: a sink goes back to before a truncate while it is swept'),
   },
 ];

@@ -340,4 +340,20 @@ export const sinkPostgresMutants: readonly Mutant[] = [
     breaks: 'O3',
     suite: unit('connectors/lib/postgres/sqlstate'),
   },
+  {
+    name: 'a sweep goes on though the sink lost that a partition had passed the truncate',
+    file: 'connectors/sink-postgres/sweep.ts',
+    find: 'await assertPassed(session, sweep);',
+    put: '',
+    breaks: 'A1, A2, counterexamples 3 and 20',
+    suite: sink('is refused, and not remembered'),
+  },
+  {
+    name: 'a sweep asks only the partitions that have progress',
+    file: 'connectors/sink-postgres/sweep.ts',
+    find: 'if (progress !== null && hasPassed',
+    put: 'if (progress === null || hasPassed',
+    breaks: 'A1, A2, counterexamples 3 and 20',
+    suite: sink('is refused, and not remembered'),
+  },
 ];
