@@ -196,6 +196,7 @@ class SinkApply {
     if (this.#context?.seen.takeLoss() === true) {
       this.#position = null;
       this.#sweeper.forget();
+      for (const worker of this.#workers.values()) worker.wake();
     }
     const owed = this.#sweeper.owed();
     // A sweep that had been completed is not there any more: the sink went back, though no partition has shown it.

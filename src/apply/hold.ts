@@ -99,6 +99,7 @@ export class PartitionHold {
       await this.#flush();
       await this.#serve();
     }
+    if (context.seen.isDoubtful(assignment.partition)) await this.#settleDoubt();
     // A stretch of the log that changes nothing, however long, moves the progress too.
     if (this.#window.fold.size === 0) {
       await this.#flush();
@@ -114,6 +115,14 @@ export class PartitionHold {
       // More can have come in while the batch was at the sink.
       if (!held) await this.#idle();
     }
+  }
+
+  /** The sink was seen to hold less than it had confirmed: writing finds out, and need not wait for a record. */
+  async #settleDoubt(): Promise<void> {
+    const { context, assignment } = this.#input;
+    await this.#flush();
+    await this.#progress.saveAgain();
+    context.seen.taken(assignment.partition);
   }
 
   async #idle(): Promise<void> {

@@ -139,6 +139,26 @@ describe('truncate', () => {
     await run.stop();
   });
 
+  it('goes on where the sink goes back between the last look and the sweep', async () => {
+    const { stage, first } = await opened();
+    const run = stage.start();
+    await first.send(put('1', 10, 'old'), watermark(10));
+    await stage.clock.advance(1_000);
+    let goBack: (() => void) | null = stage.sinkStore.keep();
+    stage.sinkStore.onCall = (when, call) => {
+      if (call.name !== 'progress' || when !== 'after' || stage.progress()?.floors.length !== 1) return;
+      goBack?.();
+      goBack = null;
+    };
+    await first.send(truncate(20), watermark(21));
+    await stage.clock.advance(10_000);
+    expect(goBack).toBeNull();
+    expect(run.code()).toBeNull();
+    expect(stage.rows()).toEqual({});
+    expect(run.status().position?.sourceTime).toBe(21_000_000);
+    await run.stop();
+  });
+
   it('releases the parked keys below it, durably', async () => {
     const { stage, first } = await opened();
     await first.send(part('1', 10, 'a'), part('2', 30, 'b'), truncate(20));

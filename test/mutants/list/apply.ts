@@ -627,6 +627,14 @@ export const applyMutants: readonly Mutant[] = [
     find: "if (!passesByItself(error) && codeOf(error) !== 'sink_went_back') throw error;",
     put: 'if (!passesByItself(error)) throw error;',
     breaks: 'section 4, counterexamples 3 and 20',
-    suite: schedule('3, 20: a sink goes back to before a truncate while it is swept'),
+    suite: unit('apply/truncate'),
+  },
+  {
+    name: 'a worker that has nothing to write never learns what the sink lost',
+    file: hold,
+    find: 'if (context.seen.isDoubtful(assignment.partition)) await this.#settleDoubt();',
+    put: '',
+    breaks: 'A3, A4, counterexample 20',
+    suite: unit('apply/truncate'),
   },
 ];
