@@ -21,6 +21,8 @@ type ParkingInput = {
   readonly done: () => Offset;
   readonly kill: AbortSignal;
   readonly ride: Ride;
+  /** The sink is asked whether the partition is still held. Errors: `partition_fenced`, `sink_went_back`. */
+  readonly confirm: () => Promise<void>;
   /** Writes rows of distinct keys to the sink, between batches. */
   readonly write: (rows: readonly RowChange[]) => Promise<readonly RowOutcome[]>;
 };
@@ -104,6 +106,8 @@ export class Parking {
     const { context, parked, standing, kill, ride } = this.#input;
     const letters = await ride(() => parked.restored(kill));
     if (letters.length === 0) return;
+    // A worker that slept before it took the letters has them from its successor, which released them for good.
+    await this.#input.confirm();
     const { released, kept } = await this.#rewrite(letters);
     await this.release(released, 'replayed');
     const refused = kept.filter(({ code }) => !RELEASED_BY_THE_LOG.has(code));

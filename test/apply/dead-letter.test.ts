@@ -5,7 +5,7 @@ import { CausewayError } from '#core/errors.ts';
 import { present } from '#core/assert.ts';
 import type { DeadLetters, HeldLetters } from '#core/log.ts';
 import { tableSchema } from '#core/schema.ts';
-import { at, change, del, keyOf, never, opened, part, put, schema, watermark, type Stage } from './stage.ts';
+import { at, change, del, keyOf, never, opened, part, put, schema, textColumn, watermark, type Stage } from './stage.ts';
 
 function refuseBad(stage: Stage): void {
   stage.sinkStore.poison = (_schema, row) => (row.includes('bad') ? 'the sink does not take it' : null);
@@ -511,5 +511,45 @@ describe('a hand-over', () => {
     expect(stage.letters()).toMatchObject([{ key: keyOf('1'), whole: false }]);
     await fresh.stop();
     await old.stop();
+  });
+
+  it('parks nothing anew by a worker that slept before it took the letters, while its successor released them', async () => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000, limits: { batchRowsMax: 1 } });
+    refuseBad(stage);
+    await first.send(put('1', 10, 's1', 'A'));
+    await stage.drain();
+    const asleep = stage.log();
+    const queue = asleep.deadLetters('s');
+    const awake = Promise.withResolvers<void>();
+    Object.assign(asleep, {
+      deadLetters: () => ({
+        ...queue,
+        readReleased: queue.readReleased.bind(queue),
+        read: queue.read.bind(queue),
+        async take(partition: number, signal: AbortSignal) {
+          await awake.promise;
+          return queue.take(partition, signal);
+        },
+      }),
+    });
+    const awakeLog = stage.log;
+    stage.log = () => asleep;
+    const old = stage.start();
+    await stage.clock.advance(100);
+    stage.log = awakeLog;
+    // Of a version that the sleeper does not know: it cannot replay what it would meet.
+    const wider = tableSchema({ ...schema, columns: [...schema.columns, textColumn('more')] });
+    await stage.tables([[schema, wider]]);
+    const wide = (commit: number, a: string) => change({ id: '1', commit, row: ['1', a, 'B', 'more'], of: wider });
+    await first.send({ tag: 'schema', schema: wider }, wide(11, 'bad'), wide(12, 's2'));
+    const fresh = stage.start();
+    await stage.clock.advance(3_000);
+    expect(stage.logStore.released.get('s')?.get(0)?.size).toBe(1);
+    awake.resolve();
+    await stage.clock.advance(3_000);
+    expect(stage.letters()).toEqual([]);
+    expect(stage.rows(wider)['1']).toEqual(['s2', 'B', 'more']);
+    await old.stop();
+    await fresh.stop();
   });
 });

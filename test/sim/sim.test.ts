@@ -19,7 +19,7 @@ describe('seeds', () => {
 
   /** As plans are drawn now: after a change of that they are seeds like any others. */
   test('that once found something keep every invariant', async () => {
-    for (const seed of [1_002_286, 1_003_886, 1_032_210, 1_053_926, 1_056_894, 1_060_964, 1_063_357]) {
+    for (const seed of [1_002_286, 1_003_886, 1_032_210, 1_053_926, 1_056_894, 1_060_964, 1_063_357, 1_085_362]) {
       const outcome = await runPlan(drawPlan(seed));
       expect(outcome.violation, describeFailure(outcome)).toBeNull();
     }

@@ -637,4 +637,12 @@ export const applyMutants: readonly Mutant[] = [
     breaks: 'A3, A4, counterexample 20',
     suite: unit('apply/truncate'),
   },
+  {
+    name: 'a worker that slept before it took the letters parks anew what its successor released',
+    file: 'src/apply/parking.ts',
+    find: 'await this.#input.confirm();',
+    put: '',
+    breaks: 'A6, counterexample 29',
+    suite: unit('apply/dead-letter'),
+  },
 ];
