@@ -520,7 +520,7 @@ describe('a hand-over', () => {
     await stage.drain();
     const asleep = stage.log();
     const queue = asleep.deadLetters('s');
-    const awake = Promise.withResolvers<void>();
+    const awake = Promise.withResolvers<null>();
     Object.assign(asleep, {
       deadLetters: () => ({
         ...queue,
@@ -532,11 +532,11 @@ describe('a hand-over', () => {
         },
       }),
     });
-    const awakeLog = stage.log;
+    const logOf = stage.log.bind(stage);
     stage.log = () => asleep;
     const old = stage.start();
     await stage.clock.advance(100);
-    stage.log = awakeLog;
+    stage.log = logOf;
     // Of a version that the sleeper does not know: it cannot replay what it would meet.
     const wider = tableSchema({ ...schema, columns: [...schema.columns, textColumn('more')] });
     await stage.tables([[schema, wider]]);
@@ -545,7 +545,7 @@ describe('a hand-over', () => {
     const fresh = stage.start();
     await stage.clock.advance(3_000);
     expect(stage.logStore.released.get('s')?.get(0)?.size).toBe(1);
-    awake.resolve();
+    awake.resolve(null);
     await stage.clock.advance(3_000);
     expect(stage.letters()).toEqual([]);
     expect(stage.rows(wider)['1']).toEqual(['s2', 'B', 'more']);
