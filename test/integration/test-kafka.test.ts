@@ -62,29 +62,3 @@ describeOwn('kafka', 'a broker of Kafka of its own', () => {
     expect(await ends({ brokers: cluster.addresses }, 'plain')).toEqual(['1']);
   });
 });
-
-describeOwn('kafka', 'three brokers of Kafka', () => {
-  test('have another leader when one is killed or suspended, and it comes back with its data', async () => {
-    await using cluster = await KafkaCluster.create({ brokers: 3 });
-    const all = { brokers: cluster.addresses };
-    await asAdmin(all, (admin) => admin.createTopics({ topics: [{ topic: 'kept', numPartitions: 1, replicationFactor: 3 }] }));
-    await send(all, 'kept', 'one');
-    const anotherThan = async (former: KafkaBroker | undefined): Promise<KafkaBroker | undefined> => {
-      let leader = former;
-      await expect
-        .poll(async () => (leader = await cluster.leaderOf('kept', 0)), { timeout: 60_000 })
-        .toSatisfy((found: KafkaBroker | undefined) => found !== undefined && found !== former);
-      return leader;
-    };
-    const first = await cluster.leaderOf('kept', 0);
-    await first?.kill();
-    const second = await anotherThan(first);
-    await first?.start();
-    await send(all, 'kept', 'two');
-    second?.pause();
-    await anotherThan(second);
-    second?.resume();
-    await send(all, 'kept', 'three');
-    expect(await ends(all, 'kept')).toEqual(['3']);
-  }, 300_000);
-});
