@@ -1,5 +1,10 @@
-import { applyMutants } from './list/apply.ts';
-import { captureMutants } from './list/capture.ts';
+import { applyDeadLetterMutants } from './list/apply-dead-letters.ts';
+import { applyProgressMutants } from './list/apply-progress.ts';
+import { applyRecordMutants } from './list/apply-records.ts';
+import { applyTruncateMutants } from './list/apply-truncates.ts';
+import { captureOpeningMutants } from './list/capture-opening.ts';
+import { captureStreamMutants } from './list/capture-stream.ts';
+import { captureTableMutants } from './list/capture-tables.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
 import { formatMutants } from './list/formats.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
@@ -13,11 +18,16 @@ import { coreMutants, storeMutants } from './list/stores.ts';
 import { schedule, simulation, type Mutant, type Suite } from './mutant.ts';
 
 const single: readonly Mutant[] = [
-  ...captureMutants,
+  ...captureOpeningMutants,
+  ...captureStreamMutants,
+  ...captureTableMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
   ...formatMutants,
-  ...applyMutants,
+  ...applyRecordMutants,
+  ...applyTruncateMutants,
+  ...applyDeadLetterMutants,
+  ...applyProgressMutants,
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,
   ...storeMutants,

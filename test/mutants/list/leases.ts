@@ -1,15 +1,81 @@
 import { unit, type Mutant } from '../mutant.ts';
 
 const change = 'src/cli/lease-change.ts';
+const keeper = 'src/lease/keeper.ts';
 const standby = 'src/lease/standby.ts';
 const stepDown = 'src/runtime/step-down.ts';
 const pipeline = 'src/runtime/pipeline.ts';
 
 const cli = unit('cli/lease');
+const lease = unit('lease/lease');
 const runtime = unit('runtime/step-down');
 
-/** Standing by, handing over, and the commands of a lease. */
+/** Holding, standing by, handing over, and the commands of a lease. */
 export const leaseMutants: readonly Mutant[] = [
+  {
+    name: 'the deadline is reckoned from after the request',
+    file: keeper,
+    find: 'this.#deadline = this.#deadlineOf(requestedAt);',
+    put: 'this.#deadline = this.#deadlineOf(runtime.monotonicMs());',
+    breaks: 'section 5, deadlines',
+    suite: lease,
+  },
+  {
+    name: 'the deadline of a renewal whose reply was lost is moved',
+    file: keeper,
+    find: 'this.#row = current;\n',
+    put: 'this.#row = current; this.#deadline = this.#deadlineOf(runtime.monotonicMs());\n',
+    breaks: 'section 5, deadlines',
+    suite: lease,
+  },
+  {
+    name: 'a lease that was lost to another is held on',
+    file: keeper,
+    find: 'if (swap.current === null || current === null || !this.#isOwn(current)) {',
+    put: 'if (swap.current === null || current === null) {',
+    breaks: 'C6',
+    suite: lease,
+  },
+  {
+    name: 'a lease ends only when the control store says so',
+    file: keeper,
+    find: "this.#finish({ tag: 'expired' });\n        return;",
+    put: 'return;',
+    breaks: 'section 5, deadlines',
+    suite: lease,
+  },
+  {
+    name: 'a take-over leaves the token as it was',
+    file: standby,
+    find: 'fencingTokenOf((over.row?.token ?? 0) + 1)',
+    put: 'fencingTokenOf(over.row?.token ?? 1)',
+    breaks: 'C6, counterexample 32',
+    suite: lease,
+  },
+  {
+    name: 'a release lets the token start again',
+    file: keeper,
+    find: 'const value: LeaseRow = { ...this.#row, holder: null, describedAs: null };',
+    put: 'const value = { ...this.#row, token: 0, holder: null, describedAs: null };',
+    breaks: 'C6, counterexample 32',
+    suite: lease,
+  },
+  {
+    name: 'any row is taken for that of the own former life',
+    file: standby,
+    find: 'if (row.holder === formerHolder) return true;',
+    put: 'if (formerHolder !== null) return true;',
+    breaks: 'section 5, capture lease',
+    suite: lease,
+  },
+  {
+    name: 'a lease is taken before its ttl is over',
+    file: standby,
+    find: 'return now - seen.since >= row.ttlMs;',
+    put: 'return true;',
+    breaks: 'section 5, capture lease',
+    suite: lease,
+  },
   {
     name: 'a lease that is broken lets its token start again',
     file: change,
@@ -72,7 +138,7 @@ export const leaseMutants: readonly Mutant[] = [
     find: 'const POLL_MS_MAX = 500;',
     put: 'const POLL_MS_MAX = 1_000;',
     breaks: 'hand-over within two seconds',
-    suite: unit('lease/lease'),
+    suite: lease,
   },
   {
     name: 'a standby sleeps past the end of the lease that it waits for',
@@ -80,7 +146,7 @@ export const leaseMutants: readonly Mutant[] = [
     find: 'waitMs = Math.min(pollMs, Math.max(1, seen.since + row.ttlMs - now));',
     put: 'waitMs = pollMs;',
     breaks: 'take-over within ttl and two seconds',
-    suite: unit('lease/lease'),
+    suite: lease,
   },
   {
     name: 'the last renewal alone is measured',

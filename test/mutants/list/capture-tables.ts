@@ -1,0 +1,112 @@
+import { unit, type Mutant } from '../mutant.ts';
+
+const session = 'src/capture/session.ts';
+const tables = 'src/capture/tables.ts';
+
+/** The tables that are captured: their fingerprints, states and schema versions. */
+export const captureTableMutants: readonly Mutant[] = [
+  {
+    name: 'a table that was renamed while nobody looked starts as a new one',
+    file: tables,
+    find: 'else if (was !== undefined)',
+    put: 'else if (false as boolean && was !== undefined)',
+    breaks: 'C9',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'rows that lie elsewhere are judged before the stream has come so far',
+    file: tables,
+    find: 'return this.#input.comparePositions(at.reached, since) < 0;',
+    put: 'return at.reached === since && false;',
+    breaks: 'C9',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'a truncate explains what happened long after it',
+    file: tables,
+    find: 'if (truncate !== undefined && comparePositions(truncate.position, at.head) <= 0) this.#truncates.delete(table);',
+    put: '',
+    breaks: 'C9',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'the transaction of a truncate is not known',
+    file: session,
+    find: "if (message.tag === 'begin') this.#transactionId = message.transactionId;",
+    put: '',
+    breaks: 'C9',
+    suite: unit('capture/capture', 'capture/start'),
+  },
+  {
+    name: 'no truncate is told to those who compare the tables',
+    file: session,
+    find: 'tables.truncated(this.#truncated.splice(0), { by: this.#transactionId, position: message.position });',
+    put: 'this.#truncated.splice(0);',
+    breaks: 'C9',
+    suite: unit('capture/capture', 'capture/start'),
+  },
+  {
+    name: 'changes of a stopped table are published',
+    file: tables,
+    find: "return row !== undefined && row.state !== 'stopped';",
+    put: 'return row !== undefined;',
+    breaks: 'C9, counterexample 12',
+    suite: unit('capture/capture', 'capture/start'),
+  },
+  {
+    name: 'a table that is not shown any more goes on',
+    file: tables,
+    find: "if (found.has(table) || state === 'stopped') continue;",
+    put: 'if (table !== undefined) continue;',
+    breaks: 'C9, counterexample 28',
+    suite: unit('capture/capture', 'capture/start'),
+  },
+  {
+    name: 'a difference that asks for a re-sync is only remembered',
+    file: tables,
+    find: "return { ...row, fingerprint, state: 'resync_required', reason: { code: 'fingerprint', text: verdict.text } };",
+    put: 'return { ...row, fingerprint };',
+    breaks: 'C9, counterexample 9',
+    suite: unit('capture/capture', 'capture/start'),
+  },
+  {
+    name: 'a later table is captured though its rows were not copied',
+    file: tables,
+    find: 'else if (snapshotNever(table))',
+    put: 'else if (true)',
+    breaks: 'C9',
+    suite: unit('capture/capture', 'capture/start'),
+  },
+  {
+    name: 'a schema version is not stored before its first change',
+    file: session,
+    find: 'await this.#remember(next.value, signal);',
+    put: '',
+    breaks: 'C7',
+    suite: unit('capture/capture', 'capture/start'),
+  },
+  {
+    name: 'schema versions that a control store lost stay lost',
+    file: tables,
+    find: '      await this.#restoreVersions(signal);',
+    put: '',
+    breaks: 'section 4',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'a table whose row is gone from the control store is left out of the log',
+    file: tables,
+    find: "      throw new CausewayError('checkpoint_lost', `the row of ${table} was removed from the control store while capture ran`);",
+    put: '      this.#rows.delete(table);',
+    breaks: 'C5 A3',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'every version that a table ever had is kept',
+    file: tables,
+    find: '.slice(-VERSIONS_KEPT) };',
+    put: ' };',
+    breaks: 'O2',
+    suite: unit('capture/tables'),
+  },
+];
