@@ -22,28 +22,64 @@ export type Fault = { readonly afterMs: number; readonly forMs: number } & (
       /** Of the brokers; null for all. */
       readonly broker: number | null;
     }
+  | Stranded
 );
 
+/**
+ * A daemon that goes on without one of the places that it needs, and dies or stands still until another one has taken its place. What it
+ * told the others meanwhile stands; what it told that place is lost, or comes late, behind what its successor does there.
+ */
+type Stranded = {
+  readonly tag: 'stranded';
+  readonly daemon: Role;
+  readonly place: Place;
+  readonly trouble: (typeof troubles)[number];
+  readonly delayMs: number;
+  /** How long it goes on. */
+  readonly aloneMs: number;
+  readonly end: 'kill' | 'freeze';
+  readonly underWay: 'lost' | 'late';
+};
+
 /** How often each is drawn, in percent. */
-const shares = { kill: 20, freeze: 15, broker: 9, server: 14, network: 42 } as const;
+const shares = { kill: 14, freeze: 10, broker: 8, server: 12, network: 34, stranded: 22 } as const;
 const burstMax = 6;
 const holderShare = 0.75;
 const brokerShare = 0.4;
+/** The store of a checkpoint comes once a second; the lease ends two to three seconds after the control store was heard last. */
+const aloneMs = { least: 1_300, most: 3_000 } as const;
+/**
+ * What betrays a promise that was made too early: records that are acknowledged to the source and never reach the log; progress that was
+ * stored before rows which are then not written, so that a slow sink is better than a silent one; a position that the source was told
+ * and the control store was not.
+ */
+const telling = {
+  broker: 'black hole from the daemon',
+  sink: 'delay',
+  'control store': 'black hole from the daemon',
+  source: 'black hole to the daemon',
+} as const satisfies Record<Place, (typeof troubles)[number]>;
+const tellingShare = 0.7;
 
 /** Faults that overlap, none of them twice at one place. */
 export function drawBurst(random: () => number): readonly Fault[] {
-  const burst = new Map<string, Fault>();
+  const burst: Fault[] = [];
+  const struck = new Set<string>();
   const size = 1 + Math.floor(random() * burstMax);
   for (let draw = 0; draw < size; draw += 1) {
     const fault = drawFault(random);
-    burst.set(struckPlace(fault), fault);
+    const places = struckPlaces(fault);
+    if (places.some((place) => struck.has(place))) continue;
+    for (const place of places) struck.add(place);
+    burst.push(fault);
   }
-  return [...burst.values()];
+  return burst;
 }
 
 function drawFault(random: () => number): Fault {
   const upTo = (count: number): number => Math.floor(random() * count);
   const among = <T>(list: readonly T[]): T => list[upTo(list.length)] as T;
+  const outlivesLeaseMs = (): number => leaseTtlMs + 500 + upTo(3_500);
   let left = random() * 100;
   const tag = (Object.keys(shares) as (keyof typeof shares)[]).find((name) => (left -= shares[name]) < 0) ?? 'network';
   const afterMs = upTo(2_500);
@@ -55,7 +91,7 @@ function drawFault(random: () => number): Fault {
     case 'kill':
       return { tag, afterMs: lateMs, forMs: upTo(3_000), daemon };
     case 'freeze':
-      return { tag, afterMs: lateMs, forMs: leaseTtlMs + 500 + upTo(3_500), daemon };
+      return { tag, afterMs: lateMs, forMs: outlivesLeaseMs(), daemon };
     case 'broker':
       return { tag, afterMs, forMs: upTo(8_000), partition: upTo(partitions) };
     case 'server':
@@ -66,20 +102,37 @@ function drawFault(random: () => number): Fault {
       const delayMs = 50 + upTo(750);
       return { tag, afterMs: upTo(1_000), forMs: 300 + upTo(6_000), daemon, place, trouble: among(troubles), delayMs, broker };
     }
+    case 'stranded': {
+      const place = among(['broker', 'broker', 'sink', 'sink', 'control store', 'source'] as const);
+      return {
+        tag,
+        afterMs: upTo(500),
+        forMs: outlivesLeaseMs(),
+        daemon: place === 'sink' ? among(['holder', 'standby']) : daemon,
+        place,
+        trouble: random() < tellingShare ? telling[place] : among(troubles),
+        delayMs: 100 + upTo(700),
+        aloneMs: aloneMs.least + upTo(aloneMs.most - aloneMs.least),
+        end: among(['kill', 'freeze']),
+        underWay: among(['lost', 'late']),
+      };
+    }
   }
 }
 
-function struckPlace(fault: Fault): string {
+function struckPlaces(fault: Fault): readonly string[] {
   switch (fault.tag) {
     case 'kill':
     case 'freeze':
-      return fault.daemon;
+      return [fault.daemon];
     case 'network':
-      return `${fault.place} of ${fault.daemon}`;
+      return [`${fault.place} of ${fault.daemon}`];
+    case 'stranded':
+      return [fault.daemon, `${fault.place} of ${fault.daemon}`];
     case 'broker':
-      return `leader of ${fault.partition}`;
+      return [`leader of ${fault.partition}`];
     case 'server':
-      return fault.server;
+      return [fault.server];
   }
 }
 
@@ -95,6 +148,8 @@ export function nameOf(fault: Fault): string {
       return fault.server === 'control' ? 'kill of the control store' : `kill of the ${fault.server}`;
     case 'network':
       return `${fault.trouble}, daemon and ${fault.place}`;
+    case 'stranded':
+      return `${fault.end} of a daemon stranded without its ${fault.place}`;
   }
 }
 
@@ -111,10 +166,10 @@ export async function inflict(fault: Fault, ground: GauntletGround): Promise<boo
     }
     case 'freeze': {
       const post = ground.posts[ground.numberOf(fault.daemon)];
-      post?.freeze();
+      const struck = post?.freeze();
       await sleep(fault.forMs);
       post?.thaw();
-      return true;
+      return struck ?? false;
     }
     case 'broker':
       return await ground.killLeader(fault.partition, fault.forMs);
@@ -123,6 +178,8 @@ export async function inflict(fault: Fault, ground: GauntletGround): Promise<boo
       return true;
     case 'network':
       return await troubleNetwork(fault, ground);
+    case 'stranded':
+      return await strand(fault, ground);
   }
 }
 
@@ -140,7 +197,24 @@ async function troubleNetwork(fault: Fault & { readonly tag: 'network' }, ground
   return struck.map((proxy) => proxy.heal()).some((times) => times > 0);
 }
 
-function troubleOf({ trouble, delayMs }: Fault & { readonly tag: 'network' }): Trouble {
+async function strand(fault: Fault & Stranded, ground: GauntletGround): Promise<boolean> {
+  const daemon = ground.numberOf(fault.daemon);
+  const post = ground.posts[daemon];
+  const ways = ground.ways[daemon]?.[fault.place] ?? [];
+  const heal = (): number => ways.reduce((times, proxy) => times + proxy.heal(), 0);
+  for (const proxy of ways) proxy.strike(troubleOf(fault));
+  await sleep(fault.aloneMs);
+  const isStruck = fault.end === 'kill' ? await post?.kill() : post?.freeze();
+  if (fault.underWay === 'lost') for (const proxy of ways) proxy.cutAll();
+  let noticed = fault.underWay === 'lost' ? heal() : 0;
+  await sleep(fault.forMs);
+  noticed += fault.underWay === 'late' ? heal() : 0;
+  if (fault.end === 'kill') post?.start();
+  else post?.thaw();
+  return noticed > 0 && isStruck === true;
+}
+
+function troubleOf({ trouble, delayMs }: Pick<Stranded, 'trouble' | 'delayMs'>): Trouble {
   switch (trouble) {
     case 'cut':
       return { tag: 'cut' };

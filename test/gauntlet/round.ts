@@ -28,7 +28,9 @@ export async function runRound(
     if (!(await inflict(fault, ground))) return;
     tell(`over: ${name}`);
     struck.push(name);
-    (recoveries[name] ??= []).push(Math.round(await ground.recovered()));
+    const ms = Math.round(await ground.recovered());
+    tell(`recovered in ${(ms / 1_000).toFixed(1)} s: ${name}`);
+    (recoveries[name] ??= []).push(ms);
   };
   const { verdict, marks, effects } = await ground.underLoad(random, async () => {
     const brokers: Promise<void>[] = [];

@@ -39,8 +39,10 @@ export class DaemonPost implements AsyncDisposable {
     return true;
   }
 
-  freeze(): void {
+  /** Returns whether there was one. */
+  freeze(): boolean {
     this.#daemon?.freeze();
+    return this.#daemon !== null;
   }
 
   thaw(): void {
