@@ -1,32 +1,16 @@
 import { expect, it } from 'vitest';
+import { readThrough } from './read-through.ts';
 import { never, opened, put } from './stage.ts';
 
 it('a worker that was held while another one took its partition takes what the log has freed since for no loss', async () => {
   const { stage, first } = await opened();
   await stage.log().retain(['s'], never);
   await first.send(put('1', 10, 'a'));
-  const log = stage.log();
-  const reader = log.reader.bind(log);
   const held = Promise.withResolvers<undefined>();
-  log.reader = async (consumer, signal) => {
-    const real = await reader(consumer, signal);
-    return {
-      async *assignments(until) {
-        for await (const assignment of real.assignments(until)) {
-          const batches = assignment.batches.bind(assignment);
-          yield Object.assign(assignment, {
-            async *batches(...given: Parameters<typeof batches>) {
-              for await (const batch of batches(...given)) {
-                yield batch;
-                await held.promise;
-              }
-            },
-          });
-        }
-      },
-      [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](),
-    };
-  };
+  const log = readThrough(stage.log(), async function* (batch) {
+    yield batch;
+    await held.promise;
+  });
   const ownLog = stage.log.bind(stage);
   stage.log = () => log;
   const zombie = stage.start();
