@@ -8,7 +8,7 @@ import { raiseEpoch } from '../../src/cli/raise-epoch.ts';
 import type { FakeCall } from '../support/fake-source.ts';
 import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { MemoryLog, type MemoryLogStore } from '../support/memory-log.ts';
-import { PIPELINE, World } from './world.ts';
+import { PIPELINE, type Process, World } from './world.ts';
 
 const insert = (table: TableId, id: string) => ({ op: 'insert', table, row: [id, `value ${id}`] }) as const;
 
@@ -117,21 +117,30 @@ describe('a holder that was suspended', () => {
     return { release: () => held.resolve(undefined) };
   }
 
+  /** A holder that was suspended at that call of its start, and its successor, which streams by now. */
+  async function succeededAt(world: World, call: FakeCall): Promise<{ zombie: Process; successor: Process; wake: () => Promise<void> }> {
+    const control = new BlindToLease(world.controlRows);
+    const held = holdNext(world, call);
+    const zombie = world.start({ control });
+    await world.clock.advance(1_000);
+    control.blind = true;
+    const successor = await world.startStreaming({}, 25_000);
+    const wake = async (): Promise<void> => {
+      held.release();
+      await world.clock.advance(1_000);
+    };
+    return { zombie, successor, wake };
+  }
+
   for (const call of ['inspect', 'provision'] as const) {
     test(`in its first start, at ${call}, drops no slot of its successor, and says nothing of the rows that are there by now`, async () => {
       const world = new World();
       const orders = world.database.createTable('public.orders');
-      const control = new BlindToLease(world.controlRows);
-      const held = holdNext(world, call);
-      const zombie = world.start({ control });
-      await world.clock.advance(1_000);
-      control.blind = true;
-      const successor = await world.startStreaming({}, 25_000);
+      const { zombie, successor, wake } = await succeededAt(world, call);
       world.database.commit([insert(orders, '1')]);
       await world.clock.advance(2_000);
 
-      held.release();
-      await world.clock.advance(1_000);
+      await wake();
       expect(codeOf(zombie.outcome()?.error)).toBe('lease_lost');
       world.database.commit([insert(orders, '2')]);
       await world.clock.advance(2_000);
@@ -150,15 +159,9 @@ describe('a holder that was suspended', () => {
     };
     world.start();
     await world.clock.advance(1_000);
-    const control = new BlindToLease(world.controlRows);
-    const held = holdNext(world, 'inspect');
-    const zombie = world.start({ control });
-    await world.clock.advance(1_000);
-    control.blind = true;
-    const successor = await world.startStreaming({}, 25_000);
+    const { zombie, successor, wake } = await succeededAt(world, 'inspect');
 
-    held.release();
-    await world.clock.advance(1_000);
+    await wake();
     expect(codeOf(zombie.outcome()?.error)).toBe('lease_lost');
     expect(world.database.connections).toBe(1);
     await world.stopped(successor);
@@ -168,17 +171,11 @@ describe('a holder that was suspended', () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
     await world.stopped(await world.startStreaming());
-    const control = new BlindToLease(world.controlRows);
-    const held = holdNext(world, 'inspect');
-    const zombie = world.start({ control });
-    await world.clock.advance(1_000);
-    control.blind = true;
-    const successor = await world.startStreaming({}, 25_000);
+    const { zombie, successor, wake } = await succeededAt(world, 'inspect');
     world.database.commit([insert(orders, '1')]);
     await world.clock.advance(2_000);
 
-    held.release();
-    await world.clock.advance(1_000);
+    await wake();
     expect(codeOf(zombie.outcome()?.error)).toBe('lease_lost');
     await world.stopped(successor);
     expect(world.readLog()).toEqual(world.sourceRows());
