@@ -2,14 +2,12 @@ import * as z from 'zod';
 
 import { checkConnection } from '../lib/postgres/connection-config.ts';
 import { connectionFields, resolveConnection, type Connection } from '../lib/postgres/connection.ts';
+import { ownSchema } from '../lib/postgres/own-schema.ts';
 
 const BATCH_ROWS_DEFAULT = 2_000;
 const BATCH_ROWS_MAX = 20_000;
 const CONNECTIONS_DEFAULT = 4;
 const CONNECTIONS_MAX = 64;
-
-/** Identifiers longer than this are cut by Postgres (NAMEDATALEN). */
-const NAME_BYTES_MAX = 63;
 
 export const configSchema = z
   .strictObject({
@@ -29,15 +27,7 @@ export const configSchema = z
           '`inline`: in the columns cw_seq and cw_deleted of the replicated table; faster, but a deleted row stays with its other columns ' +
           'null, readers filter on cw_deleted, and no column but the key may be NOT NULL.',
       ),
-    schema: z
-      .string()
-      .min(1)
-      .refine((name) => Buffer.byteLength(name) <= NAME_BYTES_MAX && !name.startsWith('pg_'), {
-        message: 'is no name for a schema',
-        params: { mend: `Take a name of at most ${NAME_BYTES_MAX} bytes that does not begin with pg_.` },
-      })
-      .default('causeway')
-      .describe('Schema of the tables that the sink keeps for itself.'),
+    schema: ownSchema.default('causeway').describe('Schema of the tables that the sink keeps for itself.'),
     batchRows: z.int().min(1).max(BATCH_ROWS_MAX).default(BATCH_ROWS_DEFAULT).describe('Most rows in one transaction.'),
     connections: z.int().min(1).max(CONNECTIONS_MAX).default(CONNECTIONS_DEFAULT).describe('Most connections at once.'),
   })
