@@ -1,19 +1,16 @@
 // Two daemons of one pipeline: a request that the one which captures gives its lease up.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { controlKeys, type RequestRow } from '#core/control-rows.ts';
-import { jsonCodec } from '../../src/codec/json.ts';
 import type { PipelineStatus } from '../../src/http/status-document.ts';
-import { createMetrics } from '../../src/metrics/registry.ts';
-import { createPipeline, type Pipeline } from '../../src/runtime/pipeline.ts';
+import type { Pipeline } from '../../src/runtime/pipeline.ts';
 import { STEP_ASIDE_MS } from '../../src/runtime/step-down.ts';
-import { FakeDatabase, FakeSource } from '../support/fake-source.ts';
+import { fakePipeline } from '../support/fake-pipeline.ts';
+import { FakeDatabase } from '../support/fake-source.ts';
 import { memoryControlRows, MemoryControlStore } from '../support/memory-control-store.ts';
-import { MemoryLog, MemoryLogStore } from '../support/memory-log.ts';
-import { MemorySink, MemorySinkStore } from '../support/memory-sink.ts';
-import { silentLogger } from '../support/silent-logger.ts';
+import { MemoryLogStore } from '../support/memory-log.ts';
+import { MemorySinkStore } from '../support/memory-sink.ts';
 import { VirtualClock } from '../support/test-runtime.ts';
 
-const part = { kind: 'fake', config: null, raw: {} };
 const never = new AbortController().signal;
 
 class Crew {
@@ -30,29 +27,9 @@ class Crew {
   }
 
   async join(describedAs: string): Promise<void> {
-    const pipeline = createPipeline({
-      config: {
-        name: 'orders',
-        source: part,
-        tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
-        log: part,
-        sinks: [{ ...part, name: 'warm', parkedKeysMax: 10, freshnessMs: null }],
-        logFormat: 1,
-        leaseTtlMs: 15_000,
-      },
-      roles: ['capture', 'apply'],
-      describedAs,
-      codec: jsonCodec,
-      runtime: this.clock.runtime,
-      logger: silentLogger,
-      metrics: createMetrics({ version: '1', nodeVersion: 'v24', nodeDefaults: false }),
-      build: () =>
-        Promise.resolve({
-          control: this.control,
-          source: new FakeSource(this.database),
-          log: new MemoryLog(this.#logStore),
-          sinks: new Map([['warm', new MemorySink(this.#sinkStore)]]),
-        }),
+    const pipeline = fakePipeline({
+      ...{ clock: this.clock, database: this.database, control: this.control, describedAs },
+      ...{ logStore: this.#logStore, sinkStores: { warm: this.#sinkStore } },
     });
     const run = pipeline.run({ stop: this.#stop.signal, kill: new AbortController().signal });
     this.#members.push({ pipeline, run });

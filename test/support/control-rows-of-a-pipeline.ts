@@ -2,16 +2,12 @@
 // taken over by a second daemon, on a clock of the test's own.
 import { controlKeys, type DesiredRow, type LeaseRow, type RequestRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlRow, ControlStore } from '#core/control.ts';
-import { jsonCodec } from '../../src/codec/json.ts';
-import { createMetrics } from '../../src/metrics/registry.ts';
-import { createPipeline } from '../../src/runtime/pipeline.ts';
-import { FakeDatabase, FakeSource } from './fake-source.ts';
-import { MemoryLog, MemoryLogStore } from './memory-log.ts';
-import { MemorySink, MemorySinkStore } from './memory-sink.ts';
-import { silentLogger } from './silent-logger.ts';
+import { fakePipeline } from './fake-pipeline.ts';
+import { FakeDatabase } from './fake-source.ts';
+import { MemoryLogStore } from './memory-log.ts';
+import { MemorySinkStore } from './memory-sink.ts';
 import { VirtualClock } from './test-runtime.ts';
 
-const part = { kind: 'fake', config: null, raw: {} };
 const never = new AbortController().signal;
 
 /** The pipeline is `orders`, with the table `public.orders` and the sink `warm`. The store has rows of nobody else. */
@@ -19,34 +15,11 @@ export async function rowsOfAPipeline(control: ControlStore): Promise<readonly C
   const clock = new VirtualClock();
   const database = new FakeDatabase(clock.runtime);
   const table = database.createTable('public.orders');
-  const logStore = new MemoryLogStore({ partitions: 2 });
-  const sinkStore = new MemorySinkStore();
+  const stores = { logStore: new MemoryLogStore({ partitions: 2 }), sinkStores: { warm: new MemorySinkStore() } };
+  const deployment = { clock, database, control, ...stores };
   const stop = new AbortController();
   const join = (describedAs: string): Promise<void> =>
-    createPipeline({
-      config: {
-        name: 'orders',
-        source: part,
-        tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
-        log: part,
-        logFormat: 1,
-        sinks: [{ ...part, name: 'warm', parkedKeysMax: 10, freshnessMs: null }],
-        leaseTtlMs: 15_000,
-      },
-      roles: ['capture', 'apply'],
-      describedAs,
-      codec: jsonCodec,
-      runtime: clock.runtime,
-      logger: silentLogger,
-      metrics: createMetrics({ version: '1', nodeVersion: 'v24', nodeDefaults: false }),
-      build: () =>
-        Promise.resolve({
-          control,
-          source: new FakeSource(database),
-          log: new MemoryLog(logStore),
-          sinks: new Map([['warm', new MemorySink(sinkStore)]]),
-        }),
-    }).run({ stop: stop.signal, kill: new AbortController().signal });
+    fakePipeline({ ...deployment, describedAs }).run({ stop: stop.signal, kill: new AbortController().signal });
   const put = async (key: ControlKey, value: DesiredRow | RequestRow): Promise<void> => {
     await control.swap({ key, value, expected: null }, never);
   };
