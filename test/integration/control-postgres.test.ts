@@ -3,7 +3,6 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ControlKey, ControlStore } from '#core/control.ts';
-import { CausewayError } from '#core/errors.ts';
 import { configSchema } from '../../connectors/control-postgres/config.ts';
 import { connector } from '../../connectors/control-postgres/index.ts';
 import { controlStoreContract, countUp } from '../contract/control-store.ts';
@@ -13,6 +12,7 @@ import { describeNewestPostgres, describePostgres, TestDatabase } from '../suppo
 import { silentLogger } from '../support/silent-logger.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { realRuntime } from '../support/test-runtime.ts';
+import { thrown } from '../support/thrown.ts';
 
 const never = new AbortController().signal;
 const at = 'lease/p' as ControlKey;
@@ -23,15 +23,6 @@ function openAt(url: string, of: { readonly leaseTtlMs?: number; readonly provis
   stores += 1;
   const context = { runtime: realRuntime(stores), logger: silentLogger };
   return connector.create({ config: configSchema.parse({ kind: 'postgres', url, provision }), leaseTtlMs, context });
-}
-
-async function thrown(work: Promise<unknown>): Promise<CausewayError> {
-  const error: unknown = await work.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  if (error instanceof CausewayError) return error;
-  throw new Error('not a CausewayError', { cause: error });
 }
 
 describePostgres('control-postgres', (major) => {
@@ -60,23 +51,16 @@ describePostgres('control-postgres', (major) => {
 
 describeNewestPostgres('the database of control-postgres', (major) => {
   let database: TestDatabase;
-  let opened: AsyncDisposable[];
+  let opened: AsyncDisposableStack;
 
   beforeEach(async () => {
-    database = await TestDatabase.create(major);
-    opened = [];
+    opened = new AsyncDisposableStack();
+    database = opened.use(await TestDatabase.create(major));
   });
 
-  afterEach(async () => {
-    for (const one of opened.reverse()) await one[Symbol.asyncDispose]();
-    await database.close();
-  });
+  afterEach(() => opened.disposeAsync());
 
-  const open = (url = database.url, of: Parameters<typeof openAt>[1] = {}): ControlStore => {
-    const store = openAt(url, of);
-    opened.push(store);
-    return store;
-  };
+  const open = (url = database.url, of: Parameters<typeof openAt>[1] = {}): ControlStore => opened.use(openAt(url, of));
 
   test('the DDL that a missing table asks for is all that is needed', async () => {
     const store = open(database.url, { provision: 'check' });

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { CausewayError, codeOf } from '#core/errors.ts';
+import { type CausewayError, codeOf } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { RowChange, Sink, SinkPartition } from '#core/sink.ts';
@@ -10,6 +10,7 @@ import { contractColumn, contractSchema, deleteAt, partialAt, progressAt, scanne
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
 import { postgresSink, takePartition } from '../support/postgres-sink-context.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
+import { thrown } from '../support/thrown.ts';
 
 const never = new AbortController().signal;
 
@@ -20,33 +21,17 @@ const schema: TableSchema = contractSchema('public.orders' as TableId, [
 ]);
 const rows = [upsertAt(schema, sequenceAt(5), ['1', 'x', '1']), deleteAt(schema, sequenceAt(5), '2')];
 
-async function thrown(work: Promise<unknown>): Promise<CausewayError> {
-  const error = await work.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  if (error instanceof CausewayError) return error;
-  throw new Error('not a CausewayError', { cause: error });
-}
-
 describePostgres('sink-postgres under faults', (major) => {
   let database: TestDatabase;
-  let opened: AsyncDisposable[];
+  let opened: AsyncDisposableStack;
 
   beforeEach(async () => {
-    database = await TestDatabase.create(major);
-    opened = [];
+    opened = new AsyncDisposableStack();
+    database = opened.use(await TestDatabase.create(major));
   });
-  afterEach(async () => {
-    for (const one of opened.reverse()) await one[Symbol.asyncDispose]();
-    await database.close();
-  });
+  afterEach(() => opened.disposeAsync());
 
-  const open = (url = database.url, config = {}): Sink => {
-    const sink = postgresSink(url, config);
-    opened.push(sink);
-    return sink;
-  };
+  const open = (url = database.url, config = {}): Sink => opened.use(postgresSink(url, config));
   const ready = async (config = {}): Promise<{ sink: Sink; partition: SinkPartition }> => {
     const sink = open(database.url, config);
     await sink.provision([schema], never);
@@ -64,8 +49,7 @@ describePostgres('sink-postgres under faults', (major) => {
   describe('a connection that fails around the commit', () => {
     const throughProxy = async (config = {}): Promise<{ proxy: TcpProxy; sink: Sink; partition: SinkPartition }> => {
       const url = new URL(database.url);
-      const proxy = await TcpProxy.create({ host: url.hostname, port: Number(url.port) });
-      opened.push(proxy);
+      const proxy = opened.use(await TcpProxy.create({ host: url.hostname, port: Number(url.port) }));
       url.hostname = '127.0.0.1';
       url.port = String(proxy.port);
       const sink = open(url.href, config);

@@ -22,26 +22,21 @@ const other: TableSchema = contractSchema('public.lines' as TableId, columns);
 
 describePostgres('sink-postgres, rows that are all newer', (major) => {
   let database: TestDatabase;
-  let opened: AsyncDisposable[];
+  let opened: AsyncDisposableStack;
 
   beforeEach(async () => {
-    database = await TestDatabase.create(major);
-    opened = [];
+    opened = new AsyncDisposableStack();
+    database = opened.use(await TestDatabase.create(major));
   });
-  afterEach(async () => {
-    for (const one of opened.reverse()) await one[Symbol.asyncDispose]();
-    await database.close();
-  });
+  afterEach(() => opened.disposeAsync());
 
   /** A sink behind a proxy that has met both tables, with the keys 1 and 2 of each at sequence 1. */
   const ready = async (register: string): Promise<{ proxy: TcpProxy; sink: Sink; partition: SinkPartition; trips: () => number }> => {
     const url = new URL(database.url);
-    const proxy = await TcpProxy.create({ host: url.hostname, port: Number(url.port) });
-    opened.push(proxy);
+    const proxy = opened.use(await TcpProxy.create({ host: url.hostname, port: Number(url.port) }));
     url.hostname = '127.0.0.1';
     url.port = String(proxy.port);
-    const sink = postgresSink(url.href, { register, connections: 1 });
-    opened.push(sink);
+    const sink = opened.use(postgresSink(url.href, { register, connections: 1 }));
     await sink.provision([schema, other], never);
     const partition = await takePartition(sink, 0, never);
     const rows = [schema, other].flatMap((table) => ['1', '2'].map((id) => upsertAt(table, sequenceAt(1), [id, 'x'])));
