@@ -285,11 +285,8 @@ export class WorldFaults {
     // Its tables may have lost columns, which is noticed at the next start.
     this.#allowed.add('sink_misconfigured');
     const store = this.#input.sinks.get(sink) as MemorySinkStore;
-    const standing = (partition: number): readonly unknown[] => [
-      store.fences.get(partition),
-      store.progress.get(partition),
-      store.writes.get(partition),
-    ];
+    // Where the fence alone went back nothing is lost, and its holder of then may go on as if nothing had been.
+    const standing = (partition: number): readonly unknown[] => [store.progress.get(partition), store.writes.get(partition)];
     const before = this.#input.logStore.partitions.map((_, partition) => standing(partition));
     const progressBefore = new Map(store.progress);
     const swept = [...store.swept];

@@ -41,6 +41,9 @@ export class WatermarkChecker {
     const place = `${sink}/${life.id}`;
     const watermark = status.watermark?.sequence ?? null;
     this.#workedOn.set(place, new Set(status.partitions.map(({ partition }) => partition)));
+    // A process that begins to apply anew knows what was stored, and no more.
+    const begins = status.state === 'starting' && status.partitions.length === 0;
+    if (begins || status.state === 'waiting' || status.state === 'stopped') this.#reported.delete(place);
     if (this.#unaware.has(place) || this.#sweepsUnread.has(place)) return;
     if (watermark === null) return;
     const before = this.#reported.get(place);
