@@ -42,10 +42,12 @@ type Stranded = {
 };
 
 /** How often each is drawn, in percent. */
-const shares = { kill: 14, freeze: 10, broker: 8, server: 12, network: 34, stranded: 22 } as const;
+const shares = { kill: 11, freeze: 9, broker: 7, server: 10, network: 29, stranded: 34 } as const;
 const burstMax = 6;
 const holderShare = 0.75;
 const brokerShare = 0.4;
+/** Of the consumer group, unless configured: who applied keeps its partitions for so long. */
+const sessionTimeoutMs = 6_000;
 /** The store of a checkpoint comes once a second; the lease ends two to three seconds after the control store was heard last. */
 const aloneMs = { least: 1_300, most: 3_000 } as const;
 /**
@@ -59,7 +61,35 @@ const telling = {
   'control store': 'black hole from the daemon',
   source: 'black hole to the daemon',
 } as const satisfies Record<Place, (typeof troubles)[number]>;
-const tellingShare = 0.7;
+const tellingShare = 0.75;
+
+/** For runs that are too short to leave it to chance. */
+export const brokenPromises: readonly Fault[] = [
+  {
+    tag: 'stranded',
+    afterMs: 0,
+    forMs: leaseTtlMs + 1_000,
+    daemon: 'holder',
+    place: 'broker',
+    trouble: telling.broker,
+    delayMs: 0,
+    aloneMs: 2_000,
+    end: 'kill',
+    underWay: 'lost',
+  },
+  {
+    tag: 'stranded',
+    afterMs: 0,
+    forMs: 500,
+    daemon: 'standby',
+    place: 'sink',
+    trouble: telling.sink,
+    delayMs: 500,
+    aloneMs: 3_000,
+    end: 'kill',
+    underWay: 'lost',
+  },
+];
 
 /** Faults that overlap, none of them twice at one place. */
 export function drawBurst(random: () => number): readonly Fault[] {
@@ -103,11 +133,11 @@ function drawFault(random: () => number): Fault {
       return { tag, afterMs: upTo(1_000), forMs: 300 + upTo(6_000), daemon, place, trouble: among(troubles), delayMs, broker };
     }
     case 'stranded': {
-      const place = among(['broker', 'broker', 'sink', 'sink', 'control store', 'source'] as const);
+      const place = among(['broker', 'broker', 'broker', 'sink', 'sink', 'control store', 'source'] as const);
       return {
         tag,
         afterMs: upTo(500),
-        forMs: outlivesLeaseMs(),
+        forMs: (place === 'sink' ? sessionTimeoutMs - leaseTtlMs : 0) + outlivesLeaseMs(),
         daemon: place === 'sink' ? among(['holder', 'standby']) : daemon,
         place,
         trouble: random() < tellingShare ? telling[place] : among(troubles),

@@ -17,7 +17,11 @@ const endsOfDesign: readonly string[] = ['lease_lost', 'fenced', 'log_unproved']
 
 export async function runRound(
   ground: GauntletGround,
-  { random, faultsWanted }: { readonly random: () => number; readonly faultsWanted: number },
+  {
+    random,
+    faultsWanted,
+    first,
+  }: { readonly random: () => number; readonly faultsWanted: number; readonly first?: readonly Fault[] | undefined },
   tell: (text: string) => void,
 ): Promise<Told<GauntletRound>> {
   const struck: string[] = [];
@@ -35,7 +39,7 @@ export async function runRound(
   const { verdict, marks, effects } = await ground.underLoad(random, async () => {
     const brokers: Promise<void>[] = [];
     while (struck.length < faultsWanted) {
-      const burst = drawBurst(random);
+      const burst = struck.length === 0 && first !== undefined ? first : drawBurst(random);
       tell(`burst: ${JSON.stringify(burst)}`);
       // A broker takes its time to come back, and the next bursts meet the cluster without it.
       brokers.push(...burst.filter(({ tag }) => tag === 'broker').map(meet));

@@ -21,7 +21,7 @@ export type Role = 'holder' | 'standby';
 
 const daemons = 2;
 const topic = 'ledger';
-const lookEveryMs = 100;
+const lookEveryMs = 250;
 const comesUpWithinMs = 120_000;
 /** The longest pause between two attempts of the product is half a minute. */
 const recoversWithinMs = 180_000;
