@@ -29,12 +29,14 @@ export type Sweep = { readonly shape: Shape; readonly floor: Sequence; readonly 
  */
 export async function sweepPage(session: Session, sweep: Sweep): Promise<{ readonly done: boolean; readonly rows: number }> {
   return await session.transaction([], async () => {
-    const place = await currentPlace(session, sweep);
-    if (place === null) return commit({ done: true, rows: 0 });
-    await assertPassed(session, sweep);
-    const page = place.phase === 'versions' ? await sweepVersions(session, sweep, place) : await sweepRows(session, sweep, place);
+    const stands = await currentPlace(session, sweep);
+    if (stands === null) return commit({ done: true, rows: 0 });
+    const { place, floor } = stands;
+    const now = { ...sweep, floor };
+    await assertPassed(session, now);
+    const page = place.phase === 'versions' ? await sweepVersions(session, now, place) : await sweepRows(session, now, place);
     const next = page.last === null ? nextPhase(sweep.shape, place.phase) : { phase: place.phase, after: page.last };
-    await remember(session, sweep, next);
+    await remember(session, now, next);
     return commit({ done: next === null, rows: page.rows });
   });
 }
@@ -50,8 +52,14 @@ async function assertPassed(session: Session, { shape, floor, owner, partitions 
   }
 }
 
-/** Null where the sweep is complete; begins a new one where another floor, or none, was under way. Locks the row: one sweeps at a time. */
-async function currentPlace(session: Session, { shape, floor, owner }: Sweep): Promise<Place | null> {
+/**
+ * Null where the sweep is complete. A lower floor, or none, under way: begins at the own one. A higher one is another worker's, and does for
+ * both: it is gone on with, because two that began anew over each other would never end. Locks the row: one page at a time.
+ */
+async function currentPlace(
+  session: Session,
+  { shape, floor, owner }: Sweep,
+): Promise<{ readonly place: Place; readonly floor: Sequence } | null> {
   const where = `${ownerCondition(owner)} AND source_table = $1 FOR UPDATE`;
   const [row] = await session.texts(
     `SELECT pg_catalog.encode(swept, 'hex'), pg_catalog.encode(sweeping, 'hex'), sweep_phase, sweep_after::text FROM ${owner.own.tables} WHERE ${where}`,
@@ -60,8 +68,9 @@ async function currentPlace(session: Session, { shape, floor, owner }: Sweep): P
   if (row === undefined) throw new CausewayError('sink_misconfigured', `the sink was not provisioned for the table ${shape.schema.table}`);
   const [swept, sweeping, phase, after] = row;
   if (swept !== null && swept !== undefined && storedSequence(swept) >= floor) return null;
-  if (sweeping === floor) return { phase: phase as Phase, after: JSON.parse(after ?? 'null') as string[] | null };
-  return { phase: 'versions', after: null };
+  const under = sweeping === null || sweeping === undefined ? null : storedSequence(sweeping);
+  if (under === null || under < floor) return { place: { phase: 'versions', after: null }, floor };
+  return { place: { phase: phase as Phase, after: JSON.parse(after ?? 'null') as string[] | null }, floor: under };
 }
 
 function nextPhase(shape: Shape, phase: Phase): Place | null {

@@ -120,6 +120,21 @@ export function sinkTables(bench: SinkBench): void {
       expect(await bench.context.liveRows(second)).toHaveLength(1);
     });
 
+    it('by two at once, each at a floor of its own, ends with the higher one', async () => {
+      const ids = Array.from({ length: bench.sink.limits.batchRowsMax }, (_, index) => String(index));
+      for (let part = 0; part < 60; part += 1) {
+        await apply(ids.map((id) => upsertAt(bench.schema, sequenceAt(1), [`${String(part)}${id.padStart(6, '0')}`, 'x', null])));
+        if (part * ids.length > 20_000) break;
+      }
+      await passed(6);
+      const other = open();
+      const sweeps = [5, 6].map((commit) => retried(() => (commit === 5 ? bench.sink : other).sweep(bench.schema, floorAt(commit), never)));
+      await Promise.all(sweeps);
+      expect((await bench.sink.sweeps(never)).get(bench.schema.table)).toBe(sequenceAt(6));
+      expect(await bench.sink.holdsRows(bench.schema, never)).toBe(false);
+      expect(new Set((await scanned(bench.sink, bench.schema, never)).map(({ sequence }) => sequence))).toEqual(new Set([sequenceAt(6)]));
+    });
+
     it('does not harm what newer changes write meanwhile', async () => {
       const ids = Array.from({ length: 300 }, (_, index) => String(index));
       await apply(ids.map((id) => upsertAt(bench.schema, sequenceAt(1), [id, 'old', null])));
