@@ -3,6 +3,7 @@ import { SqliteFile } from '../lib/sqlite/file.ts';
 import type { OpenFile } from '../lib/sqlite/handle.ts';
 import { type LogIdentity, logFileKind } from './layout.ts';
 import { type OperationName, type Operations, perform } from './operations.ts';
+import { type FileVersion, versionOf } from './watch.ts';
 import { WriterThread } from './writer-thread.ts';
 
 /**
@@ -36,6 +37,10 @@ export class LogFile {
 
   read<T>(work: (file: OpenFile) => T, signal: AbortSignal): Promise<T> {
     return this.#file.read(work, signal);
+  }
+
+  version(signal: AbortSignal): Promise<FileVersion> {
+    return this.#file.use({ create: false }, versionOf, signal);
   }
 
   write<Name extends OperationName>(name: Name, args: Operations[Name]['args'], signal: AbortSignal): Promise<Operations[Name]['result']> {

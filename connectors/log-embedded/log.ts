@@ -10,6 +10,7 @@ import { endsOf } from './pages.ts';
 import { embeddedReader, readToEnd } from './read.ts';
 import { join, type SharedState } from './shared.ts';
 import { usedBytes } from './trim.ts';
+import { FileWatch } from './watch.ts';
 import { EmbeddedLogWriter, trimmed } from './write.ts';
 
 export type EmbeddedLogInput = {
@@ -35,6 +36,7 @@ export class EmbeddedLog implements Log {
   readonly #input: EmbeddedLogInput;
   readonly #file: LogFile;
   readonly #shared: SharedState;
+  readonly #watch: FileWatch;
   /** Of one partition. */
   readonly #keepBytes: number;
   readonly #leave: () => void;
@@ -48,6 +50,7 @@ export class EmbeddedLog implements Log {
     this.#file = new LogFile(input);
     const { state, leave } = join(input.path);
     this.#shared = state;
+    this.#watch = new FileWatch({ file: this.#file, runtime: input.runtime });
     this.#leave = leave;
   }
 
@@ -85,7 +88,7 @@ export class EmbeddedLog implements Log {
 
   async reader(consumer: string, signal: AbortSignal): Promise<LogReader> {
     await this.#file.open({ create: false }, signal);
-    const parts = { file: this.#file, shared: this.#shared, partitions: this.partitions, keepBytes: this.#keepBytes };
+    const parts = { file: this.#file, shared: this.#shared, watch: this.#watch, partitions: this.partitions, keepBytes: this.#keepBytes };
     return embeddedReader({ ...parts, runtime: this.#input.runtime }, consumer);
   }
 
@@ -115,6 +118,8 @@ export class EmbeddedLog implements Log {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#leave();
     await this.#file.close();
+    // Whoever still reads learns from the file that it is closed.
+    this.#watch.close();
   }
 
   /** A damaged file is ours to remove; one that belongs to somebody else is not. */

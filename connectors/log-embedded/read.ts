@@ -6,10 +6,12 @@ import type { LogFile } from './log-file.ts';
 import { endsOf, readPage } from './pages.ts';
 import { type ConsumerPartition, storedProgress } from './progress.ts';
 import type { SharedState } from './shared.ts';
+import { type FileVersion, type FileWatch, versionOf } from './watch.ts';
 
 export type ReaderParts = {
   readonly file: LogFile;
   readonly shared: SharedState;
+  readonly watch: FileWatch;
   readonly partitions: number;
   /** Of one partition. */
   readonly keepBytes: number;
@@ -57,16 +59,41 @@ async function* follow(
   const { partition } = place;
   let from: number = place.from;
   while (true) {
-    const seen = parts.shared.version(partition);
-    const records = await parts.file.read((file) => readPage(file, { partition, from, path: parts.file.path }), signal);
+    const own = parts.shared.version(partition);
+    const { records, version } = await parts.file.read(
+      (file) => ({ version: versionOf(file), records: readPage(file, { partition, from, path: parts.file.path }) }),
+      signal,
+    );
     if (records.length === 0) {
-      await parts.shared.wait({ concern: partition, seen, runtime: parts.runtime }, signal);
+      await changed(parts, { partition, own, version }, signal);
       continue;
     }
     yield { partition, records };
     from += records.length;
     signal.throwIfAborted();
   }
+}
+
+/** Resolves once there may be more than was seen: this process has appended, or somebody else has written to the file. */
+async function changed(
+  parts: Pick<ReaderParts, 'shared' | 'watch'>,
+  seen: { readonly partition: number; readonly own: number; readonly version: FileVersion },
+  signal: AbortSignal,
+): Promise<void> {
+  const { partition, own, version } = seen;
+  signal.throwIfAborted();
+  if (parts.shared.version(partition) !== own) return;
+  const woken = Promise.withResolvers<undefined>();
+  const wake = (): void => woken.resolve(undefined);
+  const ends = [parts.shared.listen(partition, wake), parts.watch.watch(version, wake)];
+  signal.addEventListener('abort', wake, { once: true });
+  try {
+    await woken.promise;
+  } finally {
+    for (const end of ends) end();
+    signal.removeEventListener('abort', wake);
+  }
+  signal.throwIfAborted();
 }
 
 /** From `from` to the end as it stands now. */

@@ -1,8 +1,6 @@
 import { resolve } from 'node:path';
 import type { Runtime } from '#core/runtime.ts';
 
-/** How long an append of another process can stay unseen. */
-const POLL_MS = 200;
 /** Made once: without a reason, each abort makes an error with its stack. */
 const WOKEN = new Error('something changed');
 
@@ -30,24 +28,30 @@ export class SharedState {
     for (const { concern, wake } of this.#waiting) if (all.has(concern)) wake();
   }
 
+  /** Calls `wake` at each change of it. Returns what ends that. */
+  listen(concern: Concern, wake: () => void): () => void {
+    const waiting = { concern, wake };
+    this.#waiting.add(waiting);
+    return () => void this.#waiting.delete(waiting);
+  }
+
   /** Returns as soon as the version is no longer the one given, or after `ms`. */
   async wait(
-    input: { readonly concern: Concern; readonly seen: number; readonly ms?: number; readonly runtime: Runtime },
+    input: { readonly concern: Concern; readonly seen: number; readonly ms: number; readonly runtime: Runtime },
     signal: AbortSignal,
   ): Promise<void> {
     const { concern, seen, ms, runtime } = input;
     signal.throwIfAborted();
     if (this.version(concern) !== seen) return;
     const woken = new AbortController();
-    const waiting = { concern, wake: (): void => woken.abort(WOKEN) };
-    this.#waiting.add(waiting);
+    const ignore = this.listen(concern, () => woken.abort(WOKEN));
     try {
-      await runtime.sleep(ms ?? POLL_MS, AbortSignal.any([signal, woken.signal]));
+      await runtime.sleep(ms, AbortSignal.any([signal, woken.signal]));
     } catch (error) {
       signal.throwIfAborted();
       if (!woken.signal.aborted) throw error;
     } finally {
-      this.#waiting.delete(waiting);
+      ignore();
     }
   }
 }

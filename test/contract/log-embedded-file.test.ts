@@ -118,7 +118,7 @@ describe('the file of the embedded log', () => {
     const state = new SharedState();
     const seen = state.version(0);
     state.changed([0]);
-    await state.wait({ concern: 0, seen, runtime: clock.runtime }, never);
+    await state.wait({ concern: 0, seen, ms: 1_000, runtime: clock.runtime }, never);
     expect(clock.nowMs).toBe(0);
   });
 
@@ -127,7 +127,7 @@ describe('the file of the embedded log', () => {
     const state = new SharedState();
     const woken: unknown[] = [];
     const waits = ([0, 1, 'room'] as const).map(async (concern) => {
-      await state.wait({ concern, seen: state.version(concern), runtime: clock.runtime }, never);
+      await state.wait({ concern, seen: state.version(concern), ms: 500, runtime: clock.runtime }, never);
       woken.push(concern);
     });
     state.changed([1]);

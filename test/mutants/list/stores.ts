@@ -82,6 +82,22 @@ export const storeMutants: readonly Mutant[] = [
     suite: unit('connectors/log-embedded/writer-thread'),
   },
   {
+    name: 'a reader of the embedded log is woken only for what came behind the last look, not behind its own',
+    file: 'connectors/log-embedded/watch.ts',
+    find: 'now.number !== seen.number',
+    put: 'now.number > Math.max(...[...this.#waiting].map((each) => each.seen.number))',
+    breaks: 'C7',
+    suite: contract('log-embedded-watch'),
+  },
+  {
+    name: 'a reader of the embedded log that waits does not learn that the file is gone',
+    file: 'connectors/log-embedded/watch.ts',
+    find: 'if (now === null || now.file !== seen.file ||',
+    put: 'if (now === null) continue;\n        if (',
+    breaks: 'section 4',
+    suite: contract('log-embedded-watch'),
+  },
+  {
     name: 'behind the end of a thread that writes nothing is written any more',
     file: 'connectors/log-embedded/log-file.ts',
     find: 'if (this.#thread === null || (this.#thread.ended && !this.#closed))',
