@@ -1,5 +1,6 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { assert } from '#core/assert.ts';
+import { NodeMetrics } from './event-loop.ts';
 import { metricTable, type CounterName, type GaugeName, type HistogramName, type LabelsOf, type MetricName } from './names.ts';
 
 /** Sets a gauge for this scrape. A null or undefined value leaves it absent: an unknown figure is not 0. */
@@ -11,6 +12,8 @@ export interface Metrics {
   observe<N extends HistogramName>(name: N, labels: LabelsOf<N>, value: number): void;
   /** Asked at every scrape. What it does not set is absent from that scrape. Returns a function that removes it again. */
   addGauges(provider: (set: SetGauge) => void): () => void;
+  /** A timer came so much later than it was due. */
+  timerLate(ms: number): void;
   readonly contentType: string;
   /** What Prometheus reads. */
   text(): Promise<string>;
@@ -25,7 +28,7 @@ export function createMetrics(options: {
   readonly nodeDefaults: boolean;
 }): Metrics {
   const registry = new Registry();
-  if (options.nodeDefaults) collectDefaultMetrics({ register: registry });
+  const node = options.nodeDefaults ? new NodeMetrics(registry) : null;
   const counters = new Map<string, Counter>();
   const gauges = new Map<string, Gauge>();
   const histograms = new Map<string, Histogram>();
@@ -61,8 +64,10 @@ export function createMetrics(options: {
       providers.add(provider);
       return () => void providers.delete(provider);
     },
+    timerLate: (ms) => node?.late(ms),
     contentType: registry.contentType,
     text: async () => {
+      node?.scrape();
       for (const gauge of gauges.values()) gauge.reset();
       for (const provider of providers) {
         provider((name, labels, value) => {

@@ -13,7 +13,7 @@ import { createLogger, errorFields } from './logger.ts';
 import { createControl, createLog, createSink, createSource, type PartsContext } from './parts.ts';
 import type { Role } from './pipeline-state.ts';
 import { createPipeline, type PipelineParts } from './pipeline.ts';
-import { systemRuntime } from './runtime.ts';
+import { systemRuntime, tellingLateness } from './runtime.ts';
 import { osStopRequests } from './signals.ts';
 import { supervise } from './supervisor.ts';
 
@@ -57,12 +57,14 @@ export async function runDaemon(options: DaemonOptions): Promise<never> {
   process.exit(code);
 }
 
-async function serveAndSupervise(options: DaemonOptions, context: PartsContext): Promise<number> {
+async function serveAndSupervise(options: DaemonOptions, given: PartsContext): Promise<number> {
   const { config, roles, version } = options;
-  const { runtime, logger } = context;
+  const { logger } = given;
+  const metrics = createMetrics({ version, nodeVersion: process.version, nodeDefaults: true });
+  const runtime = tellingLateness(given.runtime, (ms) => metrics.timerLate(ms));
+  const context = { ...given, runtime };
   const startedAtWallMs = runtime.wallMs();
   const describedAs = describeProcess();
-  const metrics = createMetrics({ version, nodeVersion: process.version, nodeDefaults: true });
   await using resources = new AsyncDisposableStack();
   const control = sharedControl(config, context, resources);
   const pipelines = config.pipelines.map((pipeline) =>

@@ -24,3 +24,15 @@ export const systemRuntime: Runtime = {
     }
   },
 };
+
+/** Tells of each sleep that came to its end how much later that was than it was to be. */
+export function tellingLateness(runtime: Runtime, onLate: (ms: number) => void): Runtime {
+  return {
+    ...runtime,
+    async sleep(ms, signal) {
+      const dueMs = runtime.monotonicMs() + Math.max(ms, 0);
+      await runtime.sleep(ms, signal);
+      onLate(Math.max(0, runtime.monotonicMs() - dueMs));
+    },
+  };
+}

@@ -64,7 +64,7 @@ test('probes, status and metrics answer, each with its own type', async () => {
   expect(await (await fetch(`${url}/api/v1/status`)).json()).toEqual(document);
   const metrics = await fetch(`${url}/metrics`);
   expect(metrics.headers.get('content-type')).toContain('text/plain; version=0.0.4');
-  expect(await metrics.text()).toContain('nodejs_eventloop_lag');
+  expect(await metrics.text()).toContain('nodejs_eventloop_lag_seconds');
 });
 
 test('the page shows what is wrong, and nothing of it as markup', async () => {

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest';
+import perfHooks from 'node:perf_hooks';
+import { expect, test, vi } from 'vitest';
 import { metricTable } from '../../src/metrics/names.ts';
 import { createMetrics, type Metrics } from '../../src/metrics/registry.ts';
 
@@ -56,4 +57,24 @@ test('names follow the rules: a prefix, base units, and _total exactly for count
     expect(name).not.toMatch(/_(ms|millis|kb|mb)(_|$)/);
     expect(help).toMatch(/\.$/);
   }
+});
+
+test('how late timers come is told for the time since the last scrape, and costs no timer of its own', async () => {
+  const monitored = vi.spyOn(perfHooks, 'monitorEventLoopDelay');
+  const of = createMetrics({ version: '1', nodeVersion: 'v24', nodeDefaults: true });
+  const figures = async (): Promise<Readonly<Record<string, number>>> => {
+    const lines = (await of.text()).matchAll(/^nodejs_eventloop_lag_([a-z0-9]+)_seconds (.+)$/gm);
+    return Object.fromEntries([...lines].map(([, figure, value]): [string, number] => [figure ?? '', Number(value)]));
+  };
+  expect(monitored.mock.calls).toEqual([[{ resolution: 2 ** 31 - 1 }]]);
+  monitored.mockRestore();
+  expect(await figures()).toEqual({});
+  for (let timer = 0; timer < 99; timer += 1) of.timerLate(2);
+  of.timerLate(500);
+  const { max, mean, p50, p90, p99 } = await figures();
+  expect([p50, p90, p99].map((value) => value?.toFixed(3))).toEqual(['0.002', '0.002', '0.002']);
+  expect([max, mean].map((value) => value?.toFixed(2))).toEqual(['0.50', '0.01']);
+  of.timerLate(1);
+  expect((await figures())['max']?.toFixed(3)).toBe('0.001');
+  expect(await figures()).toEqual({});
 });
