@@ -303,7 +303,7 @@ class World {
     const { nowMs } = this.#loop;
     for (const { life, statuses } of this.#processes.values()) {
       if (life.dead || life.held) continue;
-      for (const [sink, status] of statuses) this.#checkers.reported(sink, life, status());
+      for (const [sink, status] of statuses) this.#checkers.reported(sink, life, status);
     }
     const approved = this.#operator.approve();
     if (approved > 0) this.#coverage.add('schemas approved', approved);

@@ -98,11 +98,11 @@ export class Checkers {
   released(sink: string, by: { readonly life: Life; readonly partition: number }, releases: readonly Release[]): void {
     this.appended();
     // By one that does not know yet that its write is gone: whoever takes the partition treats the key as parked.
-    if (!this.#logLost && !this.#watermark.isUnaware(sink, by.life, by.partition)) this.#parked.released(sink, releases);
+    if (this.#logLost || !this.#watermark.isUnaware(sink, by.life, by.partition)) this.#parked.released(sink, releases, this.#logLost);
   }
 
-  reported(sink: string, life: Life, status: ApplyStatus): void {
-    this.#watermark.reported(sink, life, status);
+  reported(sink: string, life: Life, ask: () => ApplyStatus): void {
+    this.#watermark.reported(sink, life, ask);
   }
 
   assigned(sink: string, life: Life, partition: number): () => void {

@@ -1,5 +1,6 @@
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import { partitionOf } from '#core/hash.ts';
+import type { TableId } from '#core/schema.ts';
 import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
 import { floorAbove, type LogReaderModel } from './log-reader.ts';
 import type { Release } from '../ports.ts';
@@ -18,9 +19,10 @@ export class ParkedChecker {
     this.#log = log;
   }
 
-  released(sink: string, releases: readonly Release[]): void {
+  /** Of a log that lost its tail nothing is asked, and what a truncate still owes is owed all the same. */
+  released(sink: string, releases: readonly Release[], logLost: boolean): void {
     const { sinks, plan, fail } = this.#scene;
-    this.#log.catchUp();
+    if (!logLost) this.#log.catchUp();
     for (const { key, sequence } of releases) {
       const partition = partitionOf(key, plan.partitions);
       const records = this.#log.partitions[partition] ?? [];
@@ -28,8 +30,9 @@ export class ParkedChecker {
       const { table } = parseRowKey(key);
       const stored = sinks.get(sink)?.stored(table, key)?.sequence ?? SEQUENCE_ZERO;
       // By a truncate that was read, whether the progress has passed it or not.
-      const above = stored < sequence ? floorAbove(records, { table, sequence }) : null;
+      const above = stored < sequence ? this.#truncateAbove(records, { table, key, sequence }, logLost) : null;
       if (above !== null) owe(this.#scene.owed, { sink, key, sequence: above });
+      if (logLost) continue;
       for (const { offset, record, counts } of records) {
         if (offset >= progress) break;
         if (!counts || record.tag !== 'change' || record.key !== key || stored >= record.sequence) continue;
@@ -42,6 +45,20 @@ export class ParkedChecker {
         break;
       }
     }
+  }
+
+  #truncateAbove(
+    records: Parameters<typeof floorAbove>[0],
+    change: { readonly table: TableId; readonly key: RowKey; readonly sequence: Sequence },
+    logLost: boolean,
+  ): Sequence | null {
+    if (!logLost) return floorAbove(records, change);
+    // What is read of it now was not followed: the source tells.
+    this.#scene.truth.catchUp();
+    const truncated = this.#scene.truth
+      .moments(change.key)
+      .findLast(({ what, sequence }) => what === 'truncated' && sequence > change.sequence);
+    return truncated?.sequence ?? null;
   }
 
   /** Whether the key's history gives a reason for it to be parked. */

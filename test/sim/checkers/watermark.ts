@@ -19,6 +19,7 @@ export type LostAtSink = {
 export class WatermarkChecker {
   readonly #scene: Scene;
   readonly #reported = new Map<string, Sequence>();
+  readonly #asked = new Map<string, () => ApplyStatus>();
   /** Up to where a sink was found complete: nothing can take that away but the sink going back. */
   readonly #complete = new Map<string, Sequence>();
   /** Processes that may not have noticed yet that the sink went back: the partitions that they have not taken again. */
@@ -37,13 +38,15 @@ export class WatermarkChecker {
     this.#scene = scene;
   }
 
-  reported(sink: string, life: Life, status: ApplyStatus): void {
+  /** `ask` is one function for as long as the process applies in one go. */
+  reported(sink: string, life: Life, ask: () => ApplyStatus): void {
+    const status = ask();
     const place = `${sink}/${life.id}`;
     const watermark = status.watermark?.sequence ?? null;
     this.#workedOn.set(place, new Set(status.partitions.map(({ partition }) => partition)));
     // A process that begins to apply anew knows what was stored, and no more.
-    const begins = status.state === 'starting' && status.partitions.length === 0;
-    if (begins || status.state === 'waiting' || status.state === 'stopped') this.#reported.delete(place);
+    if (this.#asked.get(place) !== ask) this.#reported.delete(place);
+    this.#asked.set(place, ask);
     if (this.#unaware.has(place) || this.#sweepsUnread.has(place)) return;
     if (watermark === null) return;
     const before = this.#reported.get(place);
