@@ -1,4 +1,12 @@
-import { controlKeys, type LeaseRow, type SchemaBlock, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
+import {
+  controlKeys,
+  type LeaseRow,
+  type SchemaBlock,
+  type SinkRow,
+  type StatusRow,
+  type TableRow,
+  type WorkerRow,
+} from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { PipelineConfig } from '../config/config.ts';
 import type { LeaseStatus, PipelineStatus, SinkStatus, Trouble } from '../http/status-document.ts';
@@ -15,7 +23,11 @@ type Seen = {
   readonly lease: LeaseRow | null;
   readonly tables: readonly TableRow[];
   readonly sinks: ReadonlyMap<string, SinkRow>;
+  /** Of each daemon that lives and applies partitions while another one captures. */
+  readonly workers: readonly Worker[];
 };
+
+type Worker = { readonly process: string; readonly sinks: readonly SinkStatus[] };
 
 export async function status(context: CommandContext): Promise<number> {
   const { io, options } = context;
@@ -24,12 +36,13 @@ export async function status(context: CommandContext): Promise<number> {
     Promise.all(pipelinesOf(config, options.pipeline).map((pipeline) => look(context, control, pipeline))),
   );
   if (options.output === 'json') {
-    const pipelines = seen.map(({ pipeline, status: document, ageMs, running, lease }) => ({
+    const pipelines = seen.map(({ pipeline, status: document, ageMs, running, lease, workers }) => ({
       name: pipeline.name,
       daemonRunning: running,
       statusAgeMs: ageMs,
       lease: leaseJson(lease, expiryOf(document, running ? ageMs : null)),
       status: document,
+      workers,
     }));
     printJson(io, 'StatusList', { pipelines });
     return 0;
@@ -74,6 +87,7 @@ async function look(context: CommandContext, control: ControlStore, pipeline: Pi
     const sinkRow = await valueOf<SinkRow>(control, controlKeys.sink(name, sink.name), signal);
     if (sinkRow !== null) sinks.set(sink.name, sinkRow);
   }
+  const workers = await control.list(controlKeys.workers(name), signal);
   return {
     pipeline,
     status: row === null ? null : (row.document as PipelineStatus),
@@ -82,15 +96,22 @@ async function look(context: CommandContext, control: ControlStore, pipeline: Pi
     lease: await valueOf<LeaseRow>(control, controlKeys.lease(name), signal),
     tables: tables.map(({ value }) => value as TableRow),
     sinks,
+    workers: workers
+      .map(({ value }) => value as WorkerRow)
+      .filter(({ writtenAtWallMs }) => context.parts.runtime.wallMs() - writtenAtWallMs < SILENT_MS)
+      .map((worker) => ({ process: worker.describedAs, sinks: worker.sinks as readonly SinkStatus[] })),
   };
 }
 
-function rowsOf({ pipeline, status: document, ageMs, running, lease, sinks }: Seen): readonly (readonly string[])[] {
+function rowsOf({ pipeline, status: document, ageMs, running, lease, sinks, workers }: Seen): readonly (readonly string[])[] {
   const expiresInMs = expiryOf(document, running ? ageMs : null);
   const expires = expiresInMs === null ? '-' : `in ${formatAge(expiresInMs)}`;
   return pipeline.sinks.map((sink) => {
     const live = running ? document?.sinks.find(({ name }) => name === sink.name) : undefined;
     const lag = live?.lagSeconds ?? null;
+    const parts = partsOf(sink.name, live, workers);
+    const applying = parts.filter(({ partitions = [] }) => partitions.length > 0);
+    const records = sumOf(applying.map(({ lagRecords }) => lagRecords ?? null));
     return [
       pipeline.name,
       running ? (document?.state ?? '-') : 'no daemon',
@@ -99,12 +120,12 @@ function rowsOf({ pipeline, status: document, ageMs, running, lease, sinks }: Se
       expires,
       sink.name,
       live?.state ?? sinks.get(sink.name)?.state ?? '-',
-      partitionsText(live),
+      partitionsText(parts),
       lag === null ? '-' : formatAge(lag * 1_000),
-      typeof live?.lagRecords === 'number' ? String(live.lagRecords) : '-',
+      records === null ? '-' : String(records),
       running && document?.slot ? formatBytes(document.slot.backlogBytes) : '-',
       running && typeof document?.log?.bytes === 'number' ? formatBytes(document.log.bytes) : '-',
-      live === undefined ? '-' : String(live.parkedKeys),
+      parts.length === 0 ? '-' : String(sumOf(parts.map(({ parkedKeys = 0 }) => parkedKeys))),
     ];
   });
 }
@@ -115,13 +136,24 @@ function expiryOf(document: PipelineStatus | null, ageMs: number | null): number
   return seconds === null || ageMs === null ? null : Math.max(0, seconds * 1_000 - ageMs);
 }
 
-/** Those of the daemon that captures: `0,2`. */
-function partitionsText(live: Partial<SinkStatus> | undefined): string {
-  const numbers = (live?.partitions ?? []).map(({ partition }) => partition);
-  return numbers.length === 0 ? '-' : numbers.join(',');
+/** What each living daemon tells of a sink, the one that captures first. A daemon of an older release tells of no partitions. */
+function partsOf(name: string, live: SinkStatus | undefined, workers: readonly Worker[]): readonly Partial<SinkStatus>[] {
+  const others = workers.flatMap((worker) => worker.sinks.filter((sink) => sink.name === name));
+  return live === undefined ? others : [live, ...others];
 }
 
-function explain({ io, parts }: CommandContext, { pipeline, status: document, running, ageMs, tables, sinks }: Seen): void {
+/** Null where one that applies something does not know. */
+function sumOf(counts: readonly (number | null)[]): number | null {
+  return counts.reduce((sum, count) => (sum === null || count === null ? null : sum + count), counts.length === 0 ? null : 0);
+}
+
+/** By daemon: `0,2 1,3`. */
+function partitionsText(parts: readonly Partial<SinkStatus>[]): string {
+  const texts = parts.map(({ partitions = [] }) => partitions.map(({ partition }) => partition).join(','));
+  return texts.filter((text) => text !== '').join(' ') || '-';
+}
+
+function explain({ io, parts }: CommandContext, { pipeline, status: document, running, ageMs, tables, sinks, workers }: Seen): void {
   const say = (text: string): void => io.stderr(`${pipeline.name}: ${text}\n`);
   const reasonOf = ({ code, message, mend, sinceWallMs }: Trouble): string =>
     `${code} for ${formatAge(parts.runtime.wallMs() - sinceWallMs)}: ${message}. ${mend}`;
@@ -139,6 +171,11 @@ function explain({ io, parts }: CommandContext, { pipeline, status: document, ru
   if (trouble) say(reasonOf(trouble));
   for (const sink of running ? (document?.sinks ?? []) : []) {
     if (sink.trouble !== null) say(`sink ${sink.name}: ${reasonOf(sink.trouble)}`);
+  }
+  for (const { process, sinks: applied } of workers) {
+    for (const { name, partitions } of applied) {
+      say(`sink ${name}: ${process} applies the partitions ${partitions.map(({ partition }) => partition).join(',')}`);
+    }
   }
   const live = (name: string): readonly SchemaBlock[] =>
     (running ? document?.sinks.find((sink) => sink.name === name)?.blocked : undefined) ?? [];

@@ -36,6 +36,9 @@ export const controlKeys = {
   stepDown: (pipeline: string) => `request/${pipeline}/step-down` as ControlKey,
   /** StatusRow; by the daemon, for commands that run beside it. */
   status: (pipeline: string) => `status/${pipeline}` as ControlKey,
+  /** WorkerRow; by each daemon that applies partitions while another one captures, under a random name. */
+  worker: (pipeline: string, name: string) => `worker/${pipeline}/${name}` as ControlKey,
+  workers: (pipeline: string) => `worker/${pipeline}/`,
 } as const;
 
 /** A lease never goes away: release keeps the row, so that the token never starts again. */
@@ -142,3 +145,6 @@ export type StepDownArgs = { readonly generation: FencingToken };
 
 /** Written every few seconds by the process that holds the capture lease. */
 export type StatusRow = { readonly writtenAtWallMs: number; readonly document: unknown };
+
+/** What a process applies of each sink, beside the one that captures. */
+export type WorkerRow = { readonly writtenAtWallMs: number; readonly describedAs: string; readonly sinks: unknown };

@@ -16,7 +16,8 @@ export type Views = {
 export function statusRoutes(views: Views): Routes {
   return new Map([
     ['/livez', () => (views.live() ? text(200, 'ok\n') : text(503, 'not live\n'))],
-    ['/readyz', () => (views.ready() ? text(200, 'ok\n') : text(503, 'not ready\n'))],
+    // The body says which pipelines another process captures: this one is ready to take them over.
+    ['/readyz', () => (views.ready() ? text(200, `ok\n${statesText(views.status())}`) : text(503, 'not ready\n'))],
     ['/status', () => html(200, statusPage(views.status()))],
     ['/api/v1/status', () => json(200, views.status())],
   ]);
@@ -25,4 +26,8 @@ export function statusRoutes(views: Views): Routes {
 /** For Prometheus. */
 export function metricsRoutes(metrics: Metrics): Routes {
   return new Map([['/metrics', async () => ({ status: 200, contentType: metrics.contentType, body: await metrics.text() })]]);
+}
+
+function statesText({ pipelines }: StatusDocument): string {
+  return pipelines.map(({ name, state }) => `${name}: ${state}\n`).join('');
 }

@@ -59,6 +59,15 @@ export const metricTable = {
     labels: ['pipeline', 'sink'],
     help: 'The same of the partition that is behind the most.',
   },
+  causeway_consumer_state: {
+    type: 'gauge',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink', 'state'],
+    help:
+      '1 for the state of the worst partition that this process applies, over the last minute: ok (comes on, or caught up), warn (comes on and falls ' +
+      'behind all the same), stall (works without coming on), stop (does not work: a sink that is down, a schema that waits) or rewind (behind ' +
+      'where it was). Absent until a minute was seen.',
+  },
   causeway_slo_objective_seconds: {
     type: 'gauge',
     group: 'Flow and lag',

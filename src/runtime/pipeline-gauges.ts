@@ -2,6 +2,7 @@ import { pipelineStates, sinkStates } from '../http/status-document.ts';
 import type { SetGauge } from '../metrics/registry.ts';
 import { applyGauges } from './apply-view.ts';
 import { captureGauges } from './capture-view.ts';
+import { consumerStates } from './consumer-state.ts';
 import { lagOf, partitionsOf } from './consumer-lag.ts';
 import { sinkStateName, stateName } from './pipeline-status.ts';
 import type { PipelineState } from './pipeline-state.ts';
@@ -29,5 +30,8 @@ export function pipelineGauges(state: PipelineState, set: SetGauge): void {
     const lag = lagOf(partitionsOf(sink.view.status?.(), state.logEnds));
     set('causeway_consumer_lag_records', labels, lag?.sum);
     set('causeway_consumer_max_partition_lag_records', labels, lag?.worst);
+    const consumer = sink.consumer.state;
+    if (consumer === null) continue;
+    for (const name of consumerStates) set('causeway_consumer_state', { ...labels, state: name }, consumer === name ? 1 : 0);
   }
 }

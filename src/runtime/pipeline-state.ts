@@ -3,6 +3,7 @@ import type { LogEnds, LogUsage } from '#core/log.ts';
 import type { PipelineConfig, SinkConfig } from '../config/config.ts';
 import type { ApplyView } from './apply-view.ts';
 import type { CaptureView } from './capture-view.ts';
+import type { ConsumerWindow } from './consumer-state.ts';
 import type { SourceTime } from './source-time.ts';
 import type { TroubleCell } from './trouble.ts';
 import type { Wanted } from './wanted.ts';
@@ -15,6 +16,7 @@ export type SinkUnit = {
   readonly view: ApplyView;
   readonly trouble: TroubleCell;
   readonly wanted: Wanted;
+  readonly consumer: ConsumerWindow;
   running: boolean;
 };
 

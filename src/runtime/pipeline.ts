@@ -20,6 +20,7 @@ import { observeApply } from './apply-view.ts';
 import { heldByAnother, observeCapture } from './capture-view.ts';
 import { refuseSharedDatabase } from './control-apart.ts';
 import { followDesired, nothingPaused } from './desired.ts';
+import { ConsumerWindow } from './consumer-state.ts';
 import { errorFields } from './logger.ts';
 import { pipelineGauges } from './pipeline-gauges.ts';
 import { refuseOwnWrites } from './own-writes.ts';
@@ -32,6 +33,7 @@ import { Transit } from './transit.ts';
 import { TroubleCell } from './trouble.ts';
 import { runUnit } from './unit.ts';
 import { Wanted } from './wanted.ts';
+import { followWorkers } from './workers.ts';
 
 export type PipelineDeps = {
   readonly config: PipelineConfig;
@@ -107,7 +109,14 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   );
   const sinks = config.sinks.map((sink): SinkUnit => {
     const applyView = applyObservers.get(sink.name)?.view ?? { status: null, waiting: () => null };
-    return { config: sink, view: applyView, trouble: new TroubleCell(runtime), wanted: new Wanted(false), running: false };
+    return {
+      config: sink,
+      view: applyView,
+      trouble: new TroubleCell(runtime),
+      wanted: new Wanted(false),
+      consumer: new ConsumerWindow(),
+      running: false,
+    };
   });
   const state: PipelineState = {
     config,
@@ -243,9 +252,19 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       { pipeline: config.name, control: parts.control, runtime, logger, lease: () => state.capture.lease, onAside },
       ending,
     );
+    const workers = {
+      pipeline: config.name,
+      describedAs: deps.describedAs,
+      control: parts.control,
+      runtime,
+      logger,
+      captures: () => state.capture.lease?.held === true,
+      sinks: () => pipelineStatus(state, runtime.wallMs()).sinks,
+    };
+    const applied = shared ? followWorkers(workers, ending) : null;
     const usage = watchStatus(deps, state, parts, ending);
     const retained = nameConsumers(parts.log, config, ending);
-    await Promise.all([captureUnit, ...sinkUnits, desired, stepDown, usage, retained]);
+    await Promise.all([captureUnit, ...sinkUnits, desired, stepDown, usage, applied, retained]);
   };
 
   return {
@@ -296,6 +315,7 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
       state.logUsage = await seen(() => log.usage(signal), signal);
       state.logEnds = state.sinks.some(({ running }) => running) ? await seen(() => log.ends(signal), signal) : null;
       state.logSeenAtWallMs = runtime.wallMs();
+      for (const { consumer, view } of state.sinks) consumer.take(view.status?.().partitions ?? [], state.logEnds);
       if (state.logUsage?.stalled !== true) state.logFull.clear();
       else state.logFull.set(new CausewayError('log_full', 'the log has no room for what capture has read'));
       // The process that captures knows; where nobody does, whoever could not.
