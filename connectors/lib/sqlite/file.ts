@@ -11,7 +11,8 @@ const TURN_MS = 5;
 export class SqliteFile {
   readonly #handle: SqliteHandle;
   readonly #runtime: Runtime;
-  #turnedAtMs = 0;
+  /** Spent in writes since the event loop was let turn. */
+  #writingMs = 0;
 
   constructor(input: { readonly path: string; readonly kind: FileKind; readonly runtime: Runtime }) {
     this.#handle = new SqliteHandle(input.path, input.kind);
@@ -38,9 +39,18 @@ export class SqliteFile {
   }
 
   async writeWith<T>(write: (handle: SqliteHandle) => T, signal: AbortSignal): Promise<T> {
-    const result = await this.patiently(() => write(this.#handle), signal);
+    const result = await this.patiently(() => this.#timed(write), signal);
     await this.#letOthersRun();
     return result;
+  }
+
+  #timed<T>(write: (handle: SqliteHandle) => T): T {
+    const startedMs = this.#runtime.monotonicMs();
+    try {
+      return write(this.#handle);
+    } finally {
+      this.#writingMs += this.#runtime.monotonicMs() - startedMs;
+    }
   }
 
   /** Acts, on this thread or another, again while somebody else holds the file's lock. Maps what SQLite threw. */
@@ -72,8 +82,8 @@ export class SqliteFile {
 
   /** SQLite works synchronously: who writes in a loop would never let the event loop turn. Any real input or output does. */
   async #letOthersRun(): Promise<void> {
-    if (this.#runtime.monotonicMs() - this.#turnedAtMs < TURN_MS) return;
+    if (this.#writingMs < TURN_MS) return;
     await stat(this.path).catch(() => null);
-    this.#turnedAtMs = this.#runtime.monotonicMs();
+    this.#writingMs = 0;
   }
 }
