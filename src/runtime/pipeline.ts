@@ -1,4 +1,4 @@
-import { controlKeys, type DesiredRow } from '#core/control-rows.ts';
+import type { DesiredRow } from '#core/control-rows.ts';
 import type { Codec } from '#core/codec.ts';
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
@@ -27,6 +27,7 @@ import { refuseOwnWrites } from './own-writes.ts';
 import type { PipelineState, Role, SinkUnit } from './pipeline-state.ts';
 import { pipelineStatus } from './pipeline-status.ts';
 import { keepRunning, type Loop, type StopSignals } from './policy.ts';
+import { StatusWriter } from './status-row.ts';
 import { followStepDown } from './step-down.ts';
 import { SourceTime } from './source-time.ts';
 import { Transit } from './transit.ts';
@@ -308,7 +309,7 @@ async function nameConsumers(log: Log, config: PipelineConfig, signal: AbortSign
 /** Writes what this process knows for commands that run beside it, and looks at the log's size. */
 async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, log }: PipelineParts, signal: AbortSignal): Promise<void> {
   const { runtime } = deps;
-  const key = controlKeys.status(state.config.name);
+  const row = new StatusWriter({ control, pipeline: state.config.name });
   let failed = false;
   while (!isAborted(signal)) {
     try {
@@ -320,9 +321,7 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
       else state.logFull.set(new CausewayError('log_full', 'the log has no room for what capture has read'));
       // The process that captures knows; where nobody does, whoever could not.
       if (state.capture.lease !== null && !heldByAnother(state.capture.lease, deps.describedAs)) {
-        const value = { writtenAtWallMs: runtime.wallMs(), document: pipelineStatus(state, runtime.wallMs()) };
-        const current = await control.get(key, signal);
-        await control.swap({ key, value, expected: current?.version ?? null }, signal);
+        await row.write({ writtenAtWallMs: runtime.wallMs(), document: pipelineStatus(state, runtime.wallMs()) }, signal);
       }
       failed = false;
     } catch (error) {
