@@ -83,7 +83,7 @@ export class Parking {
   /**
    * The last record that the release can be owed to, and not merely what took effect before it. Where the sink goes back to before this
    * worker took the partition, the one before it, if it has only slept, is the holder again and stores how far it had come by itself:
-   * whoever starts from there still has to meet the key here.
+   * whoever starts from there meets the key here, unless that was as far as this worker has read.
    */
   #reached(upTo: Offset): Offset {
     const { done, standing } = this.#input;

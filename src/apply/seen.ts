@@ -8,7 +8,7 @@ import type { Sink, SinkProgress } from '#core/sink.ts';
  */
 export class SeenProgress {
   readonly #newest = new Map<number, LogProgress>();
-  /** Partitions that were lost and not taken since: what their worker here takes for done may not be so. */
+  /** Partitions that a sink that went back has not confirmed since: what their worker here takes for done may not be so. */
   readonly #doubtful = new Set<number>();
   #lost = false;
 
@@ -32,11 +32,13 @@ export class SeenProgress {
   /** The sink went back, and nothing is known of the partition any more. */
   lost(partition: number): void {
     this.#lost = true;
-    this.#newest.delete(partition);
+    // A sink goes back as a whole, and a batch can be lost without its progress: that was from before it.
+    for (const known of this.#newest.keys()) this.#doubtful.add(known);
     this.#doubtful.add(partition);
+    this.#newest.delete(partition);
   }
 
-  /** Its worker here goes on from what the sink has now. */
+  /** Its worker here goes on from what the sink has now, or the sink has confirmed what the worker takes for done. */
   taken(partition: number): void {
     this.#doubtful.delete(partition);
   }

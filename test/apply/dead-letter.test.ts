@@ -427,7 +427,7 @@ describe('a sink that goes back', () => {
     expect(run.code()).toBe('parked_keys_max');
   });
 
-  it('to before its worker took the partition finds what it released, however far the worker before it had come by itself', async () => {
+  it('to before its worker took the partition finds what it released by what that worker had read, and an operator by what stood in the log', async () => {
     const { stage, first } = await opened({ keepBytes: 1_000_000 });
     refuseBad(stage);
     await first.send(put('1', 10, 'bad'), put('2', 10, 'bad'));

@@ -209,4 +209,12 @@ export const applyProgressMutants: readonly Mutant[] = [
     breaks: 'the status',
     suite: unit('apply/log-unavailable'),
   },
+  {
+    name: 'a sink that went back is doubted only where its progress fell',
+    file: 'src/apply/seen.ts',
+    find: 'for (const known of this.#newest.keys()) this.#doubtful.add(known);',
+    put: '',
+    breaks: 'A3, counterexample 20',
+    suite: unit('apply/went-back'),
+  },
 ];
