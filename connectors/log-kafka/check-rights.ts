@@ -80,7 +80,7 @@ function probesOf({ topic, groups }: RightsParts): readonly Probe[] {
         const leader = await brokers.leader(topic, 0);
         const { partitions: answers } = await fetchFrom(leader, {
           topic,
-          partitions: [{ partition: 0, from, bytesMax: 1 }],
+          partitions: [{ partition: 0, epoch: brokers.epoch(topic, 0), from, bytesMax: 1 }],
           waitMs: 0,
           bytesMax: 1,
         });

@@ -11,7 +11,10 @@ export function offsetGone({ topic, partition }: Place, from: number, { start, e
   );
 }
 
-/** So long an end before what was read is not believed: a broker that led before, and hung, tells it until it has learnt that it does not. */
+/**
+ * So long an end before what was read is not believed. That the newest leader tells it is proved for what `min.insync.replicas` copies
+ * hold (`leadership.ts`); a record can be read before these have it, and a broker that tells no epochs proves nothing.
+ */
 export const STALE_MS = 2_000;
 
 export function isOutside(from: number, { start, end }: LogEnds): boolean {

@@ -18,6 +18,8 @@ const AHEAD_BATCHES_MAX = 4_096;
 const LONG_POLL_MS = 500;
 /** While a partition waits for room it is not asked for, and must not wait for long once it has some. */
 const SHORT_POLL_MS = 20;
+/** A leader that was followed by another and has not heard of it goes on to answer that there is nothing more. */
+const LOOK_AROUND_MS = 5_000;
 /** What is unpacked and given at once. */
 const PAGE_BYTES = 64 * 1024;
 /** A topic that was just made, or a broker that just started, may not know it at first. */
@@ -55,6 +57,8 @@ export class Fetcher {
   readonly #busy = new Map<number | null, Promise<void>>();
   #failures = 0;
   #missingSinceMs: number | null = null;
+  #lookedAroundMs: number;
+  #looking: Promise<void> = Promise.resolve();
 
   constructor(
     parts: { readonly brokers: TopicBrokers; readonly topic: string; readonly runtime: Runtime; readonly logger: Logger },
@@ -65,6 +69,7 @@ export class Fetcher {
     this.#runtime = parts.runtime;
     this.#logger = parts.logger;
     this.#closed = closed;
+    this.#lookedAroundMs = parts.runtime.monotonicMs();
     closed.addEventListener('abort', () => this.#failAll(closed.reason), { once: true });
   }
 
@@ -106,7 +111,7 @@ export class Fetcher {
 
   /** Resolves when nothing is on its way any more, which it soon is once the signal has aborted. */
   async settled(): Promise<void> {
-    await Promise.all(this.#busy.values());
+    await Promise.all([...this.#busy.values(), this.#looking]);
   }
 
   /** Sends what can be sent now. */
@@ -132,7 +137,9 @@ export class Fetcher {
     try {
       if (leader === null) throw new CausewayError('log_unavailable', `a partition of the topic ${this.#topic} has no leader`);
       const broker = await this.#brokers.cluster.findBroker({ nodeId: leader });
-      const request = wanted.map(({ partition, next: from }) => ({ partition, from, bytesMax: PARTITION_BYTES }));
+      const request = wanted.map(({ partition, next: from }) => {
+        return { partition, epoch: this.#brokers.epoch(this.#topic, partition), from, bytesMax: PARTITION_BYTES };
+      });
       let failed: Error | null = null;
       try {
         const { partitions: answers } = await fetchFrom(broker, {
@@ -150,6 +157,7 @@ export class Fetcher {
       }
       if (failed !== null) throw failed;
       this.#succeeded();
+      this.#lookAround();
     } catch (error) {
       if (this.#closed.aborted) return;
       await this.#failed(error, wanted);
@@ -198,6 +206,19 @@ export class Fetcher {
     this.#logger.log('info', 'the log can be read again', { topic: this.#topic });
   }
 
+  /** While nothing waits for it: its answers come behind the polls that are on their way. */
+  #lookAround(): void {
+    const nowMs = this.#runtime.monotonicMs();
+    if (nowMs - this.#lookedAroundMs < LOOK_AROUND_MS) return;
+    this.#lookedAroundMs = nowMs;
+    const looking = this.#brokers.refresh(this.#topic).then(
+      () => this.#ask(),
+      // Whoever is known is asked on.
+      () => undefined,
+    );
+    this.#looking = looking;
+  }
+
   async #failed(error: unknown, wanted: readonly Followed[]): Promise<void> {
     const { code, message } = kafkaError(error);
     const nowMs = this.#runtime.monotonicMs();
@@ -214,7 +235,7 @@ export class Fetcher {
     this.#failures += 1;
     try {
       await this.#runtime.sleep(waitMs(this.#runtime, this.#failures), this.#closed);
-      await this.#brokers.cluster.refreshMetadata();
+      await this.#brokers.refresh(this.#topic);
     } catch {
       // The next turn meets the same, or what came of it.
     }

@@ -109,19 +109,6 @@ export type Broker = {
   isConnected(): boolean;
   disconnect(): Promise<void>;
   metadata(topics: readonly string[]): Promise<{ readonly topicMetadata: readonly TopicMetadata[] }>;
-  listOffsets(request: {
-    readonly isolationLevel: 0 | 1;
-    readonly topics: readonly {
-      readonly topic: string;
-      /** -1 asks for the end, -2 for the start. */
-      readonly partitions: readonly { readonly partition: number; readonly timestamp: number }[];
-    }[];
-  }): Promise<{
-    readonly responses: readonly {
-      readonly topic: string;
-      readonly partitions: readonly { readonly partition: number; readonly errorCode: number; readonly offset: string }[];
-    }[];
-  }>;
   /** Without a transactional id it only hands out numbers, as an idempotent producer needs them. */
   initProducerId(request: { readonly transactionalId: string | null; readonly transactionTimeout: number }): Promise<ProducerEpoch>;
   produce(
@@ -227,8 +214,17 @@ export function clusterOf(kafka: Kafka, options: ClusterOptions): Cluster {
   });
 }
 
-type Encoder = { readonly buffer: Buffer };
-type Decoder = {
+type Encoder = {
+  readonly buffer: Buffer;
+  writeInt8(value: number): Encoder;
+  writeInt32(value: number): Encoder;
+  writeInt64(value: number): Encoder;
+  writeBoolean(value: boolean): Encoder;
+  writeString(value: string): Encoder;
+  writeArray(values: readonly (number | string | Encoder)[]): Encoder;
+};
+export type Decoder = {
+  readBoolean(): boolean;
   readInt16(): number;
   readInt32(): number;
   readInt64(): { toString(): string };
@@ -240,14 +236,23 @@ type Request = { readonly apiKey: number; readonly apiName: string; readonly api
 type Protocol = {
   readonly request: Request;
   readonly response: { decode(bytes: Buffer): Promise<unknown>; parse(data: unknown): Promise<unknown> };
-  readonly requestTimeout: number;
+  /** That of the client unless it is named. */
+  readonly requestTimeout?: number;
 };
 
-const DecoderClass = load('kafkajs/src/protocol/decoder.js') as new (bytes: Buffer) => Decoder;
+/** How the client writes requests and reads answers. */
+export const EncoderClass = load('kafkajs/src/protocol/encoder.js') as new () => Encoder;
+export const DecoderClass = load('kafkajs/src/protocol/decoder.js') as new (bytes: Buffer) => Decoder;
 
 export type FetchRequest = {
   readonly topic: string;
-  readonly partitions: readonly { readonly partition: number; readonly from: number; readonly bytesMax: number }[];
+  readonly partitions: readonly {
+    readonly partition: number;
+    /** A leader of another epoch refuses; whoever answers is believed without it. */
+    readonly epoch?: number;
+    readonly from: number;
+    readonly bytesMax: number;
+  }[];
   readonly waitMs: number;
   readonly bytesMax: number;
 };
@@ -277,8 +282,9 @@ const NETWORK_MS = 5_000;
  */
 export async function fetchFrom(broker: Broker, request: FetchRequest): Promise<Fetched> {
   const { topic, waitMs, bytesMax } = request;
-  const partitions = request.partitions.map(({ partition, from, bytesMax: maxBytes }) => ({
+  const partitions = request.partitions.map(({ partition, epoch, from, bytesMax: maxBytes }) => ({
     partition,
+    ...(epoch === undefined ? {} : { currentLeaderEpoch: epoch }),
     fetchOffset: String(from),
     maxBytes,
   }));

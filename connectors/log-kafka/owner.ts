@@ -64,7 +64,7 @@ async function edgeAt(
 ): Promise<Edge> {
   const { topic, partition, offset } = at;
   const leader = await brokers.leader(topic, partition);
-  const wanted = { partition, from: offset, bytesMax: BATCH_BYTES };
+  const wanted = { partition, epoch: brokers.epoch(topic, partition), from: offset, bytesMax: BATCH_BYTES };
   const { partitions } = await fetchFrom(leader, { topic, partitions: [wanted], waitMs: 0, bytesMax: BATCH_BYTES });
   const errorCode = partitions[0]?.errorCode ?? 0;
   const gone = (): CausewayError =>

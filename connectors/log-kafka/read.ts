@@ -61,7 +61,7 @@ export async function* batchesUpTo(
     const from = next;
     const found = await brokers.use(signal, async (now) => {
       const broker = await now.leader(topic, partition);
-      const partitions = [{ partition, from, bytesMax: ANSWER_BYTES }];
+      const partitions = [{ partition, epoch: now.epoch(topic, partition), from, bytesMax: ANSWER_BYTES }];
       const fetched = await fetchFrom(broker, { topic, partitions, waitMs: POLL_MS, bytesMax: ANSWER_BYTES });
       const [answer] = fetched.partitions;
       if (answer === undefined) throw new CausewayError('log_unavailable', `a broker left partition ${partition} out of its answer`);

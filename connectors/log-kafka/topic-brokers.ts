@@ -1,13 +1,16 @@
 import { backoffMs, CausewayError } from '#core/errors.ts';
 import type { LogEnds } from '#core/log.ts';
-import type { Offset } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { openClient, type ClientParts, type KafkaClient } from './client.ts';
 import { brokerErrorType, codeOfKafkaError, kafkaError } from './errors.ts';
-import type { Broker, Cluster } from './kafkajs-internals.ts';
+import { errorOf, type Broker, type Cluster } from './kafkajs-internals.ts';
+import { askedLeaderships, type Leaderships, type Told } from './leadership.ts';
+import { offsetsAt, partitionsToldBy } from './requests.ts';
 
 const LATEST = -1;
 const EARLIEST = -2;
+const NO_EPOCH = -1;
+const UNKNOWN_TOPIC_OR_PARTITION = 3;
 const COORDINATOR_TYPES = { group: 0, producer: 1 } as const;
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MAX_MS = 2_000;
@@ -16,7 +19,8 @@ const BACKOFF_MAX_MS = 2_000;
 export class TopicBrokers implements AsyncDisposable {
   readonly cluster: Cluster;
   readonly #client: KafkaClient;
-  readonly #topics = new Set<string>();
+  /** By topic, as it was last asked for. */
+  readonly #leaderships = new Map<string, Leaderships>();
 
   private constructor(client: KafkaClient) {
     this.#client = client;
@@ -42,9 +46,33 @@ export class TopicBrokers implements AsyncDisposable {
 
   /** Asks for the topic's leaders, once. Errors: `log_topic_missing`. */
   async know(topic: string): Promise<void> {
-    if (this.#topics.has(topic)) return;
+    if (!this.#leaderships.has(topic)) await this.refresh(topic);
+  }
+
+  /**
+   * Asks for the topic's leaders anew. No single broker is believed: whom it names could have been followed by another one that it has
+   * not heard of. Errors: `log_topic_missing`.
+   */
+  async refresh(topic: string): Promise<void> {
     await this.cluster.addTargetTopic(topic);
-    this.#topics.add(topic);
+    const copies = new Set(this.cluster.findTopicPartitionMetadata(topic).flatMap(({ replicas }) => replicas));
+    const nodeIds = this.cluster.getNodeIds().map(Number);
+    try {
+      const leaderships = await askedLeaderships(nodeIds.filter((nodeId) => copies.has(nodeId)).map((nodeId) => this.#told(nodeId, topic)));
+      if (leaderships.size === 0) throw errorOf(UNKNOWN_TOPIC_OR_PARTITION);
+      this.#leaderships.set(topic, leaderships);
+      if ([...leaderships.values()].every(({ leader }) => leader >= 0)) return;
+    } catch (error) {
+      await this.cluster.refreshMetadata();
+      throw error;
+    }
+    // Copies can have moved to brokers that were not asked.
+    await this.cluster.refreshMetadata();
+  }
+
+  async #told(nodeId: number, topic: string): Promise<Told> {
+    const broker = await this.cluster.findBroker({ nodeId });
+    return { broker: nodeId, partitions: await partitionsToldBy(broker, topic) };
   }
 
   /** Errors: `log_unavailable` while the partition has none. */
@@ -55,25 +83,31 @@ export class TopicBrokers implements AsyncDisposable {
     return this.cluster.findBroker({ nodeId: leader });
   }
 
-  /** By broker; what has no leader now stands under null. */
+  /** By broker; what has no leader now, or none that is sure, stands under null. */
   leaders(topic: string, partitions: readonly number[]): ReadonlyMap<number | null, readonly number[]> {
-    const metadata = this.cluster.findTopicPartitionMetadata(topic);
+    const known = this.#leaderships.get(topic);
     return Map.groupBy(partitions, (partition) => {
-      const leader = metadata.find(({ partitionId }) => partitionId === partition)?.leader ?? -1;
+      const leader = known?.get(partition)?.leader ?? -1;
       return leader < 0 ? null : leader;
     });
   }
 
+  /** What the leader is asked with, so that one that was followed by another, or does not know yet that it leads, refuses. */
+  epoch(topic: string, partition: number): number {
+    return this.#leaderships.get(topic)?.get(partition)?.epoch ?? NO_EPOCH;
+  }
+
   /** The first offset that is still there, and the one after the last that is durable. */
   async ends(topic: string, partitions: readonly number[]): Promise<ReadonlyMap<number, LogEnds>> {
-    await this.know(topic);
-    // A broker that led before, and hung, tells an older end until it has learnt of its successor.
-    await this.cluster.refreshMetadata();
+    await this.refresh(topic);
     const found = new Map<number, LogEnds>();
     for (const [leader, own] of this.leaders(topic, partitions)) {
       if (leader === null) throw new CausewayError('log_unavailable', `partition ${own[0] ?? '?'} of ${topic} has no leader`);
       const broker = await this.cluster.findBroker({ nodeId: leader });
-      const [starts, ends] = await Promise.all([EARLIEST, LATEST].map((timestamp) => listOffsets(broker, { topic, own, timestamp })));
+      const wanted = own.map((partition) => ({ partition, epoch: this.epoch(topic, partition) }));
+      const [starts, ends] = await Promise.all(
+        [EARLIEST, LATEST].map((timestamp) => offsetsAt(broker, { topic, partitions: wanted, timestamp })),
+      );
       for (const partition of own) {
         const [start, end] = [starts?.get(partition), ends?.get(partition)];
         if (start === undefined || end === undefined)
@@ -112,18 +146,6 @@ export class TopicBrokers implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.#client[Symbol.asyncDispose]();
   }
-}
-
-async function listOffsets(
-  broker: Broker,
-  of: { readonly topic: string; readonly own: readonly number[]; readonly timestamp: number },
-): Promise<ReadonlyMap<number, Offset>> {
-  const { topic, own, timestamp } = of;
-  const { responses } = await broker.listOffsets({
-    isolationLevel: 0,
-    topics: [{ topic, partitions: own.map((partition) => ({ partition, timestamp })) }],
-  });
-  return new Map(responses.flatMap(({ partitions }) => partitions.map(({ partition, offset }) => [partition, Number(offset) as Offset])));
 }
 
 /** A leader that moved, a connection that broke, a broker that starts: asked again, of the brokers as they are then. */

@@ -27,6 +27,7 @@ function lettersIn(batches: ReadonlyMap<number, Buffer>, beforeFetch: () => Prom
   };
   const now = {
     leader: () => Promise.resolve({ connectionPool: { send } }),
+    epoch: () => 0,
     ends: () => Promise.resolve(new Map([[0, { start: 0, end: Math.max(...batches.keys()) + 1 }]])),
   };
   const brokers = { use: (_signal: AbortSignal, work: (given: typeof now) => Promise<unknown>) => work(now) };

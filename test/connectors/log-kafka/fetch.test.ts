@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { present } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
 import type { LogBatch } from '#core/log.ts';
-import type { Offset } from '#core/position.ts';
+import type { MonoMs, Offset } from '#core/position.ts';
+import type { Runtime } from '#core/runtime.ts';
 import { Fetcher } from '../../../connectors/log-kafka/fetch.ts';
 import type { Fetched, FetchedPartition } from '../../../connectors/log-kafka/kafkajs-internals.ts';
 import type { TopicBrokers } from '../../../connectors/log-kafka/topic-brokers.ts';
@@ -15,17 +16,24 @@ const never = new AbortController().signal;
 /** With its key 300 kB. */
 const RECORD = 'x'.repeat(150_000);
 
-type Asked = { readonly broker: number; readonly waitMs: number; readonly from: ReadonlyMap<number, number> };
+type Asked = {
+  readonly broker: number;
+  readonly waitMs: number;
+  readonly from: ReadonlyMap<number, number>;
+  readonly epochs: readonly number[];
+};
 
 /** Offsets of a request ("Apache Kafka protocol guide", Fetch request, version 11). */
-function askedIn(bytes: Buffer): Pick<Asked, 'waitMs' | 'from'> {
+function askedIn(bytes: Buffer): Omit<Asked, 'broker'> {
   const at = 29 + 2 + bytes.readInt16BE(29);
   const from = new Map<number, number>();
+  const epochs: number[] = [];
   for (let index = 0; index < bytes.readInt32BE(at); index += 1) {
     const partition = at + 4 + index * 28;
     from.set(bytes.readInt32BE(partition), Number(bytes.readBigInt64BE(partition + 8)));
+    epochs.push(bytes.readInt32BE(partition + 4));
   }
-  return { waitMs: bytes.readInt32BE(4), from };
+  return { waitMs: bytes.readInt32BE(4), from, epochs };
 }
 
 /** Partition p is led by broker p % 2. Each answer has one record for each partition, or what `answer` says. */
@@ -38,11 +46,16 @@ class FakeBrokers {
   });
   readonly cluster = {
     findBroker: ({ nodeId }: { nodeId: number }) => Promise.resolve(this.#broker(nodeId)),
-    refreshMetadata: () => {
-      this.refreshed += 1;
-      return Promise.resolve();
-    },
   };
+
+  refresh(): Promise<void> {
+    this.refreshed += 1;
+    return Promise.resolve();
+  }
+
+  epoch(): number {
+    return 7 + this.refreshed;
+  }
 
   leaders(_topic: string, partitions: readonly number[]): ReadonlyMap<number, readonly number[]> {
     return Map.groupBy(partitions, (partition) => partition % 2);
@@ -76,11 +89,13 @@ class FakeBrokers {
   }
 }
 
-function started() {
+function started(nowMs?: () => number) {
   const brokers = new FakeBrokers();
   const closed = new AbortController();
   const logger = keepingLogger();
-  const parts = { brokers: brokers as unknown as TopicBrokers, topic: 'orders', runtime: realRuntime(), logger };
+  const real = realRuntime();
+  const runtime: Runtime = nowMs === undefined ? real : { ...real, monotonicMs: () => nowMs() as MonoMs };
+  const parts = { brokers: brokers as unknown as TopicBrokers, topic: 'orders', runtime, logger };
   const fetcher = new Fetcher(parts, closed.signal);
   const follow = (partition: number, from = 0): AsyncIterator<LogBatch> =>
     fetcher.follow(partition, from as Offset, never)[Symbol.asyncIterator]();
@@ -145,7 +160,7 @@ test('each broker has one request on its way, for what it leads', async () => {
 });
 
 test('who leads a partition is asked for again when a broker says that it does not, and reading goes on where it stood', async () => {
-  const { brokers, closed, fetcher, follow, logger } = started();
+  const { brokers, closed, fetcher, follow, logger } = started(() => 0);
   const one = follow(0, 3);
   expect(await offsetsOf(one.next())).toEqual([3]);
   let refusals = 3;
@@ -156,8 +171,27 @@ test('who leads a partition is asked for again when a broker says that it does n
   };
   for (let offset = 4; offset < 10; offset += 1) expect(await offsetsOf(one.next())).toEqual([offset]);
   expect(brokers.refreshed).toBe(3);
+  // Each time in the epoch that is known by then: who led before it refuses.
+  expect([brokers.asked[0], brokers.asked.at(-1)].map((one) => one?.epochs)).toEqual([[7], [10]]);
   expect(logger.lines.map(({ message }) => message)).toEqual(['the log cannot be read now: trying on', 'the log can be read again']);
   closed.abort(new Error('closed'));
+  await fetcher.settled();
+});
+
+test('who leads is asked for again now and then, as a leader that was followed by another may not have heard of it', async () => {
+  let nowMs = 0;
+  const { brokers, closed, fetcher, follow } = started(() => nowMs);
+  brokers.answer = () => Promise.resolve({});
+  const next = follow(0).next();
+  next.catch(() => undefined);
+  await until(() => brokers.asked.length > 3);
+  expect(brokers.refreshed).toBe(0);
+  nowMs = 5_000;
+  await until(() => brokers.asked.at(-1)?.epochs[0] === 8);
+  await turns();
+  expect(brokers.refreshed).toBe(1);
+  closed.abort(new Error('closed'));
+  await expect(next).rejects.toThrow('closed');
   await fetcher.settled();
 });
 

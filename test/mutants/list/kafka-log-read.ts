@@ -2,6 +2,7 @@ import { integration, type Mutant, unit } from '../mutant.ts';
 
 const fold = unit('connectors/log-kafka/dead-letter-fold');
 const fetching = unit('connectors/log-kafka/fetch');
+const leadership = unit('connectors/log-kafka/leadership');
 const batches = unit('connectors/log-kafka/record-batch');
 const group = (only: string): Mutant['suite'] => integration('log-kafka-group', only);
 const reading = (only: string): Mutant['suite'] => integration('log-kafka-read', only);
@@ -116,9 +117,73 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     name: 'after a refusal the same broker is asked for ever',
     file: 'connectors/log-kafka/fetch.ts',
     breaks: '30',
-    find: 'await this.#brokers.cluster.refreshMetadata();',
+    find: 'await this.#brokers.refresh(this.#topic);',
     put: 'await Promise.resolve();',
     suite: fetching,
+  },
+  {
+    name: 'a reader stays with a leader that was followed by another',
+    file: 'connectors/log-kafka/fetch.ts',
+    breaks: '30',
+    find: '      this.#lookAround();\n',
+    put: '',
+    suite: fetching,
+  },
+  {
+    name: 'records are fetched from whoever says that it leads',
+    file: 'connectors/log-kafka/fetch.ts',
+    breaks: 'C7',
+    find: 'epoch: this.#brokers.epoch(this.#topic, partition), ',
+    put: '',
+    suite: fetching,
+  },
+  {
+    name: 'a single broker is believed who leads',
+    file: 'connectors/log-kafka/leadership.ts',
+    breaks: 'C7, 40',
+    find: 'if (!isProved) newest.set(partition, { ...one, leader: NOBODY });',
+    put: '',
+    suite: leadership,
+  },
+  {
+    name: 'the leader that was told first counts',
+    file: 'connectors/log-kafka/leadership.ts',
+    breaks: 'C7, 40',
+    find: 'before === undefined || one.epoch > before.epoch',
+    put: 'before === undefined',
+    suite: leadership,
+  },
+  {
+    name: 'a broker that says it is alone in step is believed before the others were asked',
+    file: 'connectors/log-kafka/leadership.ts',
+    breaks: 'C7, 40',
+    find: '(allAnswered && one.isr',
+    put: '(one.isr',
+    suite: leadership,
+  },
+  {
+    name: 'a broker that hangs holds up who asks for the leaders',
+    file: 'connectors/log-kafka/leadership.ts',
+    breaks: '30',
+    find: 'every(({ leader }) => leader !== NOBODY)) return newest;',
+    put: 'every(({ leader }) => leader === NOBODY)) return newest;',
+    suite: leadership,
+  },
+  {
+    name: 'ends are asked for from whoever says that it leads',
+    file: 'connectors/log-kafka/requests.ts',
+    breaks: 'C7, 40',
+    find: 'writeInt32(epoch)',
+    put: 'writeInt32(-1)',
+    suite: integration('log-kafka-stale'),
+  },
+  {
+    name: 'only the first broker is asked who leads',
+    file: 'connectors/log-kafka/topic-brokers.ts',
+    breaks: 'C7, 40',
+    find: 'this.cluster.getNodeIds().map(Number);',
+    put: 'this.cluster.getNodeIds().map(Number).slice(0, 1);',
+    suite: integration('log-kafka-stale'),
   },
   {
     name: 'a topic that is missing is waited for without a word',
