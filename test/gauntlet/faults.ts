@@ -62,6 +62,7 @@ const telling = {
   source: 'black hole to the daemon',
 } as const satisfies Record<Place, (typeof troubles)[number]>;
 const tellingShare = 0.75;
+const strandings: readonly Place[] = ['broker', 'broker', 'broker', 'sink', 'sink', 'control store', 'control store', 'source'];
 
 /** For runs that are too short to leave it to chance. */
 export const brokenPromises: readonly Fault[] = [
@@ -133,7 +134,7 @@ function drawFault(random: () => number): Fault {
       return { tag, afterMs: upTo(1_000), forMs: 300 + upTo(6_000), daemon, place, trouble: among(troubles), delayMs, broker };
     }
     case 'stranded': {
-      const place = among(['broker', 'broker', 'broker', 'sink', 'sink', 'control store', 'source'] as const);
+      const place = among(strandings);
       return {
         tag,
         afterMs: upTo(500),

@@ -10,7 +10,7 @@ import { brokenPromises } from '../gauntlet/faults.ts';
 import { runRound } from '../gauntlet/round.ts';
 
 const seed = Number(process.env['CAUSEWAY_TEST_SEED'] ?? Math.floor(Math.random() * 1_000_000));
-const faults = 5;
+const faults = 4;
 /** On a machine that does other things as well. */
 const withinMs = 600_000;
 
