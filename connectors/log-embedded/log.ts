@@ -50,7 +50,7 @@ export class EmbeddedLog implements Log {
     this.#file = new LogFile(input);
     const { state, leave } = join(input.path);
     this.#shared = state;
-    this.#watch = new FileWatch({ file: this.#file, runtime: input.runtime });
+    this.#watch = new FileWatch({ file: this.#file, writesHere: () => state.writers > 0, runtime: input.runtime });
     this.#leave = leave;
   }
 

@@ -15,6 +15,8 @@ export class SharedState {
   readonly #versions = new Map<Concern, number>();
   /** Null until `retain` was called: then nothing is freed. */
   retained: readonly string[] | null = null;
+  /** How many writers of this process are open. */
+  writers = 0;
   readonly #waiting = new Set<{ readonly concern: Concern; readonly wake: () => void }>();
 
   /** Moves with each change of it that this process made. */

@@ -4,6 +4,8 @@ import { integerIn } from '../lib/sqlite/row.ts';
 
 /** How long an append of another process can stay unseen. */
 const POLL_MS = 200;
+/** The same while this process captures: another one appends only once it has taken the lease away. */
+const WRITING_POLL_MS = 1_000;
 /** Made once: without a reason, each abort makes an error with its stack. */
 const CLOSED = new Error('the log was closed');
 
@@ -29,13 +31,20 @@ type Waiting = { readonly seen: FileVersion; readonly wake: () => void };
  */
 export class FileWatch {
   readonly #file: Watched;
+  readonly #writesHere: () => boolean;
   readonly #runtime: Runtime;
   readonly #closed = new AbortController();
   readonly #waiting = new Set<Waiting>();
   #looking = false;
 
-  constructor(input: { readonly file: Watched; readonly runtime: Runtime }) {
+  constructor(input: {
+    readonly file: Watched;
+    /** True while this process has an open writer, whose appends readers hear of at once. */
+    readonly writesHere: () => boolean;
+    readonly runtime: Runtime;
+  }) {
     this.#file = input.file;
+    this.#writesHere = input.writesHere;
     this.#runtime = input.runtime;
   }
 
@@ -67,7 +76,7 @@ export class FileWatch {
     const { signal } = this.#closed;
     // A reader that was woken waits again soon: its wait finds this still running.
     while (this.#waiting.size > 0) {
-      await this.#runtime.sleep(POLL_MS, signal);
+      await this.#runtime.sleep(this.#writesHere() ? WRITING_POLL_MS : POLL_MS, signal);
       const now = await this.#file.version(signal).catch(() => null);
       for (const { seen, wake } of this.#waiting) {
         if (now === null || now.file !== seen.file || now.number !== seen.number) wake();

@@ -39,12 +39,14 @@ export class EmbeddedLogWriter implements LogWriter {
   #last: Promise<unknown> = Promise.resolve();
   /** Once an append has failed, later ones would leave a gap behind it. */
   #failed = false;
+  #closed = false;
   #stalled = false;
   /** Of the part on its way: shared with the thread that writes it, and used for one part after the other. */
   #memory = new SharedArrayBuffer(0);
 
   constructor(parts: WriterParts) {
     this.#parts = parts;
+    parts.shared.writers += 1;
   }
 
   get stalled(): boolean {
@@ -62,6 +64,8 @@ export class EmbeddedLogWriter implements LogWriter {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#last;
     this.#failed = true;
+    if (!this.#closed) this.#parts.shared.writers -= 1;
+    this.#closed = true;
   }
 
   async #append(records: readonly EncodedRecord[], signal: AbortSignal): Promise<ReadonlyMap<number, Offset>> {

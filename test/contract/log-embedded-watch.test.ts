@@ -28,9 +28,9 @@ describe('readers of the embedded log that wait', () => {
     return assigned(await log.reader('warm', never), log.partitions);
   }
 
-  function following(of: PartitionAssignment | undefined): Promise<IteratorResult<LogBatch>> {
+  function following(of: PartitionAssignment | undefined, from = 0): Promise<IteratorResult<LogBatch>> {
     if (of === undefined) throw new Error('the partition was not assigned');
-    const batches = of.batches(0 as Offset, never)[Symbol.asyncIterator]();
+    const batches = of.batches(from as Offset, never)[Symbol.asyncIterator]();
     const next = batches.next();
     next.catch(() => undefined);
     return next;
@@ -44,7 +44,7 @@ describe('readers of the embedded log that wait', () => {
   it('cost one look at the file for all of them while nothing is written', async () => {
     await using log = folder.open({ runtime: clock.runtime });
     await log.provision(never);
-    const waiting = (await readersOf(log)).map(following);
+    const waiting = (await readersOf(log)).map((each) => following(each));
     await clock.advance(1_000);
     const looks = vi.spyOn(StatementSync.prototype, 'get');
     const transactions = vi.spyOn(DatabaseSync.prototype, 'exec');
@@ -59,6 +59,26 @@ describe('readers of the embedded log that wait', () => {
     }
     await log[Symbol.asyncDispose]();
     expect(await Promise.all(waiting.map(codeRejected))).toEqual(['log_unavailable', 'log_unavailable']);
+  });
+
+  it('look less often while this process writes itself, and as before once it does not', async () => {
+    await using writing = await elsewhere();
+    await using log = folder.open({ runtime: clock.runtime });
+    const [first] = await readersOf(log);
+    const own = await log.writer(never);
+    const behindOwn = following(first);
+    await clock.advance(5_000);
+    const before = clock.nowMs;
+    const writer = await writing.writer(never);
+    await writer.append([record(0, 'a')], never);
+    expect(textsOf([(await clock.runUntil(behindOwn)).value as LogBatch])).toEqual(['a']);
+    expect(clock.nowMs - before).toBe(1_000);
+    await own[Symbol.asyncDispose]();
+    await own[Symbol.asyncDispose]();
+    const behindNone = following(first, 1);
+    await clock.advance(5_000);
+    await writer.append([record(0, 'b')], never);
+    expect(await textsWithin(behindNone)).toEqual(['b']);
   });
 
   it('are woken by another process, each from what it has seen itself', async () => {

@@ -98,6 +98,14 @@ export const storeMutants: readonly Mutant[] = [
     suite: contract('log-embedded-watch'),
   },
   {
+    name: 'readers of the embedded log go on looking seldom once this process no longer writes it',
+    file: 'connectors/log-embedded/write.ts',
+    find: 'if (!this.#closed) this.#parts.shared.writers -= 1;',
+    put: '',
+    breaks: 'section 4',
+    suite: contract('log-embedded-watch'),
+  },
+  {
     name: 'behind the end of a thread that writes nothing is written any more',
     file: 'connectors/log-embedded/log-file.ts',
     find: 'if (this.#thread === null || (this.#thread.ended && !this.#closed))',
