@@ -84,6 +84,7 @@ class World {
   #begun = false;
   #violation: Violation | null = null;
   #end: 'settled' | 'stopped' | null = null;
+  #wasSettled = false;
 
   constructor(plan: Plan, trace: Trace) {
     this.#plan = plan;
@@ -309,10 +310,13 @@ class World {
     if (approved > 0) this.#coverage.add('schemas approved', approved);
     const { quietAtMs } = this.#faults;
     if (nowMs >= quietAtMs && this.#faults.haveStruck()) {
-      if (this.#begun && this.#isSettled()) this.#end = 'settled';
+      // Twice in a row: what the last row that a sink was given releases may still be on its way.
+      const settled = this.#begun && this.#isSettled();
+      if (settled && this.#wasSettled) this.#end = 'settled';
       else if (this.#begun && this.#isStopped()) this.#end = 'stopped';
       else if (nowMs > quietAtMs + SETTLE_MS_MAX || this.#loop.fired > EVENTS_MAX)
         this.#scene.fail('end', `nothing is settled after a long time: ${this.#standing()}`);
+      this.#wasSettled = settled;
     }
     this.#loop.in(LOOK_MS, () => this.#look());
   }

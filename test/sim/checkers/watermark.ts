@@ -26,8 +26,6 @@ export class WatermarkChecker {
   readonly #unaware = new Map<string, Set<number>>();
   /** Partitions whose progress fell, by the place that does not know it yet. */
   readonly #fell = new Map<string, Set<number>>();
-  /** Partitions that a process last said it works on. */
-  readonly #workedOn = new Map<string, ReadonlySet<number>>();
   /** Processes that have not read which sweeps are left since the sink lost one: they ask about once a second. */
   readonly #sweepsUnread = new Set<string>();
   readonly #timesBack = new Map<string, number>();
@@ -43,7 +41,6 @@ export class WatermarkChecker {
     const status = ask();
     const place = `${sink}/${life.id}`;
     const watermark = status.watermark?.sequence ?? null;
-    this.#workedOn.set(place, new Set(status.partitions.map(({ partition }) => partition)));
     // A process that begins to apply anew knows what was stored, and no more.
     if (this.#asked.get(place) !== ask) this.#reported.delete(place);
     this.#asked.set(place, ask);
@@ -92,12 +89,12 @@ export class WatermarkChecker {
   progressRead(sink: string, life: Life): () => void {
     const told = this.#backs(sink);
     const place = `${sink}/${life.id}`;
-    const workedOn = this.#workedOn.get(place);
+    const workedOn = this.#workedOn(place);
     return () => {
-      if (told !== this.#backs(sink) || workedOn === undefined) return;
+      if (told !== this.#backs(sink) || workedOn === null) return;
       const left = this.#unaware.get(place);
       for (const partition of this.#fell.get(place) ?? []) {
-        if (!workedOn.has(partition) && this.#workedOn.get(place)?.has(partition) === false) left?.delete(partition);
+        if (!workedOn.has(partition) && this.#workedOn(place)?.has(partition) === false) left?.delete(partition);
       }
       if (left?.size === 0) this.#unaware.delete(place);
     };
@@ -118,6 +115,12 @@ export class WatermarkChecker {
 
   isUnaware(sink: string, life: Life, partition: number): boolean {
     return this.#unaware.get(`${sink}/${life.id}`)?.has(partition) === true;
+  }
+
+  /** Partitions that a process says it works on; null before it has reported anything. */
+  #workedOn(place: string): ReadonlySet<number> | null {
+    const ask = this.#asked.get(place);
+    return ask === undefined ? null : new Set(ask().partitions.map(({ partition }) => partition));
   }
 
   #backs(sink: string): number {
