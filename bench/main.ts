@@ -1,5 +1,7 @@
 // `npm run bench -- <case> [--runs N] [--rows N] [--json FILE]`: see README.md.
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { applyCase } from './cases/apply.ts';
 import { backlogCase } from './cases/backlog.ts';
@@ -40,8 +42,9 @@ const { values, positionals } = parseArgs({
   options: { runs: { type: 'string', default: '5' }, rows: { type: 'string' }, json: { type: 'string' } },
 });
 const names = positionals.length === 0 || positionals[0] === 'all' ? Object.keys(cases) : positionals;
-// What is measured is what gets installed. Compiled anew, so that it is the checkout as it stands.
-await import('../scripts/build.ts');
+// What is measured is what gets installed. Compiled anew, so that it is the checkout as it stands; in a process of its own, since the
+// arguments of this one would name the folder that it compiles to.
+execFileSync(process.execPath, [join(import.meta.dirname, '../scripts/build.ts')], { stdio: 'inherit' });
 
 const options = { runs: Number(values.runs), rows: values.rows === undefined ? null : Number(values.rows) };
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
