@@ -68,19 +68,20 @@ const strandings: readonly Place[] = ['broker', 'broker', 'broker', 'sink', 'sin
 export const brokenPromises: readonly Fault[] = [
   {
     tag: 'stranded',
-    afterMs: 0,
+    // The writers write by then.
+    afterMs: 1_500,
     forMs: leaseTtlMs + 1_000,
     daemon: 'holder',
     place: 'broker',
     trouble: telling.broker,
     delayMs: 0,
-    aloneMs: 2_000,
+    aloneMs: 3_000,
     end: 'kill',
     underWay: 'lost',
   },
   {
     tag: 'stranded',
-    afterMs: 0,
+    afterMs: 1_500,
     forMs: 500,
     daemon: 'standby',
     place: 'sink',
