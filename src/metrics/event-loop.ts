@@ -10,7 +10,7 @@ const NEVER_MS = 2 ** 31 - 1;
 const MICROS_MAX = 3_600_000_000;
 
 /**
- * Node's own metrics. prom-client fires a timer every ten milliseconds to see how late it comes, which was a quarter of what an
+ * Node's own metrics. prom-client fires a timer every ten milliseconds to see how late it comes, which was up to a quarter of what an
  * idle daemon cost; here the daemon's own timers tell, under the same names and without the ten milliseconds.
  */
 export class NodeMetrics {
