@@ -27,7 +27,7 @@ type Waiting = { readonly seen: FileVersion; readonly wake: () => void };
 
 /**
  * Tells the readers of one Log object that somebody else has written to its file. One look serves all of them: a look of each
- * reader for itself, at its partition, was an eighth of what an idle daemon cost.
+ * reader for itself, at its partition, was up to an eighth of what an idle daemon cost.
  */
 export class FileWatch {
   readonly #file: Watched;
