@@ -343,7 +343,7 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   {
     name: 'a sweep goes on though the sink lost that a partition had passed the truncate',
     file: 'connectors/sink-postgres/sweep.ts',
-    find: 'await assertPassed(session, sweep);',
+    find: 'await assertPassed(session, now);',
     put: '',
     breaks: 'A1, A2, counterexamples 3 and 20',
     suite: sink('is refused, and not remembered'),
