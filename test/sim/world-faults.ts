@@ -298,6 +298,6 @@ export class WorldFaults {
       return was !== undefined && (is === undefined || compareProgress(is, was) < 0);
     });
     const lives = [...this.#input.processes.values()].map(({ life }) => life).filter(({ dead }) => !dead);
-    this.#input.checkers.sinkWentBack(sink, lives, { partitions: lost, progress: fallen, sweep: lostSweep });
+    this.#input.checkers.sinkWentBack(sink, lives, { partitions: lost, progress: fallen, reached: progressBefore, sweep: lostSweep });
   }
 }

@@ -1,6 +1,8 @@
 import type { RowKey } from '#core/key.ts';
+import { compareProgress, type LogProgress } from '#core/log.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { ApplyStatus } from '../../../src/apply/observer.ts';
+import { mapIn } from '../../support/memory-log-store.ts';
 import type { Life } from '../life.ts';
 import { isExcused, type Scene } from './scene.ts';
 
@@ -9,6 +11,8 @@ export type LostAtSink = {
   readonly partitions: readonly number[];
   /** Those whose stored progress fell: anybody who reads it can tell. */
   readonly progress: readonly number[];
+  /** How far each partition had come. */
+  readonly reached: ReadonlyMap<number, LogProgress>;
   readonly sweep: boolean;
 };
 
@@ -29,8 +33,8 @@ export class WatermarkChecker {
   /** Processes that have not read which sweeps are left since the sink lost one: they ask about once a second. */
   readonly #sweepsUnread = new Set<string>();
   readonly #timesBack = new Map<string, number>();
-  /** Partitions of a sink that went back, which nobody has taken since. */
-  readonly #untaken = new Map<string, Set<number>>();
+  /** Partitions of a sink that went back, which nobody has taken since, and how far they had come. */
+  readonly #untaken = new Map<string, Map<number, LogProgress | null>>();
 
   constructor(scene: Scene) {
     this.#scene = scene;
@@ -62,7 +66,8 @@ export class WatermarkChecker {
     const { partitions } = lost;
     this.#complete.delete(sink);
     this.#timesBack.set(sink, this.#backs(sink) + 1);
-    this.#untaken.set(sink, new Set([...(this.#untaken.get(sink) ?? []), ...partitions]));
+    const untaken = mapIn(this.#untaken, sink, () => new Map<number, LogProgress | null>());
+    for (const partition of partitions) untaken.set(partition, lost.reached.get(partition) ?? null);
     for (const life of lives) {
       const place = `${sink}/${life.id}`;
       this.#reported.delete(place);
@@ -108,9 +113,16 @@ export class WatermarkChecker {
     };
   }
 
-  /** False until each partition that the sink lost something of was taken again: what is reported until then was true before. */
+  /**
+   * False until each partition that the sink lost something of was taken again: what is reported until then was true before. One whose
+   * holder of then is the holder again, and had lost nothing itself, only comes on.
+   */
   hasBeenNoticed(sink: string): boolean {
-    return (this.#untaken.get(sink)?.size ?? 0) === 0;
+    const untaken = this.#untaken.get(sink) ?? new Map<number, LogProgress | null>();
+    return [...untaken].every(([partition, reached]) => {
+      const now = this.#scene.sinks.get(sink)?.progress.get(partition);
+      return now !== undefined && (reached === null || compareProgress(now, reached) > 0);
+    });
   }
 
   isUnaware(sink: string, life: Life, partition: number): boolean {
