@@ -62,7 +62,7 @@ pipelines:
     const file = configFile(port, tables);
     const daemon = Daemon.start({ configFile: file, port, env });
     daemons.push(daemon);
-    await expect.poll(() => answer(port, '/readyz'), soon).toBe('ok\n');
+    await expect.poll(() => answer(port, '/readyz'), soon).toMatch(/^ok\nmain: \w+\n$/);
     return { daemon, file, port };
   }
 
@@ -117,6 +117,7 @@ pipelines:
     // A second daemon of the same pipeline waits, says so, and takes nothing away.
     const second = await start();
     await expect.poll(async () => (await pipelineStatus(second.port))?.state, soon).toBe('standby');
+    expect(await answer(second.port, '/readyz')).toBe('ok\nmain: standby\n');
     expect(second.daemon.log.some((line) => line.includes('standby: another process captures'))).toBe(true);
     expect((await second.daemon.metric('causeway_lease_held'))[0]?.value).toBe(0);
     expect(await second.daemon.metric('causeway_sink_watermark_timestamp_seconds')).toEqual([]);
