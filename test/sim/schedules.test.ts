@@ -68,7 +68,7 @@ describe('capture', () => {
     expect(codes.some((code) => code === 'generation_behind' || code === 'checkpoint_lost')).toBe(true);
   });
 
-  test('14: a slot goes back and leaves that stretch again in the middle: an older change is no base for a newer partial one', async () => {
+  test('2: a slot goes back and leaves that stretch again in the middle: an older change is no base for a newer partial one', async () => {
     const at = (atMs: number, ...ops: readonly PlannedOp[]): PlannedTransaction => ({ atMs, shared: false, ops });
     const others = (fromMs: number): readonly PlannedTransaction[] =>
       Array.from({ length: 20 }, (_, index) => at(fromMs + index * 10, put(index % 7, { table: 1 })));
