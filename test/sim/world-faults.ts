@@ -285,8 +285,12 @@ export class WorldFaults {
     // Its tables may have lost columns, which is noticed at the next start.
     this.#allowed.add('sink_misconfigured');
     const store = this.#input.sinks.get(sink) as MemorySinkStore;
-    // Where the fence alone went back nothing is lost, and its holder of then may go on as if nothing had been.
-    const standing = (partition: number): readonly unknown[] => [store.progress.get(partition), store.writes.get(partition)];
+    // A fence that goes back alone loses nothing, but its holder cannot know that.
+    const standing = (partition: number): readonly unknown[] => [
+      store.fences.get(partition),
+      store.progress.get(partition),
+      store.writes.get(partition),
+    ];
     const before = this.#input.logStore.partitions.map((_, partition) => standing(partition));
     const progressBefore = new Map(store.progress);
     const swept = [...store.swept];

@@ -348,7 +348,10 @@ class World {
     const running = new Set<number>();
     for (const { life, statuses } of this.#processes.values()) {
       if (life.dead || life.held) continue;
-      for (const { partition, state } of statuses.get(sink)?.().partitions ?? []) if (state === 'running') running.add(partition);
+      for (const { partition, state, offset } of statuses.get(sink)?.().partitions ?? []) {
+        // One that reads a stretch again can still park what it then releases.
+        if (state === 'running' && (offset ?? 0) >= this.#logStore.endOf(partition)) running.add(partition);
+      }
     }
     return running.size === this.#plan.partitions;
   }
