@@ -33,7 +33,7 @@ export async function followWorkers(deps: WorkersDeps, signal: AbortSignal): Pro
   const own = controlKeys.worker(deps.pipeline, randomName(runtime));
   const silent = new Silent();
   let clearedAtMs = Number.NEGATIVE_INFINITY;
-  /** The row stands. */
+  /** The row may stand. */
   let told = false;
   let failed = false;
   while (!isAborted(signal)) {
@@ -41,7 +41,11 @@ export async function followWorkers(deps: WorkersDeps, signal: AbortSignal): Pro
       await runtime.sleep(WRITE_MS, signal);
       const captures = deps.captures();
       const applied = captures ? [] : deps.sinks().filter(({ partitions }) => partitions.length > 0);
-      if (told || applied.length > 0) told = await tell(deps, { key: own, applied }, signal);
+      if (told || applied.length > 0) {
+        // Whatever becomes of the answer, the row may stand from now on.
+        told = true;
+        told = await tell(deps, { key: own, applied }, signal);
+      }
       if (captures && runtime.monotonicMs() - clearedAtMs >= FORGET_MS / 2) {
         await forgetSilent(deps, silent, signal);
         clearedAtMs = runtime.monotonicMs();

@@ -108,3 +108,19 @@ test('a control store that cannot be reached is tried again', async () => {
   expect(await process.rows()).toHaveLength(1);
   await process.end();
 });
+
+test('a row whose write was not answered is taken back all the same', async () => {
+  const clock = new VirtualClock();
+  const process = new Process(clock, memoryControlRows(), 'host/1', [1]);
+  const swap = process.control.swap.bind(process.control);
+  process.control.swap = async (...given) => {
+    await swap(...given);
+    throw new CausewayError('control_unavailable', 'there is no answer');
+  };
+  await clock.advance(5_000);
+  expect(await process.rows()).toHaveLength(1);
+  process.captures = true;
+  await clock.advance(5_000);
+  expect(await process.rows()).toEqual([]);
+  await process.end();
+});
