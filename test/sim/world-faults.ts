@@ -251,6 +251,8 @@ export class WorldFaults {
         this.log.loseTail();
         return;
       case 'log_start_lost':
+        // What an append that waits for room has written so far goes as well.
+        this.#input.checkers.appended();
         this.log.loseStart();
         return;
       case 'log_start_passed':
