@@ -6,9 +6,10 @@ import { bytesIn, corrupt, integerIn, nullOr, type Row, textIn } from '../lib/sq
 import type { LogFile } from './log-file.ts';
 
 /** A letter can be as large as a record, so that they are read one by one. */
-const SELECT = 'SELECT key, sequence, code, reason, committed_at, record FROM dead_letter WHERE consumer = ? AND partition = ? AND key > ?';
-const NEXT = `${SELECT} AND released_at IS NULL ORDER BY key LIMIT 1`;
-const NEXT_RELEASED = `${SELECT} AND released_at >= ? ORDER BY key LIMIT 1`;
+const OF = 'FROM dead_letter WHERE consumer = ? AND partition = ? AND key > ?';
+const SELECT = 'SELECT key, sequence, code, reason, committed_at, record';
+const NEXT = `${SELECT} ${OF} AND released_at IS NULL ORDER BY key LIMIT 1`;
+const NEXT_RELEASED = `${SELECT}, released_replay ${OF} AND (released_at >= ? OR released_replay > ?) ORDER BY key LIMIT 1`;
 
 /** A thread has little room for texts, and a sink can have a million parked keys: one message holds no more than these. */
 const PART_KEYS = 1_000;
@@ -29,9 +30,17 @@ export function embeddedDeadLetters(file: LogFile, consumer: string): DeadLetter
         },
       };
     },
-    read: (partition, signal) => lettersIn(file, ({ prepare }, after) => prepare(NEXT).get(consumer, partition, after), signal),
-    readReleased: (partition, from, signal) =>
-      lettersIn(file, ({ prepare }, after) => prepare(NEXT_RELEASED).get(consumer, partition, after, from), signal),
+    read: (partition, signal) =>
+      lettersIn(file, { next: ({ prepare }, after) => prepare(NEXT).get(consumer, partition, after), letterOf }, signal),
+    readReleased: (partition, { offset, replays }, signal) =>
+      lettersIn(
+        file,
+        {
+          next: ({ prepare }, after) => prepare(NEXT_RELEASED).get(consumer, partition, after, offset, replays),
+          letterOf: (row) => ({ ...letterOf(row), replay: integerIn(row, 'released_replay') }),
+        },
+        signal,
+      ),
   };
 }
 
@@ -51,14 +60,15 @@ function* parted<T extends { readonly key: string; readonly reason?: string }>(a
   if (part.length > 0) yield part;
 }
 
-async function* lettersIn(
-  file: LogFile,
-  next: (opened: OpenFile, after: string) => Row | undefined,
-  signal: AbortSignal,
-): AsyncIterable<DeadLetter> {
+type LetterQuery<Letter> = {
+  readonly next: (opened: OpenFile, after: string) => Row | undefined;
+  readonly letterOf: (row: Row) => Letter;
+};
+
+async function* lettersIn<Letter extends DeadLetter>(file: LogFile, of: LetterQuery<Letter>, signal: AbortSignal): AsyncIterable<Letter> {
   let after = '';
   while (true) {
-    const letter = await file.read((opened) => letterBehind(after, next(opened, after)), signal);
+    const letter = await file.read((opened) => letterBehind(after, of, opened), signal);
     if (letter === null) return;
     after = letter.key;
     yield letter;
@@ -66,9 +76,10 @@ async function* lettersIn(
 }
 
 /** A damaged index can give the same letters again and again. */
-function letterBehind(after: string, row: Row | undefined): DeadLetter | null {
+function letterBehind<Letter extends DeadLetter>(after: string, of: LetterQuery<Letter>, opened: OpenFile): Letter | null {
+  const row = of.next(opened, after);
   if (row === undefined) return null;
-  const letter = letterOf(row);
+  const letter = of.letterOf(row);
   if (Buffer.compare(Buffer.from(letter.key), Buffer.from(after)) <= 0) throw corrupt('dead letters are not in order');
   return letter;
 }

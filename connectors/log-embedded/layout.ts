@@ -17,7 +17,7 @@ const TABLES = `
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE dead_letter (
     consumer TEXT NOT NULL, partition INTEGER NOT NULL, key TEXT NOT NULL, sequence TEXT NOT NULL, code TEXT NOT NULL,
-    reason TEXT NOT NULL, committed_at INTEGER NOT NULL, released_at INTEGER, record BLOB, PRIMARY KEY (consumer, partition, key)
+    reason TEXT NOT NULL, committed_at INTEGER NOT NULL, released_at INTEGER, released_replay INTEGER, record BLOB, PRIMARY KEY (consumer, partition, key)
   ) STRICT;
   CREATE TABLE dead_letter_holder (
     consumer TEXT NOT NULL, partition INTEGER NOT NULL, token INTEGER NOT NULL, PRIMARY KEY (consumer, partition)

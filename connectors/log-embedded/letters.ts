@@ -29,7 +29,7 @@ export function parkLetters(file: OpenFile, by: LetterHolder, letters: readonly 
     `INSERT INTO dead_letter (consumer, partition, key, sequence, code, reason, committed_at, record)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (consumer, partition, key) DO UPDATE SET sequence = excluded.sequence, code = excluded.code,
-       reason = excluded.reason, committed_at = excluded.committed_at, record = excluded.record, released_at = NULL
+       reason = excluded.reason, committed_at = excluded.committed_at, record = excluded.record, released_at = NULL, released_replay = NULL
      WHERE dead_letter.sequence < excluded.sequence
        OR dead_letter.sequence = excluded.sequence AND (dead_letter.released_at IS NULL OR ?)`,
   );
@@ -45,10 +45,11 @@ export function releaseLetters(file: OpenFile, by: LetterHolder, releases: reado
   const { consumer, partition } = by;
   const where = 'WHERE consumer = ? AND partition = ? AND key = ? AND sequence <= ?';
   const remove = file.prepare(`DELETE FROM dead_letter ${where}`);
-  const mark = file.prepare(`UPDATE dead_letter SET released_at = max(coalesce(released_at, 0), ?) ${where}`);
-  for (const { key, sequence, at } of releases) {
+  const greater = (column: string): string => `${column} = max(coalesce(${column}, 0), ?)`;
+  const mark = file.prepare(`UPDATE dead_letter SET ${greater('released_at')}, ${greater('released_replay')} ${where}`);
+  for (const { key, sequence, at, replay } of releases) {
     if (at === null) remove.run(consumer, partition, key, sequence);
-    else mark.run(at, consumer, partition, key, sequence);
+    else mark.run(at, replay ?? 0, consumer, partition, key, sequence);
   }
 }
 

@@ -7,14 +7,14 @@ import type { Sequence } from '#core/sequence.ts';
  * worker that was fenced acts late: so a key names one letter, or one release of it, and its meaning never depends on what stands
  * before or behind it.
  *
- *     ["p", row key, sequence]       the letter of that sequence is parked; its record is the value
- *     ["r", row key, sequence, at]   what took effect at the progress `at` released the letter of that sequence
+ *     ["p", row key, sequence]               the letter of that sequence is parked; its record is the value
+ *     ["r", row key, sequence, at, replay]   what took effect at the progress `at`, or that replay, released the letter of that sequence
  *
  * Without a value either is taken back.
  */
 export type Mark =
   | { readonly kind: 'p'; readonly key: RowKey; readonly sequence: Sequence }
-  | { readonly kind: 'r'; readonly key: RowKey; readonly sequence: Sequence; readonly at: number };
+  | { readonly kind: 'r'; readonly key: RowKey; readonly sequence: Sequence; readonly at: number; readonly replay: number };
 
 /** The newest letter of a row, with the offset of its record in the topic. */
 export type FoldedLetter = {
@@ -22,14 +22,14 @@ export type FoldedLetter = {
   readonly sequence: Sequence;
   readonly offset: number;
   /** Null while it is parked. */
-  readonly releasedAt: number | null;
+  readonly released: { readonly at: number; readonly replay: number } | null;
 };
 
 type Row = { readonly letters: Map<Sequence, number>; readonly releases: Map<string, Extract<Mark, { kind: 'r' }>> };
 
 export function markText(mark: Mark): string {
   const { kind, key, sequence } = mark;
-  return JSON.stringify(kind === 'p' ? [kind, key, sequence] : [kind, key, sequence, mark.at]);
+  return JSON.stringify(kind === 'p' ? [kind, key, sequence] : [kind, key, sequence, mark.at, mark.replay]);
 }
 
 /** Null for what is none of ours. */
@@ -41,11 +41,11 @@ export function parseMark(text: string): Mark | null {
     return null;
   }
   if (!Array.isArray(parsed)) return null;
-  const [kind, key, sequence, at] = parsed as readonly unknown[];
+  const [kind, key, sequence, at, replay] = parsed as readonly unknown[];
   if (typeof key !== 'string' || typeof sequence !== 'string') return null;
   const of = { key: key as RowKey, sequence: sequence as Sequence };
   if (kind === 'p' && parsed.length === 3) return { kind, ...of };
-  return kind === 'r' && parsed.length === 4 && typeof at === 'number' ? { kind, ...of, at } : null;
+  return kind === 'r' && parsed.length === 5 && typeof at === 'number' && typeof replay === 'number' ? { kind, ...of, at, replay } : null;
 }
 
 /** One partition of the dead-letter topic, folded in the order of its offsets. */
@@ -69,9 +69,9 @@ export class LetterFold {
     let newest: { readonly sequence: Sequence; readonly offset: number } | null = null;
     for (const [sequence, offset] of row?.letters ?? []) if (newest === null || sequence > newest.sequence) newest = { sequence, offset };
     if (row === undefined || newest === null) return null;
-    let releasedAt: number | null = null;
-    for (const { sequence, at } of row.releases.values()) if (sequence >= newest.sequence) releasedAt = Math.max(at, releasedAt ?? 0);
-    return { key, ...newest, releasedAt };
+    let released: FoldedLetter['released'] = null;
+    for (const release of row.releases.values()) if (release.sequence >= newest.sequence) released = greater(release, released);
+    return { key, ...newest, released };
   }
 
   *all(): Generator<FoldedLetter> {
@@ -85,18 +85,19 @@ export class LetterFold {
   toPark({ key, sequence, again = false }: LetterToPark): readonly Mark[] | null {
     const before = this.letter(key);
     if (before !== null && before.sequence > sequence) return null;
-    if (before?.sequence === sequence && before.releasedAt !== null && !again) return null;
+    if (before?.sequence === sequence && before.released !== null && !again) return null;
     // Releases of this sequence or a later one would hide it; older ones, and older letters, mean nothing beside it.
     return this.#marks(key).filter((mark) => mark.kind === 'r' || mark.sequence < sequence);
   }
 
   /** What a release writes and what it takes back; null where it is passed over. */
-  toRelease({ key, sequence, at }: LetterRelease): { readonly written: Mark | null; readonly removed: readonly Mark[] } | null {
+  toRelease({ key, sequence, at, replay }: LetterRelease): { readonly written: Mark | null; readonly removed: readonly Mark[] } | null {
     const letter = this.letter(key);
     if (letter === null || letter.sequence > sequence) return null;
     if (at === null) return { written: null, removed: this.#marks(key) };
-    if (letter.releasedAt !== null && letter.releasedAt >= at) return null;
-    const written: Mark = { kind: 'r', key, sequence: letter.sequence, at };
+    const released = greater({ at, replay: replay ?? 0 }, letter.released);
+    if (released.at === letter.released?.at && released.replay === letter.released.replay) return null;
+    const written: Mark = { kind: 'r', key, sequence: letter.sequence, ...released };
     return { written, removed: this.#marks(key).filter((mark) => mark.kind === 'r') };
   }
 
@@ -104,7 +105,7 @@ export class LetterFold {
   *forgotten(start: number): Generator<readonly Mark[]> {
     for (const key of this.#rows.keys()) {
       const letter = this.letter(key);
-      if (letter === null || (letter.releasedAt !== null && letter.releasedAt < start)) yield this.#marks(key);
+      if (letter === null || (letter.released !== null && letter.released.at < start)) yield this.#marks(key);
     }
   }
 
@@ -115,4 +116,11 @@ export class LetterFold {
     const letters = [...row.letters.keys()].map((sequence): Mark => ({ kind: 'p', key, sequence }));
     return [...letters, ...row.releases.values()];
   }
+}
+
+type Released = NonNullable<FoldedLetter['released']>;
+
+/** Of two releases of one letter, what is greater in either. */
+function greater(a: Released, b: Released | null): Released {
+  return { at: Math.max(a.at, b?.at ?? 0), replay: Math.max(a.replay, b?.replay ?? 0) };
 }

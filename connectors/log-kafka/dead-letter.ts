@@ -1,5 +1,14 @@
 import { CausewayError } from '#core/errors.ts';
-import type { DeadLetter, DeadLetters, HeldLetters, LetterRelease, LetterToPark, LogEnds } from '#core/log.ts';
+import type {
+  DeadLetter,
+  DeadLetters,
+  HeldLetters,
+  LetterRelease,
+  LetterToPark,
+  LogEnds,
+  ReleasedLetter,
+  ReleasedSince,
+} from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { type FoldedLetter, LetterFold, type Mark, markText, parseMark } from './dead-letter-fold.ts';
@@ -73,20 +82,35 @@ export class KafkaDeadLetters implements DeadLetters {
   }
 
   read(partition: number, signal: AbortSignal): AsyncIterable<DeadLetter> {
-    return this.#letters(partition, ({ releasedAt }) => releasedAt === null, signal);
+    const isWanted = ({ released }: FoldedLetter): boolean => released === null;
+    return this.#letters(partition, { isWanted, letterOf }, signal);
   }
 
-  readReleased(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<DeadLetter> {
-    return this.#letters(partition, ({ releasedAt }) => releasedAt !== null && releasedAt >= from, signal);
+  readReleased(partition: number, { offset, replays }: ReleasedSince, signal: AbortSignal): AsyncIterable<ReleasedLetter> {
+    const isWanted = ({ released }: FoldedLetter): boolean => released !== null && (released.at >= offset || released.replay > replays);
+    const releasedLetterOf = (letter: FoldedLetter, record: BatchRecord): ReleasedLetter => ({
+      ...letterOf(letter, record),
+      replay: letter.released?.replay ?? null,
+    });
+    return this.#letters(partition, { isWanted, letterOf: releasedLetterOf }, signal);
   }
 
   /** In the order of the topic. What compaction or another worker took away in between is looked for again. */
-  async *#letters(partition: number, isWanted: (letter: FoldedLetter) => boolean, signal: AbortSignal): AsyncIterable<DeadLetter> {
+  async *#letters<Letter extends DeadLetter>(
+    partition: number,
+    of: {
+      readonly isWanted: (letter: FoldedLetter) => boolean;
+      readonly letterOf: (letter: FoldedLetter, record: BatchRecord) => Letter;
+    },
+    signal: AbortSignal,
+  ): AsyncIterable<Letter> {
     const given = new Set<string>();
     while (true) {
       const wanted = await this.#alone(partition, signal, (fold) =>
         Promise.resolve(
-          new Map([...fold.all()].filter((letter) => isWanted(letter) && !given.has(letter.key)).map((letter) => [letter.offset, letter])),
+          new Map(
+            [...fold.all()].filter((letter) => of.isWanted(letter) && !given.has(letter.key)).map((letter) => [letter.offset, letter]),
+          ),
         ),
       );
       if (wanted.size === 0) return;
@@ -98,7 +122,7 @@ export class KafkaDeadLetters implements DeadLetters {
         const letter = wanted.get(record.offset);
         if (letter === undefined || record.value === null) continue;
         given.add(letter.key);
-        yield letterOf(letter, record);
+        yield of.letterOf(letter, record);
       }
     }
   }

@@ -1,8 +1,7 @@
 import { CausewayError } from '#core/errors.ts';
-import { compareProgress } from '#core/log.ts';
 import { epochMicrosOf, fencingTokenOf, offsetOf, type FencingToken } from '#core/position.ts';
 import { parseSequence, type Sequence } from '#core/sequence.ts';
-import type { EpochFork, Floor, SinkProgress } from '#core/sink.ts';
+import { compareSinkProgress, type EpochFork, type Floor, type SinkProgress } from '#core/sink.ts';
 import type { TableId } from '#core/schema.ts';
 
 import type { Statement } from '../lib/postgres/flight.ts';
@@ -16,7 +15,7 @@ export type ProgressOwner = { readonly own: OwnTables; readonly pipeline: string
 /** The columns that `parseHeld` reads, in its order. */
 export const HELD_COLUMNS =
   'partition, token, log_offset, generation, counter, holder, ' +
-  "pg_catalog.encode(watermark, 'hex'), watermark_time, floors::text, open_loads::text, epochs::text, writes";
+  "pg_catalog.encode(watermark, 'hex'), watermark_time, floors::text, open_loads::text, epochs::text, replays, writes";
 
 /** A row of the progress table. */
 export type Held = {
@@ -32,7 +31,7 @@ export function ownerCondition({ pipeline, sink }: ProgressOwner): string {
 }
 
 export function parseHeld(row: TextRow): Held {
-  const [partition, token, offset, generation, counter, holder, watermark, watermarkTime, floors, openLoads, epochs, writes] = row;
+  const [partition, token, offset, generation, counter, holder, watermark, watermarkTime, floors, openLoads, epochs, replays, writes] = row;
   const held = { partition: Number(partition), token: fencingTokenOf(Number(token)), writes: Number(writes) };
   if (offset === null || offset === undefined) return { ...held, progress: null };
   const pair =
@@ -50,6 +49,7 @@ export function parseHeld(row: TextRow): Held {
       floors: JSON.parse(floors ?? '[]') as Floor[],
       openLoads: JSON.parse(openLoads ?? '[]') as TableId[],
       epochs: JSON.parse(epochs ?? '[]') as EpochFork[],
+      replays: Number(replays),
     },
   };
 }
@@ -93,9 +93,9 @@ export function stepStatement(
     if (writes === null) return null;
     return { name: 'causeway-count', text: `UPDATE ${owner.own.progress} SET writes = $2 ${where}`, values: place };
   }
-  const { offset, pair, holder, watermark, floors, openLoads, epochs } = progress;
+  const { offset, pair, holder, watermark, floors, openLoads, epochs, replays } = progress;
   const text = `UPDATE ${owner.own.progress} SET writes = COALESCE($2, writes), log_offset = $3, generation = $4, counter = $5, holder = $6,
-  watermark = pg_catalog.decode($7, 'hex'), watermark_time = $8, floors = $9, open_loads = $10, epochs = $11 ${where}`;
+  watermark = pg_catalog.decode($7, 'hex'), watermark_time = $8, floors = $9, open_loads = $10, epochs = $11, replays = $12 ${where}`;
   const number = (value: number | undefined): string | null => (value === undefined ? null : String(value));
   const values = [
     ...place,
@@ -108,6 +108,7 @@ export function stepStatement(
       number(watermark?.sourceTime),
     ],
     ...[floors, openLoads, epochs].map((list) => JSON.stringify(list)),
+    String(replays),
   ];
   return { name: 'causeway-step', text, values };
 }
@@ -127,7 +128,7 @@ export function checkHeld(
     throw new CausewayError('partition_fenced', `the partition has a holder with the token ${token}, above ${mine.token}`);
   if (token < mine.token)
     throw new CausewayError('sink_went_back', `the sink's fence of the partition went back from ${mine.token} to ${token}`);
-  if (mine.seen !== null && (progress === null || compareProgress(progress, mine.seen) < 0)) {
+  if (mine.seen !== null && (progress === null || compareSinkProgress(progress, mine.seen) < 0)) {
     const now = progress === null ? 'nothing' : `offset ${progress.offset}`;
     throw new CausewayError('sink_went_back', `the sink's progress went back from offset ${mine.seen.offset} to ${now}`);
   }
@@ -140,5 +141,5 @@ export function checkHeld(
 /** What is to be stored: null where `wanted` would not move it forward. */
 export function advanced(stored: SinkProgress | null, wanted: SinkProgress | null): SinkProgress | null {
   if (wanted === null) return null;
-  return stored === null || compareProgress(wanted, stored) > 0 ? wanted : null;
+  return stored === null || compareSinkProgress(wanted, stored) > 0 ? wanted : null;
 }

@@ -50,7 +50,7 @@ export async function missingOwnTables(session: Session, own: OwnTables): Promis
     // Each batch updates its partition's row: room on the page keeps those updates out of the index.
     statements.push(`CREATE TABLE ${own.progress} (pipeline text, sink text, partition integer, token bigint NOT NULL, writes bigint NOT NULL DEFAULT 0,
   log_offset bigint, generation bigint, counter bigint, holder text, watermark bytea, watermark_time bigint,
-  floors jsonb NOT NULL DEFAULT '[]', open_loads jsonb NOT NULL DEFAULT '[]', epochs jsonb NOT NULL DEFAULT '[]',
+  floors jsonb NOT NULL DEFAULT '[]', open_loads jsonb NOT NULL DEFAULT '[]', epochs jsonb NOT NULL DEFAULT '[]', replays bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (pipeline, sink, partition)) WITH (fillfactor = 20)`);
   }
   if ((await readTable(session, own.schema, 'sink_table')) === null) {

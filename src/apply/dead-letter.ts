@@ -2,8 +2,8 @@ import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { parseRowKey } from '#core/key.ts';
 import type { RowKey } from '#core/key.ts';
-import type { DeadLetter, DeadLetters, HeldLetters } from '#core/log.ts';
-import { OFFSET_FIRST, type EpochMicros, type Offset } from '#core/position.ts';
+import type { DeadLetter, DeadLetters, HeldLetters, LetterRelease, ReleasedLetter, ReleasedSince } from '#core/log.ts';
+import { OFFSET_FIRST, type EpochMicros } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { ParkedStatus } from './observer.ts';
@@ -42,7 +42,7 @@ export class ParkedKeys {
    */
   readonly #restored = new Set<RowKey>();
   #counted = 0;
-  #from = OFFSET_FIRST;
+  #since: ReleasedSince = { offset: OFFSET_FIRST, replays: 0 };
 
   constructor(input: { readonly partition: number; readonly queue: DeadLetters; readonly limit: ParkingLimit }) {
     this.#partition = input.partition;
@@ -64,13 +64,13 @@ export class ParkedKeys {
   }
 
   /** Called once, after the partition was taken and before its first batch, with the progress that the sink goes on from. */
-  async load(from: Offset, signal: AbortSignal): Promise<void> {
+  async load(since: ReleasedSince, signal: AbortSignal): Promise<void> {
     this.forget();
-    this.#from = from;
+    this.#since = since;
     // First: a letter that an earlier worker sent and that came after they were read would stay for ever.
     this.#held = await this.#queue.take(this.#partition, signal);
     for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);
-    for await (const letter of this.#queue.readReleased(this.#partition, from, signal)) {
+    for await (const letter of this.#queue.readReleased(this.#partition, since, signal)) {
       if (this.#keys.has(letter.key)) continue;
       this.#restored.add(letter.key);
       this.#set(letter, letter.record === null);
@@ -79,10 +79,10 @@ export class ParkedKeys {
   }
 
   /** The letters of keys that the queue has as released, as they stand there. */
-  async restored(signal: AbortSignal): Promise<readonly DeadLetter[]> {
-    const found: DeadLetter[] = [];
+  async restored(signal: AbortSignal): Promise<readonly ReleasedLetter[]> {
+    const found: ReleasedLetter[] = [];
     if (this.#restored.size === 0) return found;
-    for await (const letter of this.#queue.readReleased(this.#partition, this.#from, signal)) {
+    for await (const letter of this.#queue.readReleased(this.#partition, this.#since, signal)) {
       if (this.#restored.has(letter.key)) found.push(letter);
     }
     return found;
@@ -136,10 +136,10 @@ export class ParkedKeys {
   }
 
   /** Durable when it resolves. What another worker parked of a key since, this one knows nothing of: that stays in the queue. */
-  async release(keys: readonly RowKey[], at: Offset | null, signal: AbortSignal): Promise<void> {
+  async release(keys: readonly RowKey[], how: Pick<LetterRelease, 'at' | 'replay'>, signal: AbortSignal): Promise<void> {
     const releases = keys.flatMap((key) => {
       const sequence = this.sequenceOf(key);
-      return sequence === undefined ? [] : [{ key, sequence, at }];
+      return sequence === undefined ? [] : [{ key, sequence, ...how }];
     });
     if (releases.length === 0) return;
     await this.#mine.release(releases, signal);

@@ -66,7 +66,10 @@ export class PartitionHold {
     this.#progress = new ProgressKeeper(start, { deps: context.deps, held, assignment, kill, ride, seen: context.seen });
     const write = (rows: readonly RowChange[]): Promise<readonly RowOutcome[]> => this.#apply(rows);
     const done = (): Offset => this.#progress.done.offset;
-    const confirm = (): Promise<void> => this.#progress.saveAgain();
+    const confirm = (): Promise<void> => {
+      this.#progress.settle(this.#standing);
+      return this.#progress.saveAgain();
+    };
     this.#parking = new Parking({ context, parked, standing: this.#standing, done, kill, ride, confirm, write });
     this.#ahead = this.#openAhead();
   }

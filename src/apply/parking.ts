@@ -21,7 +21,7 @@ type ParkingInput = {
   readonly done: () => Offset;
   readonly kill: AbortSignal;
   readonly ride: Ride;
-  /** The sink is asked whether the partition is still held. Errors: `partition_fenced`, `sink_went_back`. */
+  /** Brings the standing to the sink, between batches, which says whether the partition is still held. Errors: `partition_fenced`, `sink_went_back`. */
   readonly confirm: () => Promise<void>;
   /** Writes rows of distinct keys to the sink, between batches. */
   readonly write: (rows: readonly RowChange[]) => Promise<readonly RowOutcome[]>;
@@ -74,9 +74,10 @@ export class Parking {
 
   async release(keys: readonly RowKey[], how: 'applied' | 'floor' | 'replayed' | 'discarded', upTo: Offset = offsetOf(0)): Promise<void> {
     if (keys.length === 0) return;
-    const { context, parked, kill, ride } = this.#input;
+    const { context, parked, standing, kill, ride } = this.#input;
     const at = how === 'discarded' ? null : this.#reached(upTo);
-    await ride(() => parked.release(keys, at, kill));
+    const replay = how === 'replayed' ? standing.replays : null;
+    await ride(() => parked.release(keys, { at, replay }, kill));
     context.deps.observer.released({ how, keys: keys.length });
   }
 
@@ -109,9 +110,11 @@ export class Parking {
     // A worker that slept before it took the letters has them from its successor, which released them for good.
     await this.#input.confirm();
     const { released, kept } = await this.#rewrite(letters);
-    await this.release(released, 'replayed');
     const refused = kept.filter(({ code }) => !RELEASED_BY_THE_LOG.has(code));
     await this.park(refused.map(({ letter }) => letter));
+    // Only now: whoever comes next, were this worker to end before, has to meet all of them.
+    await this.#counted(Math.max(standing.replays, ...letters.map(({ replay }) => replay ?? 0)));
+    await this.release(released, 'replayed');
     context.deps.logger.log('info', 'keys were released behind the progress that the sink goes on from: they were replayed', {
       partition: standing.partition,
       keys: letters.length,
@@ -132,12 +135,19 @@ export class Parking {
       return { released: letters.length, kept: {} };
     }
     const { released, kept } = await this.#rewrite(letters);
+    if (released.length > 0) await this.#counted(standing.replays + 1);
     // No record of the log releases these, and an earlier holder can have read all of it.
     const { end } = present((await ride(() => context.deps.log.ends(kill)))[standing.partition], 'ends of the partition');
     await this.release(released, 'replayed', offsetOf(Math.max(0, end - 1)));
     const counts = new Map<string, number>();
     for (const { code } of kept) counts.set(code, (counts.get(code) ?? 0) + 1);
     return { released: released.length, kept: Object.fromEntries(counts) };
+  }
+
+  /** The sink holds these replays, and shows by the number where it has lost one of them. */
+  async #counted(replays: number): Promise<void> {
+    this.#input.standing.replays = replays;
+    await this.#input.confirm();
   }
 
   /** Writes what can be put right by that. Tells which keys may be released, and why the others may not. */

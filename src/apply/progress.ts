@@ -32,7 +32,7 @@ export class ProgressKeeper {
 
   /** Called when everything that was read took effect, was proved stale, or is parked. */
   settle(standing: Standing): void {
-    if (standing.offset === this.done.offset) return;
+    if (standing.offset === this.done.offset && standing.replays === this.done.replays) return;
     this.done = standing.progress();
     this.#unsavedSinceMs ??= this.#input.deps.runtime.monotonicMs();
   }

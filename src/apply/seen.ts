@@ -1,5 +1,4 @@
-import { compareProgress, type LogProgress } from '#core/log.ts';
-import type { Sink, SinkProgress } from '#core/sink.ts';
+import { compareSinkProgress, type Sink, type SinkProgress } from '#core/sink.ts';
 
 /**
  * What the sink was known to have stored of each partition, whichever process works on it. Progress never falls, so an answer that is
@@ -7,24 +6,24 @@ import type { Sink, SinkProgress } from '#core/sink.ts';
  * been told has lost its partition to another process since.
  */
 export class SeenProgress {
-  readonly #newest = new Map<number, LogProgress>();
+  readonly #newest = new Map<number, SinkProgress>();
   /** Partitions that a sink that went back has not confirmed since: what their worker here takes for done may not be so. */
   readonly #doubtful = new Set<number>();
   #lost = false;
 
-  at(partition: number): LogProgress | null {
+  at(partition: number): SinkProgress | null {
     return this.#newest.get(partition) ?? null;
   }
 
   /** The sink has stored it. */
-  confirmed(partition: number, progress: LogProgress): void {
+  confirmed(partition: number, progress: SinkProgress): void {
     const known = this.at(partition);
-    if (known === null || compareProgress(progress, known) > 0) this.#newest.set(partition, progress);
+    if (known === null || compareSinkProgress(progress, known) > 0) this.#newest.set(partition, progress);
   }
 
   /** The sink has `now`; `before` was known when it was asked. */
-  answered(partition: number, { before, now }: { readonly before: LogProgress | null; readonly now: LogProgress | null }): void {
-    const isLost = before !== null && (now === null || compareProgress(now, before) < 0);
+  answered(partition: number, { before, now }: { readonly before: SinkProgress | null; readonly now: SinkProgress | null }): void {
+    const isLost = before !== null && (now === null || compareSinkProgress(now, before) < 0);
     if (isLost) this.lost(partition);
     if (now !== null) this.confirmed(partition, now);
   }

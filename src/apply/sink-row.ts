@@ -106,7 +106,7 @@ async function checkpointOf(deps: ApplyDeps, signal: AbortSignal): Promise<Check
 }
 
 export function firstProgress(offset: Offset): SinkProgress {
-  return { offset, pair: null, holder: null, watermark: null, floors: [], openLoads: [], epochs: [] };
+  return { offset, pair: null, holder: null, watermark: null, floors: [], openLoads: [], epochs: [], replays: 0 };
 }
 
 /**

@@ -26,6 +26,8 @@ export class Standing {
    */
   readonly #floors = new Map<TableId, readonly Sequence[]>();
   readonly openLoads: Set<TableId>;
+  /** Only rises: each replay of dead letters counts once. */
+  replays: number;
   #epochs: EpochEnd[] = [];
   /** For each closed epoch, as 8 hex digits, the first sequence that its successors lost. */
   readonly #lostFrom = new Map<string, string>();
@@ -39,6 +41,7 @@ export class Standing {
       this.raiseFloor(table, sequence);
     }
     this.openLoads = new Set(progress.openLoads);
+    this.replays = progress.replays;
     for (const { epoch, fork } of progress.epochs) this.openEpoch(epoch, BigInt(`0x${fork}`));
   }
 
@@ -51,6 +54,7 @@ export class Standing {
       floors: [...this.#floors].flatMap(([table, sequences]) => sequences.map((sequence) => ({ table, sequence }))),
       openLoads: [...this.openLoads],
       epochs: this.#epochs.map(({ epoch, fork }): EpochFork => ({ epoch, fork: forkText(fork) })),
+      replays: this.replays,
     };
   }
 

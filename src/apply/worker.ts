@@ -119,7 +119,7 @@ export class PartitionWorker {
     // Where the sink went back, other sinks' commits would free what it needs again.
     await rideOut(deps, () => this.#assignment.rewind({ offset, pair }, kill), { signal: leave, onWait });
     // The letters are taken after the start is fixed: what another worker would have parked, this one meets in the log itself.
-    await rideOut(deps, () => this.#parked.load(offset, kill), { signal: leave, onWait });
+    await rideOut(deps, () => this.#parked.load(start, kill), { signal: leave, onWait });
     this.#hold = new PartitionHold({
       context: this.#context,
       assignment: this.#assignment,

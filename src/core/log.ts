@@ -141,7 +141,14 @@ export type LetterRelease = {
    * nothing took effect and the letter is given up.
    */
   readonly at: Offset | null;
+  /** What the sink's count of replays was with the one that released the key; null where a record of the log did. */
+  readonly replay: number | null;
 };
+
+export type ReleasedLetter = DeadLetter & Pick<LetterRelease, 'replay'>;
+
+/** Of a sink's progress. */
+export type ReleasedSince = { readonly offset: Offset; readonly replays: number };
 
 /**
  * One letter a key, that of the greatest sequence. Anybody may read; whoever writes has to take the partition.
@@ -153,10 +160,10 @@ export interface DeadLetters {
    */
   take(partition: number, signal: AbortSignal): Promise<HeldLetters>;
   /**
-   * Letters that were released at `from` or later and not parked since: a sink that goes on from there may have lost what released
-   * them. A released letter is kept for as long as the log still holds the offset `at`.
+   * Letters that were released at `offset` or later, or by a replay that `replays` does not count, and not parked since: a sink that
+   * goes on from there may have lost what released them. A released letter is kept for as long as the log still holds the offset `at`.
    */
-  readReleased(partition: number, from: Offset, signal: AbortSignal): AsyncIterable<DeadLetter>;
+  readReleased(partition: number, since: ReleasedSince, signal: AbortSignal): AsyncIterable<ReleasedLetter>;
   read(partition: number, signal: AbortSignal): AsyncIterable<DeadLetter>;
 }
 
@@ -169,7 +176,7 @@ export interface HeldLetters {
   park(letters: readonly LetterToPark[], signal: AbortSignal): Promise<void>;
   /**
    * Durable when it resolves. A key without a letter is passed over, and so is one with a newer letter. Of one that was released
-   * before, the greater `at` stays.
+   * before, the greater `at` and `replay` stay.
    */
   release(releases: readonly LetterRelease[], signal: AbortSignal): Promise<void>;
 }

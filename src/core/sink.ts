@@ -1,7 +1,7 @@
 import type { Finding } from './finding.ts';
 import type { RowKey } from './key.ts';
 import type { Epoch, EpochMicros, FencingToken } from './position.ts';
-import type { LogProgress } from './log.ts';
+import { compareProgress, type LogProgress } from './log.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from './schema.ts';
 import type { Sequence } from './sequence.ts';
 import type { Row } from './value.ts';
@@ -34,9 +34,8 @@ export type Floor = { readonly table: TableId; readonly sequence: Sequence };
 export type EpochFork = { readonly epoch: Epoch; readonly fork: string };
 
 /**
- * What a sink keeps for a partition beside its rows. Everything before `offset` took effect, was proved stale or is parked.
- * Compared by the pair, then by the offset (a record that changes nothing moves the offset alone); it never falls. An absent pair is
- * the lowest.
+ * What a sink keeps for a partition beside its rows. Everything before `offset` took effect, was proved stale or is parked. It never
+ * falls, see `compareSinkProgress`.
  */
 export type SinkProgress = LogProgress & {
   /** Holder of the pair's generation, so that a generation given out twice is noticed after a restart too; null where the pair is. */
@@ -48,7 +47,18 @@ export type SinkProgress = LogProgress & {
   readonly openLoads: readonly TableId[];
   /** Epochs above the first that were opened before `offset`. */
   readonly epochs: readonly EpochFork[];
+  /** Replays of dead letters that took effect, ever. No record of the log tells of one, so that a sink that went back shows by it. */
+  readonly replays: number;
 };
+
+/**
+ * Which of two is further on: by the pair, then by the offset (a record that changes nothing moves the offset alone), then by the
+ * replays. An absent pair is the lowest.
+ */
+export function compareSinkProgress(a: SinkProgress, b: SinkProgress): number {
+  const byLog = compareProgress(a, b);
+  return byLog === 0 ? a.replays - b.replays : byLog;
+}
 
 /** What is known of a partition: by its worker here, or by the progress that another process stored. */
 export type PartitionStanding = Pick<SinkProgress, 'watermark' | 'floors'>;

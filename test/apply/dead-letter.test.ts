@@ -446,6 +446,36 @@ describe('a sink that goes back', () => {
     expect(releasedAt('2')).toBe(last());
   });
 
+  it("to before an operator's replay finds what that released, also where who held the partition before has read on by itself", async () => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000 });
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'), put('2', 10, 'bad'));
+    await stage.drain();
+    const goBack = stage.sinkStore.keep();
+    stage.sinkStore.poison = () => null;
+    await request(stage, 'dlq-replay', null);
+    await stage.drain();
+    await first.send(put('3', 11, 'ok'));
+    await stage.drain();
+    const passed = present(stage.progress(), 'progress');
+    expect([stage.letters(), passed.replays]).toEqual([[], 1]);
+    goBack();
+    // It knows nothing of the replay, and its hold is the newest that the sink has.
+    stage.sinkStore.progress.set(0, { ...passed, replays: 0 });
+    await first.send(put('4', 12, 'ok'));
+    const counted: unknown[] = [];
+    stage.sinkStore.onCall = (when, call) => {
+      if (when === 'before' && call.name === 'save' && call.progress.replays > 0) counted.push(Object.keys(stage.rows()));
+    };
+    await stage.drain();
+    expect(Object.keys(stage.rows())).toEqual(['1', '2', '4']);
+    // Whoever takes the partition in between has to meet them too: the number says that the sink has all of them.
+    expect(counted[0]).toEqual(['1', '2']);
+    expect(stage.progress()?.replays).toBe(1);
+    const run = await stage.drain();
+    expect(run.outcomes.get('released replayed')).toBeUndefined();
+  });
+
   it('forgets what it can never be asked for again: behind the start of the log', async () => {
     const { stage, first } = await opened();
     await stage.log().retain(['s'], never);

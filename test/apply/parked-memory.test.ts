@@ -43,7 +43,7 @@ function decoded(id: number, sequence: Sequence): Envelope & ChangeRecord {
 
 it('a parked key does not keep the text of its record, nor does one that a partial image marked', async () => {
   const parked = new ParkedKeys({ partition: 0, queue, limit: new ParkingLimit(KEYS) });
-  await parked.load(OFFSET_FIRST, never);
+  await parked.load({ offset: OFFSET_FIRST, replays: 0 }, never);
   const before = collected();
   const bytesMax = (KEYS * VALUE_BYTES) / 4;
   for (let id = 1; id <= KEYS; id += 1) {

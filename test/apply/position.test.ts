@@ -62,7 +62,7 @@ describe('the standing in a partition', () => {
   const fresh = (): Standing =>
     new Standing(
       0,
-      { offset: 0 as Offset, pair: null, holder: null, watermark: null, floors: [], openLoads: [], epochs: [] },
+      { offset: 0 as Offset, pair: null, holder: null, watermark: null, floors: [], openLoads: [], epochs: [], replays: 0 },
       { generation: 1 as FencingToken, holder: null, counter: null },
     );
 

@@ -89,7 +89,7 @@ describe('the embedded log with a thread that writes', () => {
       never,
     );
     await held.release(
-      keys.map((key) => ({ key, sequence: letter(key).sequence, at: null })),
+      keys.map((key) => ({ key, sequence: letter(key).sequence, at: null, replay: null })),
       never,
     );
     expect(await collect(letters.read(0, never))).toEqual([]);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RowKey } from '#core/key.ts';
 import type { LetterRelease } from '#core/log.ts';
-import type { Offset } from '#core/position.ts';
+import { OFFSET_FIRST, type Offset } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
 import {
   codeRejected,
@@ -19,8 +19,8 @@ import {
 
 const [at1, at2] = ['1', '2'].map((digit) => digit.padStart(48, '0')) as [Sequence, Sequence];
 
-function released(key: string, sequence: Sequence, at: number | null = null): LetterRelease {
-  return { key: key as RowKey, sequence, at: at as Offset | null };
+function released(key: string, sequence: Sequence, at: number | null = null, replay: number | null = null): LetterRelease {
+  return { key: key as RowKey, sequence, at: at as Offset | null, replay };
 }
 
 /** What every log keeps about dead letters and removal. A part of the log's contract. */
@@ -91,15 +91,15 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
         await at.reopen();
         const again = at.log.deadLetters('warm');
         held = await heldLetters(at.log);
-        const since = async (from: number): Promise<string> =>
-          (await collect(again.readReleased(0, from as Offset, never)))
+        const since = async (from: number, replays = 0): Promise<string> =>
+          (await collect(again.readReleased(0, { offset: from as Offset, replays }, never)))
             .map(({ key }) => (JSON.parse(key) as string[])[1])
             .toSorted()
             .join();
         expect(await since(0)).toBe('1,2,3');
         expect(await since(5)).toBe('2,3');
-        expect(await collect(again.readReleased(1, 0 as Offset, never))).toEqual([]);
-        expect(await collect(at.log.deadLetters('cold').readReleased(0, 0 as Offset, never))).toEqual([]);
+        expect(await collect(again.readReleased(1, { offset: OFFSET_FIRST, replays: 0 }, never))).toEqual([]);
+        expect(await collect(at.log.deadLetters('cold').readReleased(0, { offset: OFFSET_FIRST, replays: 0 }, never))).toEqual([]);
         // Released once more, by whom the sink took it from: where it went last counts, whoever comes late.
         await held.release([released('["t","1"]', at1, 9), released('["t","2"]', at1, 1)], never);
         expect(await since(5)).toBe('1,2,3');
@@ -116,6 +116,31 @@ export function logHeldContract(name: string, makeContext: (input: LogContextInp
         expect(await collect(again.read(0, never))).toEqual([{ ...newer, record: expect.anything() as Uint8Array }]);
         await held.release([released('["t","1"]', at1)], never);
         expect(await since(0)).toBe('3');
+      });
+
+      it('that a replay released can be read by whom the sink does not show that replay, however far it is', async () => {
+        const letters = at.log.deadLetters('warm');
+        const held = await heldLetters(at.log);
+        await held.park(
+          ['1', '2', '3'].map((id) => letter(`["t","${id}"]`)),
+          never,
+        );
+        await held.release([released('["t","1"]', at1, 4, 7), released('["t","2"]', at1, 4, 8), released('["t","3"]', at1, 4)], never);
+        const since = async (offset: number, replays: number): Promise<readonly string[]> =>
+          (await collect(letters.readReleased(0, { offset: offset as Offset, replays }, never)))
+            .map(({ key, replay }) => `${(JSON.parse(key) as string[])[1]} ${replay}`)
+            .toSorted();
+        expect(await since(99, 6)).toEqual(['1 7', '2 8']);
+        expect(await since(99, 7)).toEqual(['2 8']);
+        expect(await since(99, 8)).toEqual([]);
+        expect(await since(4, 8)).toEqual(['1 7', '2 8', '3 0']);
+        // What a record of the log releases once more stays what the replay released, too.
+        await held.release([released('["t","2"]', at1, 9)], never);
+        expect(await since(99, 7)).toEqual(['2 8']);
+        // What is parked anew was released by nothing.
+        await held.park([{ ...letter('["t","2"]'), again: true }], never);
+        await held.release([released('["t","2"]', at1, 4)], never);
+        expect(await since(99, 0)).toEqual(['1 7']);
       });
 
       it('gives the record back to the byte', async () => {

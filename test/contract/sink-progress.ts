@@ -17,6 +17,7 @@ export function sinkProgress(bench: SinkBench): void {
       floors: [{ table: 'public.a' as TableId, sequence: sequenceAt(2) }],
       openLoads: ['public.b' as TableId],
       epochs: [{ epoch: epochOf(2), fork: '00000000000000ff' }],
+      replays: 7,
     });
 
     it('is absent before the first, and comes back whole', async () => {
@@ -40,7 +41,7 @@ export function sinkProgress(bench: SinkBench): void {
       expect(await bench.partition.save(progressAt(6, { pair: null, holder: null }), never)).toEqual(progressAt(6));
     });
 
-    it('never falls, by generation, then by counter, then by offset', async () => {
+    it('never falls, by generation, then by counter, then by offset, then by replays', async () => {
       const at = (generation: number, counter: number, offset: number): SinkProgress =>
         progressAt(offset, { pair: { generation: fencingTokenOf(generation), counter } });
       await bench.partition.save(at(2, 10, 30), never);
@@ -51,6 +52,9 @@ export function sinkProgress(bench: SinkBench): void {
       expect(await bench.partition.save(at(2, 10, 31), never)).toEqual(at(2, 10, 31));
       expect(await bench.partition.save(at(3, 1, 31), never)).toEqual(at(3, 1, 31));
       expect((await bench.sink.progress(never)).get(0)).toEqual(at(3, 1, 31));
+      const replayed = { ...at(3, 1, 31), replays: 1 };
+      expect(await bench.partition.save(replayed, never)).toEqual(replayed);
+      expect(await bench.partition.save(at(3, 1, 31), never)).toEqual(replayed);
     });
 
     it('is stored with the rows of its batch, and left alone where the batch brings none', async () => {

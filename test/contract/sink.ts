@@ -81,6 +81,7 @@ export function progressAt(counter: number, more: Partial<SinkProgress> = {}): S
     floors: [],
     openLoads: [],
     epochs: [],
+    replays: 0,
     ...more,
   };
 }

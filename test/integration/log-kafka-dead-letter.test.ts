@@ -2,8 +2,8 @@
 import { ConfigResourceTypes, Kafka, logLevel, type Admin } from 'kafkajs';
 import { expect, test } from 'vitest';
 import type { RowKey } from '#core/key.ts';
-import type { HeldLetters, LetterRelease, Log } from '#core/log.ts';
-import type { Offset } from '#core/position.ts';
+import type { HeldLetters, LetterRelease, ReleasedSince, Log } from '#core/log.ts';
+import { offsetOf, type Offset } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
 import { batchesUpTo, endsOf } from '../../connectors/log-kafka/read.ts';
 import { recordsOf } from '../../connectors/log-kafka/record-batch.ts';
@@ -16,10 +16,12 @@ import { realRuntime } from '../support/test-runtime.ts';
 
 const sequence = (commit: number): Sequence => `${commit}`.padStart(48, '0') as Sequence;
 const key = (id: number): RowKey => `["t","${id}"]` as RowKey;
+const since = (offset: number): ReleasedSince => ({ offset: offsetOf(offset), replays: 0 });
 const release = (id: number, commit: number, at: number | null): LetterRelease => ({
   key: key(id),
   sequence: sequence(commit),
   at: at as Offset | null,
+  replay: null,
 });
 
 type Made = { readonly log: Log; readonly topic: string; readonly dead: string; readonly brokers: readonly string[] };
@@ -93,8 +95,8 @@ describeShared('kafka', 'dead letters in Kafka', () => {
     }
     await using other = kafkaLog({ brokers: [...at.brokers], topic: at.topic, partitions: 1 });
     expect(await keysOf(other)).toEqual(expected);
-    expect((await collect(other.deadLetters('warm').readReleased(0, 50 as Offset, never))).map((one) => one.key)).toEqual([key(2)]);
-    expect(await collect(other.deadLetters('warm').readReleased(0, 51 as Offset, never))).toEqual([]);
+    expect((await collect(other.deadLetters('warm').readReleased(0, since(50), never))).map((one) => one.key)).toEqual([key(2)]);
+    expect(await collect(other.deadLetters('warm').readReleased(0, since(51), never))).toEqual([]);
     await at.log[Symbol.asyncDispose]();
   });
 
@@ -161,8 +163,8 @@ describeShared('kafka', 'dead letters in Kafka', () => {
       await admin.deleteTopicRecords({ topic: at.topic, partitions: [{ partition: 0, offset: '5' }] });
     });
     await at.log.deadLetters('warm').take(0, never);
-    const since = await collect(at.log.deadLetters('warm').readReleased(0, 0 as Offset, never));
-    expect(since.map((one) => one.key)).toEqual([key(2)]);
+    const left = await collect(at.log.deadLetters('warm').readReleased(0, since(0), never));
+    expect(left.map((one) => one.key)).toEqual([key(2)]);
     expect(await keysOf(at.log)).toEqual([`${key(3)} 1`]);
     expect((await stored(at)).slice(-2).map((text) => text.slice(0, 5))).toEqual(['- ["p', '- ["r']);
     await at.log[Symbol.asyncDispose]();

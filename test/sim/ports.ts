@@ -3,7 +3,7 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
 import type { RowKey } from '#core/key.ts';
-import type { DeadLetter, DeadLetters, Log, LogBatch, LogProgress, LogReader, LogWriter, PartitionAssignment } from '#core/log.ts';
+import type { DeadLetters, Log, LogBatch, LogProgress, LogReader, LogWriter, PartitionAssignment, ReleasedLetter } from '#core/log.ts';
 import type { Offset, Position, WallMs } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Runtime } from '#core/runtime.ts';
@@ -349,8 +349,8 @@ function lineLetters(
         },
       };
     },
-    async *readReleased(partition, from, signal) {
-      const read = (): Promise<readonly DeadLetter[]> => Array.fromAsync(of.server.readReleased(partition, from, never));
+    async *readReleased(partition, since, signal) {
+      const read = (): Promise<readonly ReleasedLetter[]> => Array.fromAsync(of.server.readReleased(partition, since, never));
       yield* await line.call('letters.readReleased', signal, read);
     },
     async *read(partition, signal) {

@@ -1,7 +1,7 @@
 import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, DeadLetters, LetterRelease, LetterToPark } from '#core/log.ts';
-import { mapIn, type MemoryLogStore } from './memory-log-store.ts';
+import { isReleasedSince, mapIn, type MemoryLogStore, type Released } from './memory-log-store.ts';
 
 /** A call of who holds a partition's letters: its holder's token, and its number among the calls of that holder. */
 export type LetterCall = { readonly token: number; readonly call: number };
@@ -40,13 +40,13 @@ export class LetterEffects {
   release(partition: number, by: LetterCall, releases: readonly LetterRelease[]): void {
     this.#admit(partition, by);
     const [parked, released] = [this.parked(partition), this.released(partition)];
-    for (const { key, sequence, at } of releases) {
+    for (const { key, sequence, at, replay } of releases) {
       const before = released.get(key);
       const letter = parked.get(key) ?? before?.letter;
       if (letter === undefined || letter.sequence > sequence) continue;
       parked.delete(key);
       if (at === null) released.delete(key);
-      else released.set(key, { letter, at: Math.max(at, before?.at ?? 0) });
+      else released.set(key, { letter, at: Math.max(at, before?.at ?? 0), replay: Math.max(replay ?? 0, before?.replay ?? 0) });
     }
   }
 
@@ -55,8 +55,7 @@ export class LetterEffects {
     return mapIn(partitions, partition, () => new Map<RowKey, DeadLetter>());
   }
 
-  released(partition: number): Map<RowKey, { readonly letter: DeadLetter; readonly at: number }> {
-    type Released = { readonly letter: DeadLetter; readonly at: number };
+  released(partition: number): Map<RowKey, Released> {
     const partitions = mapIn(this.#store.released, this.#consumer, () => new Map<number, Map<RowKey, Released>>());
     return mapIn(partitions, partition, () => new Map<RowKey, Released>());
   }
@@ -95,10 +94,10 @@ export function memoryDeadLetters(store: MemoryLogStore, consumer: string): Dead
         },
       };
     },
-    async *readReleased(partition, from, signal) {
-      for (const { letter, at } of [...effects.released(partition).values()]) {
+    async *readReleased(partition, since, signal) {
+      for (const released of [...effects.released(partition).values()]) {
         await turn(signal);
-        if (at >= from) yield letter;
+        if (isReleasedSince(released, since)) yield { ...released.letter, replay: released.replay };
       }
     },
     async *read(partition, signal) {

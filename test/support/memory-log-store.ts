@@ -1,7 +1,10 @@
 import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
-import { type DeadLetter, type EncodedRecord, type LogProgress, type StoredRecord } from '#core/log.ts';
+import { type DeadLetter, type EncodedRecord, type LogProgress, type ReleasedSince, type StoredRecord } from '#core/log.ts';
+
+/** A letter that was released, with where and by how manieth replay; 0: by none. */
+export type Released = { readonly letter: DeadLetter; readonly at: number; readonly replay: number };
 
 type Partition = { start: number; readonly records: StoredRecord[] };
 
@@ -18,8 +21,7 @@ export class MemoryLogStore {
   readonly prepared: { readonly consumer: string; readonly known: boolean }[] = [];
   readonly progress = new Map<string, Map<number, LogProgress>>();
   readonly letters = new Map<string, Map<number, Map<RowKey, DeadLetter>>>();
-  /** Letters that were released, with where. */
-  readonly released = new Map<string, Map<number, Map<RowKey, { readonly letter: DeadLetter; readonly at: number }>>>();
+  readonly released = new Map<string, Map<number, Map<RowKey, Released>>>();
   /** Who wrote to a partition's letters last, and the number of its last call. */
   readonly letterHolders = new Map<string, Map<number, { readonly token: number; readonly call: number }>>();
   retained: readonly string[] | null = null;
@@ -121,6 +123,10 @@ export function page(store: MemoryLogStore, partition: number, from: number, to:
     throw new CausewayError('log_offset_gone', `offset ${from} of partition ${partition} is not in the log`);
   }
   return records.slice(from - start, Math.min(to, from + PAGE_RECORDS_MAX) - start);
+}
+
+export function isReleasedSince({ at, replay }: Released, since: ReleasedSince): boolean {
+  return at >= since.offset || replay > since.replays;
 }
 
 export function sizeOf(record: { readonly key: string | null; readonly value: Uint8Array }): number {

@@ -2,7 +2,6 @@ import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import { parseRowKey, rowKeyOf, type RowKey } from '#core/key.ts';
-import { compareProgress } from '#core/log.ts';
 import { fencingTokenOf, type FencingToken } from '#core/position.ts';
 import type { Column, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
@@ -16,6 +15,7 @@ import {
   type SinkClaim,
   type SinkLimits,
   type SinkPartition,
+  compareSinkProgress,
   type SinkProgress,
   type SinkRow,
 } from '#core/sink.ts';
@@ -346,14 +346,14 @@ class MemoryPartition implements SinkPartition {
     if (this.#store.owner !== this.#claimant) throw new CausewayError('sink_went_back', 'the claim is gone');
     if (fence > this.token) throw new CausewayError('partition_fenced', `partition ${this.partition} is held under a newer token`);
     const stored = this.#store.progress.get(this.partition);
-    const isLower = this.#seen !== null && (stored === undefined || compareProgress(stored, this.#seen) < 0);
+    const isLower = this.#seen !== null && (stored === undefined || compareSinkProgress(stored, this.#seen) < 0);
     const isFewer = (this.#store.writes.get(this.partition) ?? 0) < this.#writes;
     if (fence < this.token || isLower || isFewer) throw new CausewayError('sink_went_back', `partition ${this.partition} lost progress`);
   }
 
   #keep(progress: SinkProgress): SinkProgress {
     const stored = this.#store.progress.get(this.partition);
-    if (stored !== undefined && compareProgress(progress, stored) <= 0) return stored;
+    if (stored !== undefined && compareSinkProgress(progress, stored) <= 0) return stored;
     this.#store.progress.set(this.partition, progress);
     return progress;
   }

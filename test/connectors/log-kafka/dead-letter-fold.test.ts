@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RowKey } from '#core/key.ts';
+import type { LetterRelease } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
 import { LetterFold, type Mark, markText, parseMark } from '../../../connectors/log-kafka/dead-letter-fold.ts';
@@ -8,7 +9,20 @@ import { LetterFold, type Mark, markText, parseMark } from '../../../connectors/
 const row = (id: string): RowKey => `["t","${id}"]` as RowKey;
 const at = (commit: number): Sequence => String(commit).padStart(48, '0') as Sequence;
 const p = (id: string, commit: number): Mark => ({ kind: 'p', key: row(id), sequence: at(commit) });
-const r = (id: string, commit: number, progress: number): Mark => ({ kind: 'r', key: row(id), sequence: at(commit), at: progress });
+const r = (id: string, commit: number, progress: number, replay = 0): Mark => ({
+  kind: 'r',
+  key: row(id),
+  sequence: at(commit),
+  at: progress,
+  replay,
+});
+/** What a worker asks for. */
+const release = (id: string, commit: number, progress: number | null, replay: number | null = null): LetterRelease => ({
+  key: row(id),
+  sequence: at(commit),
+  at: progress as Offset | null,
+  replay,
+});
 
 type Written = { readonly mark: Mark; readonly isRemoved: boolean };
 const put = (mark: Mark): Written => ({ mark, isRemoved: false });
@@ -31,20 +45,21 @@ function letterToPark(id: string, commit: number, again = false) {
 
 describe('the fold of dead letters', () => {
   test('of a row the newest letter counts, wherever it stands', () => {
-    expect(folded([put(p('1', 2)), put(p('1', 1))]).letter(row('1'))).toMatchObject({ sequence: at(2), offset: 0, releasedAt: null });
+    expect(folded([put(p('1', 2)), put(p('1', 1))]).letter(row('1'))).toMatchObject({ sequence: at(2), offset: 0, released: null });
   });
 
   test('a release hides its letter also where a late copy of it comes behind', () => {
     const fold = folded([put(p('1', 1)), put(r('1', 1, 5)), put(p('1', 1))]);
-    expect(fold.letter(row('1'))).toMatchObject({ releasedAt: 5 });
+    expect(fold.letter(row('1'))).toMatchObject({ released: { at: 5, replay: 0 } });
     expect(folded([put(p('1', 1)), put(r('1', 1, 5)), put(p('1', 2))]).letter(row('1'))).toMatchObject({
       sequence: at(2),
-      releasedAt: null,
+      released: null,
     });
   });
 
-  test('of several releases the one that is furthest counts', () => {
-    expect(folded([put(p('1', 1)), put(r('1', 1, 9)), put(r('1', 1, 3))]).letter(row('1'))?.releasedAt).toBe(9);
+  test('of several releases what is furthest counts, of the progress and of the replays', () => {
+    const fold = folded([put(p('1', 1)), put(r('1', 1, 9, 1)), put(r('1', 1, 3, 2))]);
+    expect(fold.letter(row('1'))?.released).toEqual({ at: 9, replay: 2 });
   });
 
   test('what compaction leaves means the same', () => {
@@ -55,6 +70,7 @@ describe('the fold of dead letters', () => {
         key: fc.constantFrom(row('1'), row('2')),
         sequence: fc.constantFrom(at(1), at(2), at(3)),
         at: fc.constantFrom(3, 5),
+        replay: fc.constantFrom(0, 1),
       }),
     );
     const records = fc.array(fc.record({ mark: marks, isRemoved: fc.boolean() }), { maxLength: 30 });
@@ -82,20 +98,21 @@ describe('the fold of dead letters', () => {
 
   test('a release names the letter that stands, not what its worker knew: a later mark of the key is not hidden by it', () => {
     const fold = folded([put(p('1', 1))]);
-    const change = fold.toRelease({ key: row('1'), sequence: at(4), at: 7 as Offset });
+    const change = fold.toRelease(release('1', 4, 7));
     expect(change).toEqual({ written: r('1', 1, 7), removed: [] });
     fold.add(r('1', 1, 7), { offset: 1, isRemoved: false });
     fold.add(p('1', 3), { offset: 2, isRemoved: false });
-    expect(fold.letter(row('1'))).toMatchObject({ sequence: at(3), releasedAt: null });
+    expect(fold.letter(row('1'))).toMatchObject({ sequence: at(3), released: null });
   });
 
   test('a release of a newer letter than it knew of, of none, or that says less than another one, is passed over', () => {
     const fold = folded([put(p('1', 2)), put(p('2', 2)), put(r('2', 2, 5))]);
-    expect(fold.toRelease({ key: row('1'), sequence: at(1), at: null })).toBeNull();
-    expect(fold.toRelease({ key: row('3'), sequence: at(1), at: null })).toBeNull();
-    expect(fold.toRelease({ key: row('2'), sequence: at(2), at: 4 as Offset })).toBeNull();
-    expect(fold.toRelease({ key: row('2'), sequence: at(2), at: 6 as Offset })).toEqual({ written: r('2', 2, 6), removed: [r('2', 2, 5)] });
-    expect(fold.toRelease({ key: row('2'), sequence: at(2), at: null })).toEqual({ written: null, removed: [p('2', 2), r('2', 2, 5)] });
+    expect(fold.toRelease(release('1', 1, null))).toBeNull();
+    expect(fold.toRelease(release('3', 1, null))).toBeNull();
+    expect(fold.toRelease(release('2', 2, 4))).toBeNull();
+    expect(fold.toRelease(release('2', 2, 4, 1))).toEqual({ written: r('2', 2, 5, 1), removed: [r('2', 2, 5)] });
+    expect(fold.toRelease(release('2', 2, 6))).toEqual({ written: r('2', 2, 6), removed: [r('2', 2, 5)] });
+    expect(fold.toRelease(release('2', 2, null))).toEqual({ written: null, removed: [p('2', 2), r('2', 2, 5)] });
   });
 
   test('what nobody can ask for any more is forgotten: the letter first, then what released it', () => {
@@ -112,8 +129,8 @@ describe('the fold of dead letters', () => {
   });
 
   test('keys are read back, and those of others are passed over', () => {
-    for (const mark of [p('é"', 1), r('1', 2, 3)]) expect(parseMark(markText(mark))).toEqual(mark);
-    for (const text of ['', '["h"]', '["p","k"]', '["r","k","s"]', '["p",1,"s"]', '{"0":"p"}', '["x","k","s"]'])
+    for (const mark of [p('é"', 1), r('1', 2, 3, 4)]) expect(parseMark(markText(mark))).toEqual(mark);
+    for (const text of ['', '["h"]', '["p","k"]', '["r","k","s"]', '["r","k","s",1]', '["p",1,"s"]', '{"0":"p"}', '["x","k","s"]'])
       expect(parseMark(text)).toBeNull();
   });
 });

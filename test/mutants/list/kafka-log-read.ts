@@ -254,8 +254,8 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     name: 'a late letter revives what was released',
     file: 'connectors/log-kafka/dead-letter-fold.ts',
     breaks: '29',
-    find: 'if (sequence >= newest.sequence) releasedAt',
-    put: 'if (sequence > newest.sequence) releasedAt',
+    find: 'if (release.sequence >= newest.sequence)',
+    put: 'if (release.sequence > newest.sequence)',
     suite: fold,
   },
   {
@@ -267,11 +267,19 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     suite: fold,
   },
   {
+    name: 'a release by the log takes back what a replay had released',
+    file: 'connectors/log-kafka/dead-letter-fold.ts',
+    breaks: 'A6, counterexample 20',
+    find: 'replay: Math.max(a.replay, b?.replay ?? 0) }',
+    put: 'replay: a.replay }',
+    suite: fold,
+  },
+  {
     name: 'a release hides what its worker knew of the key',
     file: 'connectors/log-kafka/dead-letter-fold.ts',
     breaks: '29, A6',
-    find: "const written: Mark = { kind: 'r', key, sequence: letter.sequence, at };",
-    put: "const written: Mark = { kind: 'r', key, sequence, at };",
+    find: "const written: Mark = { kind: 'r', key, sequence: letter.sequence, ...released };",
+    put: "const written: Mark = { kind: 'r', key, sequence, ...released };",
     suite: fold,
   },
   {
@@ -286,8 +294,8 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     name: 'released letters are forgotten while a sink can ask for them',
     file: 'connectors/log-kafka/dead-letter-fold.ts',
     breaks: 'A6',
-    find: 'letter.releasedAt < start',
-    put: 'letter.releasedAt <= start',
+    find: 'letter.released.at < start',
+    put: 'letter.released.at <= start',
     suite: fold,
   },
   {

@@ -1,8 +1,10 @@
 import { parseRowKey, type RowKey } from '#core/key.ts';
+import type { ReleasedSince } from '#core/log.ts';
+import { OFFSET_FIRST } from '#core/position.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { FakeDatabase } from '../../support/fake-source.ts';
 import type { MemoryControlRows } from '../../support/memory-control-store.ts';
-import type { MemoryLogStore } from '../../support/memory-log-store.ts';
+import { isReleasedSince, type MemoryLogStore } from '../../support/memory-log-store.ts';
 import type { MemorySinkStore } from '../../support/memory-sink.ts';
 import type { Plan } from '../plan.ts';
 import type { Truth } from '../truth.ts';
@@ -37,11 +39,14 @@ export function isExcused(scene: Scene, sink: string, key: RowKey, upTo: Sequenc
   return isParked(scene, sink, key) || isReleasedAhead(scene, sink, key);
 }
 
+const NOTHING: ReleasedSince = { offset: OFFSET_FIRST, replays: 0 };
+
 /** Released behind the progress that the sink has now, so that whoever takes its partition treats it as parked. */
 function isReleasedAhead(scene: Scene, sink: string, key: RowKey): boolean {
   for (const [partition, letters] of scene.logStore.released.get(sink) ?? []) {
-    const at = letters.get(key)?.at;
-    if (at !== undefined && at >= (scene.sinks.get(sink)?.progress.get(partition)?.offset ?? 0)) return true;
+    const released = letters.get(key);
+    const progress = scene.sinks.get(sink)?.progress.get(partition) ?? NOTHING;
+    if (released !== undefined && isReleasedSince(released, progress)) return true;
   }
   return false;
 }
