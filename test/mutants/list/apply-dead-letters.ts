@@ -22,7 +22,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'await rideOut(deps, () => this.#parked.load(start, kill), { signal: leave, onWait });',
     put: '',
     breaks: 'A6, counterexample 14',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a key that was ever released counts as parked at every start',
@@ -30,7 +30,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'this.#parked.load(start, kill)',
     put: 'this.#parked.load({ ...start, offset: 0 as never }, kill)',
     breaks: 'A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'the dead letters are read before they are taken',
@@ -38,7 +38,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: '    this.#held = await this.#queue.take(this.#partition, signal);\n    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);',
     put: '    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);\n    this.#held = await this.#queue.take(this.#partition, signal);',
     breaks: 'A6, counterexample 29',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'an earlier holder still writes the dead letters',
@@ -54,7 +54,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'if (sequence === undefined || record.row === null || !isPartial(record.row)) return false;',
     put: 'return false;',
     breaks: 'A1 A6, counterexample 14',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'an older whole image releases a parked key',
@@ -62,7 +62,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: "each.change.tag !== 'partial' && each.change.sequence >= sequence",
     put: "each.change.tag !== 'partial'",
     breaks: 'A6, counterexample 14',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a parked key is kept in memory only',
@@ -70,7 +70,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'if (given.length > 0) await this.#mine.park(given, signal);',
     put: '',
     breaks: 'A4 A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a release is kept in memory only',
@@ -78,7 +78,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'await this.#mine.release(releases, signal);',
     put: '',
     breaks: 'A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'the mark that a partial image came is not written',
@@ -86,7 +86,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'if (!parked.marked) this.#unwritten.set(change.key, letter);',
     put: '',
     breaks: 'A6, counterexample 14',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'every partial image of a parked key is written',
@@ -94,7 +94,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'if (!parked.marked) this.#unwritten.set(change.key, letter);',
     put: 'this.#unwritten.set(change.key, letter);',
     breaks: 'O2, counterexample 29',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'any number of keys is parked',
@@ -102,7 +102,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'if (this.#limit.keys + added > this.#limit.keysMax) {',
     put: 'if (false) {',
     breaks: 'A6 O2',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a refused row is dropped',
@@ -110,7 +110,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: "if (result === 'dead_lettered') letters.push(this.#parking.letterOf(each, outcome));",
     put: '',
     breaks: 'A4 A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a replay writes a partial image',
@@ -118,7 +118,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: "return change.tag === 'partial' ? { tag: 'keep', code: 'partial_without_base' } : { tag: 'apply', change };",
     put: "return { tag: 'apply', change };",
     breaks: 'A1 A6, counterexample 14',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'keys that the log is going to release again fill the limit of parked keys',
@@ -126,7 +126,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'const counted = this.#keys.size - this.#restored.size;',
     put: 'const counted = this.#keys.size;',
     breaks: 'A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'keys that are parked anew do not fill the limit of parked keys',
@@ -134,7 +134,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: '      this.#unwritten.delete(letter.key);\n      this.#restored.delete(letter.key);\n',
     put: '      this.#unwritten.delete(letter.key);\n',
     breaks: 'A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a parked key keeps the text of its record in memory',
@@ -150,7 +150,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: '      await this.#parking.replayRestored();\n',
     put: '',
     breaks: 'A3 A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'keys that were released ahead of the sink’s progress are not parked',
@@ -158,7 +158,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'this.#restored.add(letter.key);\n      this.#set(letter, letter.record === null);',
     put: 'this.#restored.add(letter.key);',
     breaks: 'A1 A6',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a letter is forgotten when it is released',
@@ -190,7 +190,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'return Math.max(done(), standing.offset - 1, upTo) as Offset;',
     put: 'return Math.max(done(), upTo) as Offset;',
     breaks: 'A4, A6, counterexample 20',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'an operator’s replay is placed at what its worker has read',
@@ -198,7 +198,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'return Math.max(done(), standing.offset - 1, upTo) as Offset;',
     put: 'return Math.max(done(), standing.offset - 1) as Offset;',
     breaks: 'A4, A6, counterexample 20',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a replay that the sink does not have is looked for by its place alone',
@@ -206,7 +206,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'this.#parked.load(start, kill)',
     put: 'this.#parked.load({ ...start, replays: Number.MAX_SAFE_INTEGER }, kill)',
     breaks: 'A1 A6, counterexample 20',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'replays count before they are made again',
@@ -214,7 +214,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: '    await this.#input.confirm();\n    const { released, kept }',
     put: '    await this.#counted(Math.max(standing.replays, ...letters.map(({ replay }) => replay ?? 0)));\n    const { released, kept }',
     breaks: 'A6, counterexample 20',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a replay is not counted',
@@ -222,7 +222,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'if (released.length > 0) await this.#counted(standing.replays + 1);',
     put: '',
     breaks: 'A6, counterexample 20',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a count of replays is stored only with an offset that moved',
@@ -230,7 +230,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: 'if (standing.offset === this.done.offset && standing.replays === this.done.replays) return;',
     put: 'if (standing.offset === this.done.offset) return;',
     breaks: 'A6, counterexample 20',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
   {
     name: 'a letter that is parked anew keeps what a replay had released',
@@ -246,6 +246,6 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
     find: '    await this.#input.confirm();\n    const { released, kept }',
     put: '    const { released, kept }',
     breaks: 'A6, counterexample 29',
-    suite: unit('apply/dead-letter'),
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
 ];
