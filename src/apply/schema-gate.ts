@@ -87,8 +87,9 @@ export class SchemaGate {
     });
   }
 
-  /** A live version whose rows the sink's table takes as it is now; null for a table that is not known. */
+  /** A live version whose rows the sink's table takes as it is now; null for a table that neither control store nor log has shown. */
   async fitting(table: TableId, signal: AbortSignal): Promise<TableSchema | null> {
+    if (!this.#schemas.live().has(table)) await this.#schemas.load(this.#deps.control, this.#deps.pipeline, signal);
     return await this.#fitting(this.#schemas.live().get(table) ?? [], null, signal);
   }
 

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { present } from '#core/assert.ts';
+import { controlKeys, type TableRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { tableSchema } from '#core/schema.ts';
-import { at, keyOf, opened, part, put, schema, textColumn, truncate, watermark } from './stage.ts';
+import { at, keyOf, never, opened, part, put, schema, textColumn, truncate, watermark } from './stage.ts';
 
 const ids = Array.from({ length: 12 }, (_, index) => String(index));
 
@@ -155,6 +156,29 @@ describe('truncate', () => {
     expect(goBack).toBeNull();
     expect(run.code()).toBeNull();
     expect(stage.rows()).toEqual({});
+    expect(run.status().position?.sourceTime).toBe(21_000_000);
+    await run.stop();
+  });
+
+  it('of a table that the control store has lost is finished once the table is announced again', async () => {
+    const { stage, first } = await opened();
+    await first.send(put('1', 10, 'old'), truncate(20), watermark(21));
+    stage.sinkStore.onCall = (when, call) => {
+      if (call.name === 'sweep' && when === 'before') throw new CausewayError('sink_unavailable', 'gone');
+    };
+    await stage.drain();
+    stage.sinkStore.onCall = null;
+    const key = controlKeys.table('p', schema.table);
+    const row = present(await stage.control.get(key, never), 'row of the table').value as TableRow;
+    await stage.write(key, { ...row, schemas: [] } satisfies TableRow);
+    const run = stage.start();
+    await stage.clock.advance(3_000);
+    expect(run.code()).toBeNull();
+    expect(run.status().position).toBeNull();
+    expect(stage.sinkStore.swept.size).toBe(0);
+    await first.send({ tag: 'schema', schema });
+    await stage.clock.advance(3_000);
+    expect(stage.sinkStore.swept.get(schema.table)).toBe(at(20));
     expect(run.status().position?.sourceTime).toBe(21_000_000);
     await run.stop();
   });

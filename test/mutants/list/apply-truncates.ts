@@ -7,6 +7,14 @@ const sweeper = 'src/apply/sweeper.ts';
 /** Truncates: their floors, and the sweep that they wait for. */
 export const applyTruncateMutants: readonly Mutant[] = [
   {
+    name: 'a truncate of a table that nobody shows any more ends the process',
+    file: 'src/apply/sweeper.ts',
+    find: 'if (schema === null) continue;',
+    put: "if (schema === null) throw new Error('a truncated table has a schema');",
+    breaks: 'O4, section 5: a control store that was lost',
+    suite: unit('apply/truncate'),
+  },
+  {
     name: 'a batch crosses a control record',
     file: hold,
     find: 'await this.#flush();\n        await this.#alone(step.record, step.bytes);',
