@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 
-import { connect, sqlstateOf, valueSettings, type Connection } from '../lib/postgres/connection.ts';
+import { connect, farewell, sqlstateOf, valueSettings, type Connection } from '../lib/postgres/connection.ts';
 import { Flight, type Answer, type Parameter, type Statement } from '../lib/postgres/flight.ts';
 import { sinkError } from './errors.ts';
 
@@ -135,7 +135,7 @@ export class Session {
   async end(): Promise<void> {
     if (!this.#usable) return;
     this.#usable = false;
-    await this.#client.end().catch(() => undefined);
+    await farewell(this.#client);
   }
 }
 

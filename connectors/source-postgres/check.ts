@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
-import { connect, withClient, type Connection } from '../lib/postgres/connection.ts';
+import { connect, farewell, withClient, type Connection } from '../lib/postgres/connection.ts';
 import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
 import { readCatalogue, type Catalogue, type CatalogueTable } from './catalogue.ts';
 import { checkPublication } from './check-publication.ts';
@@ -134,7 +134,7 @@ async function replicationLogin(source: PostgresSource, signal: AbortSignal): Pr
       const { rows } = await client.query<{ systemid: string; timeline: number }>('IDENTIFY_SYSTEM');
       return ok('PG-004', title, [`system ${rows[0]?.systemid ?? '?'}, timeline ${rows[0]?.timeline ?? '?'}`]);
     } finally {
-      await client.end();
+      await farewell(client);
     }
   } catch (error) {
     signal.throwIfAborted();

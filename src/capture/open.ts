@@ -1,4 +1,3 @@
-import { assert } from '#core/assert.ts';
 import { controlKeys, type CheckpointRow, type EpochRow } from '#core/control-rows.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
 import type { SourceFacts, SourceStream } from '#core/source.ts';
@@ -34,7 +33,8 @@ export async function connect(start: FirstStart, own: OwnRecords | null, signal:
     const proof = { checkpoint: stored, epoch, logEmpty };
     const { facts, decision } = await prove(start, proof, signal);
     if (decision.tag === 'start_fresh') {
-      assert(first && !tried.fresh, 'a pipeline starts for the first time only once');
+      if (!first || tried.fresh)
+        throw new CausewayError('checkpoint_lost', 'the checkpoint was removed from the control store while capture started');
       tried.fresh = true;
       tried.provisioned = true;
       await startFirst(start, { facts, slot: decision.slot }, signal);

@@ -97,6 +97,13 @@ describePostgres('sink-postgres under faults', (major) => {
       expect(proxy.connections).toBeGreaterThan(before);
     });
 
+    it('to a server that vanished: closing the sink waits for no answer', { timeout: 20_000 }, async () => {
+      const { proxy, sink, partition } = await throughProxy();
+      await partition.apply({ rows, progress: null }, never);
+      proxy.vanish();
+      await sink[Symbol.asyncDispose]();
+    });
+
     it('without an answer: the signal ends the call, and another holder is not kept waiting', async () => {
       const { proxy, sink, partition } = await throughProxy();
       const controller = new AbortController();

@@ -80,7 +80,6 @@ export async function withClient<T>(
     signal.throwIfAborted();
     throw postgresError(error, options.role);
   } finally {
-    // The signal also ends a goodbye that a server which vanished does not answer.
     await open.close();
     signal.removeEventListener('abort', abort);
   }
@@ -126,10 +125,19 @@ export async function openClient(connection: Connection, options: SessionOptions
     isUsable: () => !socket.destroyed,
     destroy: () => void socket.destroy(),
     close: async () => {
-      if (!socket.destroyed) await client.end().catch(() => undefined);
+      await farewell(client);
       socket.destroy();
     },
   };
+}
+
+/** Ends the connection politely, and waits for no answer: from a server that has vanished none would come. */
+export async function farewell(client: pg.Client): Promise<void> {
+  const { stream } = (client as unknown as { readonly connection: { readonly stream: Socket } }).connection;
+  if (stream.destroyed) return;
+  const ended = client.end().catch(() => undefined);
+  stream.destroySoon();
+  await ended;
 }
 
 /** Says which server it was. */

@@ -197,6 +197,14 @@ export const sinkPostgresMutants: readonly Mutant[] = [
     suite: sink('rises with each holder'),
   },
   {
+    name: 'a goodbye waits for the answer of a server that has vanished',
+    file: 'connectors/lib/postgres/connection.ts',
+    find: '  stream.destroySoon();\n',
+    put: '',
+    breaks: 'a process that ends in bounded time',
+    suite: integration('sink-postgres-faults', 'closing the sink waits for no answer'),
+  },
+  {
     name: 'progress may fall',
     file: progress,
     find: 'return stored === null || compareSinkProgress(wanted, stored) > 0 ? wanted : null;',
