@@ -2,6 +2,7 @@ import type { SinkRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { SinkProgress } from '#core/sink.ts';
 import { KnownSchemas } from './catalogue.ts';
+import { Bell } from './bell.ts';
 import type { SinkContext } from './context.ts';
 import { ParkingLimit } from './dead-letter.ts';
 import type { ApplyDeps, ApplySignals } from './deps.ts';
@@ -95,7 +96,17 @@ class SinkApply {
     const row = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
     const desk = new RequestDesk(deps);
     const limit = new ParkingLimit(deps.options.parkedKeysMax);
-    const context: SinkContext = { deps, row, schemas, gate, desk, limit, seen: new SeenProgress(), swept: new Map() };
+    const context: SinkContext = {
+      deps,
+      row,
+      schemas,
+      gate,
+      desk,
+      limit,
+      seen: new SeenProgress(),
+      swept: new Map(),
+      truncates: new Bell(),
+    };
     this.#context = context;
     const sweeper = new Sweeper(context, { standings: () => this.#standings(), onLook: () => void this.#readPosition() });
     this.#sweeper = sweeper;

@@ -1,6 +1,7 @@
 import type { SinkRow } from '#core/control-rows.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
+import type { Bell } from './bell.ts';
 import type { KnownSchemas } from './catalogue.ts';
 import type { ParkingLimit } from './dead-letter.ts';
 import type { ApplyDeps } from './deps.ts';
@@ -19,4 +20,6 @@ export type SinkContext = {
   readonly limit: ParkingLimit;
   readonly desk: RequestDesk;
   readonly seen: SeenProgress;
+  /** Rung when a worker has passed a truncate. */
+  readonly truncates: Bell;
 };

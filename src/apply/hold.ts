@@ -178,6 +178,7 @@ export class PartitionHold {
         await this.#alone(step.record, step.bytes);
         step.follow();
         this.#progress.settle(this.#standing);
+        if (step.record.tag === 'truncate') context.truncates.ring();
       } else if (this.#window.isFull(limits)) {
         await this.#flush();
       }

@@ -55,11 +55,15 @@ export class Sweeper {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { runtime, options, observer, logger } = this.#context.deps;
+    const { deps, truncates } = this.#context;
+    const { runtime, options, observer, logger } = deps;
+    signal.addEventListener('abort', () => truncates.ring(), { once: true });
     let attempt = 0;
-    while (!signal.aborted) {
+    while (true) {
+      const pollMs = this.pending().length > 0 ? options.sweepPollMs : options.controlPollMs;
       // The delay doubles while the sink does not answer; a sweep is taken up where it was left.
-      await runtime.sleep(Math.min(options.sweepPollMs * 2 ** attempt, options.backoffMaxMs), signal);
+      await truncates.wait(Math.min(pollMs * 2 ** attempt, options.backoffMaxMs), runtime);
+      if (signal.aborted) return;
       try {
         await this.#look(signal);
         this.#onLook();

@@ -19,7 +19,7 @@ import { runBeside } from './tasks.ts';
 import { Watermarks } from './watermark.ts';
 
 /** How often the log and the due watermarks are looked at. */
-const TICK_MS = 250;
+const TICK_MS = 500;
 
 /** Everything that one generation holds once it is open. */
 export class Session {

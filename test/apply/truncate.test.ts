@@ -160,6 +160,20 @@ describe('truncate', () => {
     await run.stop();
   });
 
+  it('is looked at soon after it was passed, where changes bring the progress behind it to the sink', async () => {
+    const { stage, first } = await opened();
+    const run = stage.start({ controlPollMs: 30_000 });
+    await stage.clock.advance(1_000);
+    await first.send(put('1', 10, 'old'), truncate(20));
+    for (let commit = 21; commit < 25; commit += 1) {
+      await stage.clock.advance(150);
+      await first.send(put('2', commit, 'after'));
+    }
+    await stage.clock.advance(150);
+    expect(stage.sinkStore.swept.get(schema.table)).toBe(at(20));
+    await run.stop();
+  });
+
   it('of a table that the control store has lost is finished once the table is announced again', async () => {
     const { stage, first } = await opened();
     await first.send(put('1', 10, 'old'), truncate(20), watermark(21));

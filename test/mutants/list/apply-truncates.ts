@@ -7,6 +7,14 @@ const sweeper = 'src/apply/sweeper.ts';
 /** Truncates: their floors, and the sweep that they wait for. */
 export const applyTruncateMutants: readonly Mutant[] = [
   {
+    name: 'nobody looks whether a truncate can be swept until the next look that is due',
+    file: 'src/apply/hold.ts',
+    find: "if (step.record.tag === 'truncate') context.truncates.ring();",
+    put: '',
+    breaks: 'a truncate that is finished soon',
+    suite: unit('apply/truncate'),
+  },
+  {
     name: 'a truncate of a table that nobody shows any more ends the process',
     file: 'src/apply/sweeper.ts',
     find: 'if (schema === null) continue;',
