@@ -30,7 +30,7 @@ export const applyDefaults: ApplyOptions = {
   parkedKeysMax: 1_000,
   readAheadBytesMax: 1024 * 1024,
   backoffFirstMs: 100,
-  backoffMaxMs: 10_000,
+  backoffMaxMs: 5_000,
   controlPollMs: 1_000,
   sweepPollMs: 250,
   fencedIdleMs: 30_000,

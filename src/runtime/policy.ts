@@ -18,11 +18,12 @@ export type PolicyDeps = {
 };
 
 const RETRY_FIRST_MS = 500;
-const RETRY_MS_MAX = 30_000;
+/** A source, a sink or a store that is back is met within this. */
+const RETRY_MS_MAX = 5_000;
 /** How often a state that waits for a person is looked at again. */
 export const MANUAL_RETRY_MS = 10_000;
 /** A loop that ran for this long has got over what was wrong before. */
-const HEALTHY_AFTER_MS = 60_000;
+const HEALTHY_AFTER_MS = 10_000;
 
 /**
  * Runs a loop until it is told to stop. What passes by itself is tried again with backoff; what needs a person is shown, and
