@@ -2,8 +2,8 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runCommandLine } from '../../src/cli/program.ts';
 import type { StatusDocument } from '../../src/http/status-document.ts';
+import { causeway, type Ran } from './command-line.ts';
 import { Daemon } from './daemon.ts';
 import type { PostgresMajor } from './postgres-binaries.ts';
 import { freePort } from './postgres-server.ts';
@@ -12,8 +12,6 @@ import { tempFolder, type TempFolder } from './temp-folder.ts';
 
 /** A machine that does other things as well. */
 export const soon = { timeout: 30_000, interval: 50 };
-
-export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
 export type GroundOptions = {
   /** Entries of `tables`, as YAML. */
@@ -115,14 +113,7 @@ ${sinks.join('\n')}
   }
 
   async causeway(...words: readonly string[]): Promise<Ran> {
-    const said = { out: '', err: '' };
-    const code = await runCommandLine([...words, '-c', this.file], {
-      stdout: (text) => void (said.out += text),
-      stderr: (text) => void (said.err += text),
-      env: {},
-      signal: new AbortController().signal,
-    });
-    return { code, ...said };
+    return await causeway(this.file, ...words);
   }
 
   async status(): Promise<StatusDocument['pipelines'][number] | undefined> {

@@ -3,7 +3,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { present } from '#core/assert.ts';
 import type { Judgement } from './accounting.ts';
+import { causeway, type Ran } from './command-line.ts';
 import { Daemon } from './daemon.ts';
 import { LedgerLoad } from './ledger-load.ts';
 import { freePort, PostgresServer } from './postgres-server.ts';
@@ -85,18 +87,25 @@ export class RollingGround implements AsyncDisposable {
     await this.#untilServes(next, release);
   }
 
-  /** Waits until everything that was committed until now stands in the sink; returns the version that captures then. */
-  async moving(): Promise<string> {
+  /** Waits until everything that was committed until now stands in the sink; returns which one captures then, with its version. */
+  async moving(): Promise<{ readonly which: number; readonly version: string }> {
     const seconds = await this.#load.now();
     await this.#until(`the watermark passes ${seconds}`, async () => (await this.#watermarkSeconds()) >= seconds);
-    let captures = '';
+    let captures: { readonly which: number; readonly version: string } | null = null;
     await this.#until('one of them captures', async () => {
-      for (const daemon of this.#daemons) {
-        if ((await daemon.metric('causeway_lease_held')).some(({ value }) => value === 1)) captures = await versionOf(daemon);
+      for (const [which, daemon] of this.#daemons.entries()) {
+        if (!(await daemon.metric('causeway_lease_held')).some(({ value }) => value === 1)) continue;
+        const version = await versionOf(daemon);
+        if (version !== '') captures = { which, version };
       }
-      return captures !== '';
+      return captures !== null;
     });
-    return captures;
+    return present<{ readonly which: number; readonly version: string }>(captures, 'a daemon that captures');
+  }
+
+  /** Asks the one that captures to hand over. */
+  async stepDown(): Promise<Ran> {
+    return await causeway(present(this.#places[0], 'a configuration').configFile, 'lease', 'step-down');
   }
 
   /** Lets writers write while the releases take turns, lets everything come to rest, and judges. */
