@@ -28,6 +28,9 @@ export function embeddedDeadLetters(file: LogFile, consumer: string): DeadLetter
         async release(releases, signal) {
           for (const part of parted(releases)) await file.write('release', { by, releases: part }, signal);
         },
+        async forget(replays, signal) {
+          await file.write('forget', { by, replays }, signal);
+        },
       };
     },
     read: (partition, signal) =>

@@ -44,7 +44,7 @@ export function logFileKind(of: LogIdentity): FileKind {
     what: 'log',
     // `cwlg` in ASCII.
     applicationId: 0x63776c67,
-    formatVersion: 3,
+    formatVersion: 4,
     pageBytes: 8192,
     make(database) {
       database.exec(TABLES);

@@ -49,13 +49,24 @@ export function releaseLetters(file: OpenFile, by: LetterHolder, releases: reado
   const mark = file.prepare(`UPDATE dead_letter SET ${greater('released_at')}, ${greater('released_replay')} ${where}`);
   for (const { key, sequence, at, replay } of releases) {
     if (at === null) remove.run(consumer, partition, key, sequence);
-    else mark.run(at, replay ?? 0, consumer, partition, key, sequence);
+    else mark.run(at, replay, consumer, partition, key, sequence);
   }
 }
 
-/** Released letters that no sink can ask for any more: it would need records before `start` as well. Inside a write transaction. */
-export function forgetReleased({ prepare }: OpenFile, partition: number, start: number): void {
-  prepare('DELETE FROM dead_letter WHERE partition = ? AND released_at < ?').run(partition, start);
+/**
+ * Letters that the log released, and for which no sink can ask any more: it would need records before `start` as well. Inside a write
+ * transaction.
+ */
+export function trimReleased({ prepare }: OpenFile, partition: number, start: number): void {
+  prepare('DELETE FROM dead_letter WHERE partition = ? AND released_at < ? AND released_replay = 0').run(partition, start);
+}
+
+/** Those too that one of the first `replays` released. Inside a write transaction. */
+export function forgetReleased(file: OpenFile, by: LetterHolder, of: { readonly start: number; readonly replays: number }): undefined {
+  admit(file, by);
+  const { consumer, partition } = by;
+  const where = 'consumer = ? AND partition = ? AND released_at < ? AND released_replay <= ?';
+  file.prepare(`DELETE FROM dead_letter WHERE ${where}`).run(consumer, partition, of.start, of.replays);
 }
 
 /** About what the letters take in the file: overflow pages of 8 KiB. Looks at each row, though not at the records themselves. */

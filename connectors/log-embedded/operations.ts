@@ -4,8 +4,8 @@ import type { Offset } from '#core/position.ts';
 import type { OpenFile, SqliteHandle } from '../lib/sqlite/handle.ts';
 import { blockChecksum } from './block.ts';
 import { blockId } from './layout.ts';
-import { type LetterHolder, parkLetters, releaseLetters, removeLetters, takeLetters } from './letters.ts';
-import { nextOffset } from './pages.ts';
+import { forgetReleased, type LetterHolder, parkLetters, releaseLetters, removeLetters, takeLetters } from './letters.ts';
+import { endsOf, nextOffset } from './pages.ts';
 import { type ConsumerPartition, lowerProgress, removeProgress, storeProgress } from './progress.ts';
 import { type Kept, pagesInUse, shrinkStep, trimStep, usedBytes } from './trim.ts';
 
@@ -33,6 +33,7 @@ export type Operations = {
   take: { args: { readonly of: ConsumerPartition }; result: number };
   park: { args: { readonly by: LetterHolder; readonly letters: readonly LetterToPark[] }; result: undefined };
   release: { args: { readonly by: LetterHolder; readonly releases: readonly LetterRelease[] }; result: undefined };
+  forget: { args: { readonly by: LetterHolder; readonly replays: number }; result: undefined };
   /** How many rows were removed. */
   remove: { args: { readonly consumer: string }; result: { readonly progress: number; readonly letters: number } };
 };
@@ -67,6 +68,10 @@ const operations: { readonly [Name in OperationName]: Operation<Name> } = {
   take: { durable: false, run: (file, { of }) => takeLetters(file, of) },
   park: { durable: true, run: (file, { by, letters }) => parkLetters(file, by, letters) },
   release: { durable: true, run: (file, { by, releases }) => releaseLetters(file, by, releases) },
+  forget: {
+    durable: false,
+    run: (file, { by, replays }) => forgetReleased(file, by, { start: endsOf(file, by.partition).start, replays }),
+  },
   remove: {
     durable: true,
     run: (file, { consumer }) => ({ progress: removeProgress(file, consumer), letters: removeLetters(file, consumer) }),

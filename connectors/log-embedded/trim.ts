@@ -1,7 +1,7 @@
 import type { OpenFile } from '../lib/sqlite/handle.ts';
 import { integerIn } from '../lib/sqlite/row.ts';
 import { blockId, offsetOfId } from './layout.ts';
-import { forgetReleased, letterBytes } from './letters.ts';
+import { letterBytes, trimReleased } from './letters.ts';
 import { endsOf } from './pages.ts';
 import { storedProgress } from './progress.ts';
 
@@ -46,7 +46,7 @@ export function trimStep(file: OpenFile, partition: number, { retained, keepByte
   }
   if (freed !== null) {
     file.prepare('DELETE FROM block WHERE id >= ? AND id <= ?').run(blockId(partition, 0), freed);
-    forgetReleased(file, partition, endsOf(file, partition).start);
+    trimReleased(file, partition, endsOf(file, partition).start);
   }
   return more;
 }

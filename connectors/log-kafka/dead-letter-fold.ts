@@ -95,17 +95,22 @@ export class LetterFold {
     const letter = this.letter(key);
     if (letter === null || letter.sequence > sequence) return null;
     if (at === null) return { written: null, removed: this.#marks(key) };
-    const released = greater({ at, replay: replay ?? 0 }, letter.released);
+    const released = greater({ at, replay }, letter.released);
     if (released.at === letter.released?.at && released.replay === letter.released.replay) return null;
     const written: Mark = { kind: 'r', key, sequence: letter.sequence, ...released };
     return { written, removed: this.#marks(key).filter((mark) => mark.kind === 'r') };
   }
 
-  /** Everything of rows whose newest letter was released before `start`, and releases of no letter at all. */
-  *forgotten(start: number): Generator<readonly Mark[]> {
+  /**
+   * Everything of rows whose newest letter was released before `start`, if by a replay by one of the first `replays`, and releases of no
+   * letter at all.
+   */
+  *forgotten({ start, replays }: { readonly start: number; readonly replays: number }): Generator<readonly Mark[]> {
     for (const key of this.#rows.keys()) {
       const letter = this.letter(key);
-      if (letter === null || (letter.released !== null && letter.released.at < start)) yield this.#marks(key);
+      const released = letter?.released ?? null;
+      const isOver = released !== null && released.at < start && released.replay <= replays;
+      if (letter === null || isOver) yield this.#marks(key);
     }
   }
 

@@ -58,11 +58,6 @@ export class KafkaDeadLetters implements DeadLetters {
     };
     // What was read before may have been of a topic that was made again since.
     this.#partitions.delete(partition);
-    await this.#alone(partition, signal, async (fold) => {
-      const start = await this.#parts.logStart(partition, signal);
-      const forgotten = [...fold.forgotten(start)].map((marks) => marks.map(removal));
-      await send(forgotten, signal);
-    });
     return {
       park: (letters, parking) =>
         this.#alone(partition, parking, (fold) =>
@@ -78,6 +73,12 @@ export class KafkaDeadLetters implements DeadLetters {
             releasing,
           ),
         ),
+      forget: (replays, forgetting) =>
+        this.#alone(partition, forgetting, async (fold) => {
+          const start = await this.#parts.logStart(partition, forgetting);
+          const forgotten = [...fold.forgotten({ start, replays })].map((marks) => marks.map(removal));
+          await send(forgotten, forgetting);
+        }),
     };
   }
 
@@ -90,7 +91,7 @@ export class KafkaDeadLetters implements DeadLetters {
     const isWanted = ({ released }: FoldedLetter): boolean => released !== null && (released.at >= offset || released.replay > replays);
     const releasedLetterOf = (letter: FoldedLetter, record: BatchRecord): ReleasedLetter => ({
       ...letterOf(letter, record),
-      replay: letter.released?.replay ?? null,
+      replay: letter.released?.replay ?? 0,
     });
     return this.#letters(partition, { isWanted, letterOf: releasedLetterOf }, signal);
   }
@@ -114,8 +115,8 @@ export class KafkaDeadLetters implements DeadLetters {
         ),
       );
       if (wanted.size === 0) return;
-      const offsets = [...wanted.keys()];
-      const [first, last] = [Math.min(...offsets), Math.max(...offsets)];
+      const offsets = [...wanted.keys()].sort((a, b) => a - b);
+      const [first = 0, last = 0] = [offsets[0], offsets.at(-1)];
       const hasWanted = ({ firstOffset, lastOffset }: RawBatch): boolean =>
         offsets.some((offset) => offset >= firstOffset && offset <= lastOffset);
       for await (const record of this.#records(partition, { from: first, end: last + 1 }, hasWanted, signal)) {

@@ -2,7 +2,7 @@ import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { parseRowKey } from '#core/key.ts';
 import type { RowKey } from '#core/key.ts';
-import type { DeadLetter, DeadLetters, HeldLetters, LetterRelease, ReleasedLetter, ReleasedSince } from '#core/log.ts';
+import type { DeadLetter, DeadLetters, HeldLetters, LetterRelease, ReleasedSince } from '#core/log.ts';
 import { OFFSET_FIRST, type EpochMicros } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
@@ -37,11 +37,12 @@ export class ParkedKeys {
   /** Marks that are not in the queue yet. */
   readonly #unwritten = new Map<RowKey, DeadLetter>();
   /**
-   * Released behind the progress that the sink goes on from, which may have lost what released them. The queue has them as released.
+   * Released, by what the sink that is gone on from may have lost. The queue has them as released.
    * They do not count: more of them can have been parked one after the other than ever were at once.
    */
   readonly #restored = new Set<RowKey>();
   #counted = 0;
+  #replays = 0;
   #since: ReleasedSince = { offset: OFFSET_FIRST, replays: 0 };
 
   constructor(input: { readonly partition: number; readonly queue: DeadLetters; readonly limit: ParkingLimit }) {
@@ -58,6 +59,11 @@ export class ParkedKeys {
     return this.#unwritten.size > 0;
   }
 
+  /** The greatest number of a replay whose letters were met as released, at the start; 0 where none was. */
+  get replays(): number {
+    return this.#replays;
+  }
+
   /** The newest sequence of the key that did not take effect; undefined for a key that is not parked. */
   sequenceOf(key: RowKey): Sequence | undefined {
     return this.#keys.size === 0 ? undefined : this.#keys.get(key)?.sequence;
@@ -68,9 +74,12 @@ export class ParkedKeys {
     this.forget();
     this.#since = since;
     // First: a letter that an earlier worker sent and that came after they were read would stay for ever.
-    this.#held = await this.#queue.take(this.#partition, signal);
+    const held = await this.#queue.take(this.#partition, signal);
+    this.#held = held;
+    await held.forget(since.replays, signal);
     for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);
     for await (const letter of this.#queue.readReleased(this.#partition, since, signal)) {
+      this.#replays = Math.max(this.#replays, letter.replay);
       if (this.#keys.has(letter.key)) continue;
       this.#restored.add(letter.key);
       this.#set(letter, letter.record === null);
@@ -79,8 +88,8 @@ export class ParkedKeys {
   }
 
   /** The letters of keys that the queue has as released, as they stand there. */
-  async restored(signal: AbortSignal): Promise<readonly ReleasedLetter[]> {
-    const found: ReleasedLetter[] = [];
+  async restored(signal: AbortSignal): Promise<readonly DeadLetter[]> {
+    const found: DeadLetter[] = [];
     if (this.#restored.size === 0) return found;
     for await (const letter of this.#queue.readReleased(this.#partition, this.#since, signal)) {
       if (this.#restored.has(letter.key)) found.push(letter);
@@ -93,6 +102,7 @@ export class ParkedKeys {
     this.#keys.clear();
     this.#restored.clear();
     this.#unwritten.clear();
+    this.#replays = 0;
     this.#count();
   }
 

@@ -2,7 +2,7 @@ import { present } from '#core/assert.ts';
 import { codeOf, policyFor } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter } from '#core/log.ts';
-import { offsetOf, type Offset } from '#core/position.ts';
+import { OFFSET_FIRST, offsetOf, type Offset } from '#core/position.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
 import type { FoldedChange } from './coalesce.ts';
@@ -32,6 +32,8 @@ const WITHHELD_CODES = ['value_unreadable', 'partial_without_base', 'record_too_
 
 /** No replay ever released such a letter. */
 const RELEASED_BY_THE_LOG: ReadonlySet<string> = new Set(WITHHELD_CODES);
+
+type How = 'applied' | 'floor' | 'replayed' | 'discarded';
 
 /** Parks and releases keys of one partition, durably before its progress passes what caused it. */
 export class Parking {
@@ -72,12 +74,11 @@ export class Parking {
     return { key, sequence, code: outcome.code, reason: outcome.reason, record: bytes, committedAtMicros: each.committedAt };
   }
 
-  async release(keys: readonly RowKey[], how: 'applied' | 'floor' | 'replayed' | 'discarded', upTo: Offset = offsetOf(0)): Promise<void> {
+  async release(keys: readonly RowKey[], how: How, of: { readonly upTo?: Offset; readonly replay?: number } = {}): Promise<void> {
     if (keys.length === 0) return;
-    const { context, parked, standing, kill, ride } = this.#input;
-    const at = how === 'discarded' ? null : this.#reached(upTo);
-    const replay = how === 'replayed' ? standing.replays : null;
-    await ride(() => parked.release(keys, { at, replay }, kill));
+    const { context, parked, kill, ride } = this.#input;
+    const at = how === 'discarded' ? null : this.#reached(of.upTo ?? OFFSET_FIRST);
+    await ride(() => parked.release(keys, { at, replay: of.replay ?? 0 }, kill));
     context.deps.observer.released({ how, keys: keys.length });
   }
 
@@ -98,24 +99,24 @@ export class Parking {
   }
 
   /**
-   * Keys that were released behind the progress that the sink goes on from. What released them by way of the log is read again, and
-   * releases them again. An operator's replay is not: so each whole image is written once more, where a sink that lost nothing finds
-   * its own sequence. What it does not take now is parked anew, before the progress moves on. The others need not be: as long as the
-   * log was not read to where they went, every worker meets them here.
+   * Keys that were released by what the sink that is gone on from may have lost. What released them by way of the log is read again,
+   * and releases them again. An operator's replay is not: so each whole image is written once more, where a sink that lost nothing
+   * finds its own sequence. What it does not take now is parked anew, before the progress moves on. The others need not be: as long as
+   * the log was not read to where they went, every worker meets them here.
    */
   async replayRestored(): Promise<void> {
     const { context, parked, standing, kill, ride } = this.#input;
     const letters = await ride(() => parked.restored(kill));
-    if (letters.length === 0) return;
+    const replay = Math.max(standing.replays, parked.replays);
+    if (letters.length === 0 && replay === standing.replays) return;
     // A worker that slept before it took the letters has them from its successor, which released them for good.
     await this.#input.confirm();
     const { released, kept } = await this.#rewrite(letters);
     const refused = kept.filter(({ code }) => !RELEASED_BY_THE_LOG.has(code));
     await this.park(refused.map(({ letter }) => letter));
-    // Only now: whoever comes next, were this worker to end before, has to meet all of them.
-    await this.#counted(Math.max(standing.replays, ...letters.map(({ replay }) => replay ?? 0)));
-    await this.release(released, 'replayed');
-    context.deps.logger.log('info', 'keys were released behind the progress that the sink goes on from: they were replayed', {
+    await this.release(released, 'replayed', { replay });
+    await this.#counted(replay);
+    context.deps.logger.log('info', 'keys were released by what the sink may have lost: they were replayed', {
       partition: standing.partition,
       keys: letters.length,
       released: released.length,
@@ -135,16 +136,20 @@ export class Parking {
       return { released: letters.length, kept: {} };
     }
     const { released, kept } = await this.#rewrite(letters);
-    if (released.length > 0) await this.#counted(standing.replays + 1);
     // No record of the log releases these, and an earlier holder can have read all of it.
     const { end } = present((await ride(() => context.deps.log.ends(kill)))[standing.partition], 'ends of the partition');
-    await this.release(released, 'replayed', offsetOf(Math.max(0, end - 1)));
+    const replay = standing.replays + 1;
+    await this.release(released, 'replayed', { upTo: offsetOf(Math.max(0, end - 1)), replay });
+    if (released.length > 0) await this.#counted(replay);
     const counts = new Map<string, number>();
     for (const { code } of kept) counts.set(code, (counts.get(code) ?? 0) + 1);
     return { released: released.length, kept: Object.fromEntries(counts) };
   }
 
-  /** The sink holds these replays, and shows by the number where it has lost one of them. */
+  /**
+   * The sink holds these replays, and shows by the number where it has lost one of them. Only after their release: whoever takes the
+   * partition before meets all of them once more, and a worker that has lost the letters meanwhile counts nothing for its successor.
+   */
   async #counted(replays: number): Promise<void> {
     this.#input.standing.replays = replays;
     await this.#input.confirm();

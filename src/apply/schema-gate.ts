@@ -4,6 +4,7 @@ import { compareSchemas } from '#core/schema.ts';
 import type { SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { KnownSchemas } from './catalogue.ts';
 import type { ApplyDeps } from './deps.ts';
+import { passesByItself } from './ride-out.ts';
 import { changeSinkRow } from './sink-row.ts';
 
 /** What a partition's worker gives the gate, and what it lets the gate do while it waits there. */
@@ -29,6 +30,7 @@ export class SchemaGate {
   #blocked: readonly SchemaBlock[] = [];
   /** Versions that a person was told of: every partition waits for the same approval. */
   readonly #told = new Set<string>();
+  #askedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(deps: ApplyDeps, schemas: KnownSchemas) {
     this.#deps = deps;
@@ -89,8 +91,20 @@ export class SchemaGate {
 
   /** A live version whose rows the sink's table takes as it is now; null for a table that neither control store nor log has shown. */
   async fitting(table: TableId, signal: AbortSignal): Promise<TableSchema | null> {
-    if (!this.#schemas.live().has(table)) await this.#schemas.load(this.#deps.control, this.#deps.pipeline, signal);
+    if (!this.#schemas.live().has(table)) await this.#askAgain(signal);
     return await this.#fitting(this.#schemas.live().get(table) ?? [], null, signal);
+  }
+
+  /** What the control store shows now, looked at now and then; what it does not answer is not known either. */
+  async #askAgain(signal: AbortSignal): Promise<void> {
+    const { control, pipeline, runtime, options } = this.#deps;
+    if (runtime.monotonicMs() - this.#askedAtMs < options.controlPollMs) return;
+    this.#askedAtMs = runtime.monotonicMs();
+    try {
+      await this.#schemas.load(control, pipeline, signal);
+    } catch (error) {
+      if (!passesByItself(error)) throw error;
+    }
   }
 
   /**

@@ -1,4 +1,5 @@
 import { codeOf } from '#core/errors.ts';
+import type { TableId } from '#core/schema.ts';
 import { hasPassed, type Floor, type PartitionStanding, type SinkProgress } from '#core/sink.ts';
 import type { SinkContext } from './context.ts';
 import { owedFloors, pendingFloors } from './position.ts';
@@ -13,6 +14,8 @@ export class Sweeper {
   readonly #standings: () => ReadonlyMap<number, SinkProgress>;
   readonly #onLook: () => void;
   #sweptAtMs = Number.NEGATIVE_INFINITY;
+  /** Tables that a person was told of. */
+  readonly #unknown = new Set<TableId>();
   /** Progress as stored, for the partitions that work elsewhere; looked up only where there are some. */
   #stored = new Map<number, SinkProgress>();
   #storedAtMs = Number.NEGATIVE_INFINITY;
@@ -59,15 +62,15 @@ export class Sweeper {
     const { runtime, options, observer, logger } = deps;
     signal.addEventListener('abort', () => truncates.ring(), { once: true });
     let attempt = 0;
-    while (true) {
+    while (!signal.aborted) {
       const pollMs = this.pending().length > 0 ? options.sweepPollMs : options.controlPollMs;
       // The delay doubles while the sink does not answer; a sweep is taken up where it was left.
       await truncates.wait(Math.min(pollMs * 2 ** attempt, options.backoffMaxMs), runtime);
       if (signal.aborted) return;
       try {
-        await this.#look(signal);
+        const isStuck = await this.#look(signal);
         this.#onLook();
-        attempt = 0;
+        attempt = isStuck ? Math.min(attempt + 1, 10) : 0;
       } catch (error) {
         // The sink went back while it was swept: its floors come again with what stands before them.
         if (!passesByItself(error) && codeOf(error) !== 'sink_went_back') throw error;
@@ -78,13 +81,15 @@ export class Sweeper {
     }
   }
 
-  async #look(signal: AbortSignal): Promise<void> {
+  /** True where a table is waited for that nobody shows. */
+  async #look(signal: AbortSignal): Promise<boolean> {
     const { deps, gate, seen } = this.#context;
     await this.#lookElsewhere(signal);
     await this.#lookForSweeps(signal);
     const pending = this.pending();
-    if (pending.length === 0 || !this.#standings().has(0)) return;
+    if (pending.length === 0 || !this.#standings().has(0)) return false;
     const stored = await seen.read(deps.sink, signal);
+    let isStuck = false;
     for (const floor of pending) {
       const passed = this.#partitions().every((partition) => {
         const progress = stored.get(partition);
@@ -93,13 +98,26 @@ export class Sweeper {
       if (!passed) continue;
       // The newest version may wait further on in the log, and the table not have its columns yet.
       const schema = await gate.fitting(floor.table, signal);
-      // Where the control store was lost nobody tells its columns until capture announces the table again: the truncate stays owed.
-      if (schema === null) continue;
+      if (schema === null) {
+        isStuck = true;
+        this.#tellUnknown(floor.table);
+        continue;
+      }
       const { rows } = await deps.sink.sweep(schema, floor, signal);
       deps.observer.swept({ rows });
       deps.logger.log('info', 'a truncate is finished', { table: floor.table, sequence: floor.sequence, rows });
     }
     await this.#readSweeps(signal);
+    return isStuck;
+  }
+
+  /** Where the control store was lost nobody tells a table's columns until capture announces it again: its truncate stays owed. */
+  #tellUnknown(table: TableId): void {
+    if (this.#unknown.has(table)) return;
+    this.#unknown.add(table);
+    this.#context.deps.logger.log('warn', 'a truncate waits until capture announces its table: the control store does not show it', {
+      table,
+    });
   }
 
   /** A sink that goes back can lose a sweep and nothing else, so it is looked for even where none is owed. */

@@ -34,7 +34,7 @@ export async function connect(start: FirstStart, own: OwnRecords | null, signal:
     const { facts, decision } = await prove(start, proof, signal);
     if (decision.tag === 'start_fresh') {
       if (!first || tried.fresh)
-        throw new CausewayError('checkpoint_lost', 'the checkpoint was removed from the control store while capture started');
+        throw new CausewayError('checkpoint_lost', 'the checkpoint was removed from the control store while capture was connecting');
       tried.fresh = true;
       tried.provisioned = true;
       await startFirst(start, { facts, slot: decision.slot }, signal);

@@ -141,8 +141,8 @@ export type LetterRelease = {
    * nothing took effect and the letter is given up.
    */
   readonly at: Offset | null;
-  /** What the sink's count of replays was with the one that released the key; null where a record of the log did. */
-  readonly replay: number | null;
+  /** What the sink's count of replays was with the one that released the key; 0 where a record of the log did. */
+  readonly replay: number;
 };
 
 export type ReleasedLetter = DeadLetter & Pick<LetterRelease, 'replay'>;
@@ -161,7 +161,8 @@ export interface DeadLetters {
   take(partition: number, signal: AbortSignal): Promise<HeldLetters>;
   /**
    * Letters that were released at `offset` or later, or by a replay that `replays` does not count, and not parked since: a sink that
-   * goes on from there may have lost what released them. A released letter is kept for as long as the log still holds the offset `at`.
+   * goes on from there may have lost what released them. A released letter is kept for as long as the log still holds the offset `at`,
+   * and one that a replay released until its partition's holder forgets it.
    */
   readReleased(partition: number, since: ReleasedSince, signal: AbortSignal): AsyncIterable<ReleasedLetter>;
   read(partition: number, signal: AbortSignal): AsyncIterable<DeadLetter>;
@@ -179,4 +180,6 @@ export interface HeldLetters {
    * before, the greater `at` and `replay` stay.
    */
   release(releases: readonly LetterRelease[], signal: AbortSignal): Promise<void>;
+  /** Removes what was released before the start of the log, if by a replay, by one of the first `replays`: the sink has those. */
+  forget(replays: number, signal: AbortSignal): Promise<void>;
 }

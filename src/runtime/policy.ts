@@ -22,7 +22,7 @@ const RETRY_FIRST_MS = 500;
 const RETRY_MS_MAX = 5_000;
 /** How often a state that waits for a person is looked at again. */
 export const MANUAL_RETRY_MS = 10_000;
-/** A loop that ran for this long has got over what was wrong before. */
+/** A loop that ran for this long begins with short pauses again: it did not fail at once. */
 const HEALTHY_AFTER_MS = 10_000;
 
 /**

@@ -68,6 +68,11 @@ function crashAt(stage: Stage, crashCall: number): { readonly calls: () => numbe
               await held.release(...releases);
               step();
             },
+            forget: async (...replays) => {
+              step();
+              await held.forget(...replays);
+              step();
+            },
           };
         },
       };

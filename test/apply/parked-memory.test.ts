@@ -22,7 +22,7 @@ const schema = tableSchema({ table: tableIdOf('public', 'orders'), columns: ['id
 async function* nothing(): AsyncGenerator<never> {}
 
 const queue: DeadLetters = {
-  take: () => Promise.resolve({ park: () => Promise.resolve(), release: () => Promise.resolve() }),
+  take: () => Promise.resolve({ park: () => Promise.resolve(), release: () => Promise.resolve(), forget: () => Promise.resolve() }),
   read: nothing,
   readReleased: nothing,
 };

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { present } from '#core/assert.ts';
+import { OFFSET_FIRST } from '#core/position.ts';
 import { tableSchema } from '#core/schema.ts';
 import { refuseBad, request } from './letters.ts';
-import { change, keyOf, never, opened, part, put, schema, textColumn } from './stage.ts';
+import { at, change, keyOf, never, opened, part, put, schema, textColumn } from './stage.ts';
 
 describe('a sink that goes back', () => {
   /** The daemon runs on, or comes only once the sink was restored. */
@@ -158,6 +159,26 @@ describe('a sink that goes back', () => {
     expect(stage.progress()?.replays).toBe(1);
     const run = await stage.drain();
     expect(run.outcomes.get('released replayed')).toBeUndefined();
+  });
+
+  it('that its old worker goes on with counts no replay of a worker that has lost the letters: its successor would miss what it never knew', async () => {
+    const { stage, first } = await opened({ keepBytes: 1_000_000 });
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'), put('2', 10, 'bad'));
+    const run = stage.start();
+    await stage.clock.advance(3_000);
+    // What a successor replayed at the sink that is gone.
+    const successor = await stage.log().deadLetters('s').take(0, never);
+    await successor.release([{ key: keyOf('1'), sequence: at(10), at: OFFSET_FIRST, replay: 1 }], never);
+    stage.sinkStore.poison = () => null;
+    await request(stage, 'dlq-replay', ['2']);
+    await stage.clock.advance(3_000);
+    expect(stage.progress()?.replays).toBe(0);
+    expect(Object.keys(stage.rows())).toEqual(['2']);
+    await run.stop();
+    await stage.drain();
+    // And the request once more.
+    expect([Object.keys(stage.rows()), stage.progress()?.replays]).toEqual([['1', '2'], 2]);
   });
 
   it('forgets what it can never be asked for again: behind the start of the log', async () => {

@@ -89,9 +89,9 @@ describe('the file of the embedded log', () => {
         expect(await synchronousIn(() => writer.append([record(0, 'a')], never))).toEqual(['PRAGMA synchronous = FULL']);
         expect(await synchronousIn(() => assignment.commit(progressAt(2, null), never))).toEqual(['PRAGMA synchronous = NORMAL']);
         expect(await synchronousIn(() => held.park([{ ...letter, key: 'k' as never }], never))).toEqual(['PRAGMA synchronous = FULL']);
-        expect(
-          await synchronousIn(() => held.release([{ key: 'k' as never, sequence: '' as never, at: null, replay: null }], never)),
-        ).toEqual(['PRAGMA synchronous = FULL']);
+        expect(await synchronousIn(() => held.release([{ key: 'k' as never, sequence: '' as never, at: null, replay: 0 }], never))).toEqual(
+          ['PRAGMA synchronous = FULL'],
+        );
       } finally {
         statements.mockRestore();
       }

@@ -89,7 +89,7 @@ describe('the embedded log with a thread that writes', () => {
       never,
     );
     await held.release(
-      keys.map((key) => ({ key, sequence: letter(key).sequence, at: null, replay: null })),
+      keys.map((key) => ({ key, sequence: letter(key).sequence, at: null, replay: 0 })),
       never,
     );
     expect(await collect(letters.read(0, never))).toEqual([]);

@@ -19,7 +19,7 @@ import {
 
 const [at1, at2] = ['1', '2'].map((digit) => digit.padStart(48, '0')) as [Sequence, Sequence];
 
-function released(key: string, sequence: Sequence, at: number | null = null, replay: number | null = null): LetterRelease {
+function released(key: string, sequence: Sequence, at: number | null = null, replay = 0): LetterRelease {
   return { key: key as RowKey, sequence, at: at as Offset | null, replay };
 }
 

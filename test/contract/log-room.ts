@@ -21,7 +21,7 @@ import {
 
 const at1 = '1'.padStart(48, '0') as Sequence;
 
-function released(key: string, sequence: Sequence, at: number | null = null, replay: number | null = null): LetterRelease {
+function released(key: string, sequence: Sequence, at: number | null = null, replay = 0): LetterRelease {
   return { key: key as RowKey, sequence, at: at as Offset | null, replay };
 }
 
@@ -102,6 +102,25 @@ export function logRoomContract(name: string, makeContext: (input: LogContextInp
         '["t","2"]',
       ]);
       expect((await collect(letters.read(0, never))).map(({ key }) => key)).toEqual(['["t","3"]']);
+    });
+
+    it('that a replay released stay until their holder knows that the sink has that replay', async () => {
+      const letters = at.log.deadLetters('warm');
+      const held = await heldLetters(at.log);
+      await appendOneByOne(8);
+      await held.park([letter('["t","1"]'), letter('["t","2"]'), letter('["t","3"]')], never);
+      await held.release([released('["t","1"]', at1, 4, 1), released('["t","2"]', at1, 4, 2), released('["t","3"]', at1, 5, 1)], never);
+      await at.log.retain(['warm'], never);
+      await (await at.assignment('warm', 0)).commit(progressAt(5, [7, 5]), never);
+      expect((await at.log.ends(never))[0]?.start).toBe(5);
+      const left = async (): Promise<readonly string[]> =>
+        (await collect(letters.readReleased(0, { offset: OFFSET_FIRST, replays: 0 }, never))).map(({ key }) => key).toSorted();
+      expect(await left()).toEqual(['["t","1"]', '["t","2"]', '["t","3"]']);
+      await held.forget(1, never);
+      expect(await left()).toEqual(['["t","2"]', '["t","3"]']);
+      await heldLetters(at.log);
+      expect(await codeRejected(held.forget(2, never))).toBe('partition_fenced');
+      expect(await left()).toEqual(['["t","2"]', '["t","3"]']);
     });
   });
 

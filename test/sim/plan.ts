@@ -240,6 +240,7 @@ const siteWeights: Readonly<Partial<Record<Site, number>>> = {
   'group.heartbeat': 0,
   'group.leave': 0,
   'group.offsets': 0,
+  'letters.forget': 1,
 };
 
 function drawFaults(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): readonly Fault[] {

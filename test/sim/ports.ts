@@ -347,6 +347,10 @@ function lineLetters(
             released(partition, releases);
           });
         },
+        forget(replays, signal) {
+          const by = next();
+          return line.call('letters.forget', signal, () => effects.forget(partition, by, replays));
+        },
       };
     },
     async *readReleased(partition, since, signal) {

@@ -45,6 +45,7 @@ export const sites = [
   'group.heartbeat',
   'group.leave',
   'group.offsets',
+  'letters.forget',
 ] as const;
 
 export type Site = (typeof sites)[number];
@@ -115,6 +116,7 @@ export const faultsOf: Readonly<Record<Site, readonly CallFaultKind[]>> = {
   'group.heartbeat': answers,
   'group.leave': answers,
   'group.offsets': reads,
+  'letters.forget': writes,
 };
 
 export const siteIndex: ReadonlyMap<Site, number> = new Map(sites.map((site, index) => [site, index]));

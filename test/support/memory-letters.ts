@@ -46,8 +46,15 @@ export class LetterEffects {
       if (letter === undefined || letter.sequence > sequence) continue;
       parked.delete(key);
       if (at === null) released.delete(key);
-      else released.set(key, { letter, at: Math.max(at, before?.at ?? 0), replay: Math.max(replay ?? 0, before?.replay ?? 0) });
+      else released.set(key, { letter, at: Math.max(at, before?.at ?? 0), replay: Math.max(replay, before?.replay ?? 0) });
     }
+  }
+
+  forget(partition: number, by: LetterCall, replays: number): void {
+    this.#admit(partition, by);
+    const released = this.released(partition);
+    const { start } = this.#store.partition(partition);
+    for (const [key, { at, replay }] of released) if (at < start && replay <= replays) released.delete(key);
   }
 
   parked(partition: number): Map<RowKey, DeadLetter> {
@@ -91,6 +98,11 @@ export function memoryDeadLetters(store: MemoryLogStore, consumer: string): Dead
           const by = next();
           await turn(signal);
           effects.release(partition, by, releases);
+        },
+        async forget(replays, signal) {
+          const by = next();
+          await turn(signal);
+          effects.forget(partition, by, replays);
         },
       };
     },

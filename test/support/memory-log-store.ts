@@ -3,7 +3,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import { type DeadLetter, type EncodedRecord, type LogProgress, type ReleasedSince, type StoredRecord } from '#core/log.ts';
 
-/** A letter that was released, with where and by how manieth replay; 0: by none. */
+/** A letter that was released, with where, and with the number of the replay that did; 0 where none did. */
 export type Released = { readonly letter: DeadLetter; readonly at: number; readonly replay: number };
 
 type Partition = { start: number; readonly records: StoredRecord[] };
@@ -97,7 +97,8 @@ export class MemoryLogStore {
       for (const record of partition.records.splice(0, drop)) this.bytes -= sizeOf(record);
       partition.start += drop;
       for (const released of this.released.values())
-        for (const [key, { at }] of released.get(index) ?? []) if (at < partition.start) released.get(index)?.delete(key);
+        for (const [key, { at, replay }] of released.get(index) ?? [])
+          if (at < partition.start && replay === 0) released.get(index)?.delete(key);
     }
     this.wakeAll();
   }

@@ -25,7 +25,7 @@ export class KeptClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#last;
-    // Not politely: a server that vanished would be waited for, and what nobody uses has nothing left to finish.
+    // Not politely: what nobody uses has nothing left to finish.
     this.#open?.destroy();
     this.#open = null;
   }

@@ -17,7 +17,7 @@ const r = (id: string, commit: number, progress: number, replay = 0): Mark => ({
   replay,
 });
 /** What a worker asks for. */
-const release = (id: string, commit: number, progress: number | null, replay: number | null = null): LetterRelease => ({
+const release = (id: string, commit: number, progress: number | null, replay = 0): LetterRelease => ({
   key: row(id),
   sequence: at(commit),
   at: progress as Offset | null,
@@ -124,8 +124,13 @@ describe('the fold of dead letters', () => {
       put(p('3', 1)),
       put(r('4', 1, 9)),
       gone(p('4', 1)),
+      put(p('5', 1)),
+      put(r('5', 1, 4, 2)),
+      put(p('6', 1)),
+      put(r('6', 1, 4, 3)),
     ]);
-    expect([...fold.forgotten(5)]).toEqual([[p('1', 1), r('1', 1, 4)], [r('4', 1, 9)]]);
+    const forgotten = [...fold.forgotten({ start: 5, replays: 2 })];
+    expect(forgotten).toEqual([[p('1', 1), r('1', 1, 4)], [r('4', 1, 9)], [p('5', 1), r('5', 1, 4, 2)]]);
   });
 
   test('keys are read back, and those of others are passed over', () => {

@@ -35,8 +35,8 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
   {
     name: 'the dead letters are read before they are taken',
     file: deadLetter,
-    find: '    this.#held = await this.#queue.take(this.#partition, signal);\n    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);',
-    put: '    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);\n    this.#held = await this.#queue.take(this.#partition, signal);',
+    find: '    const held = await this.#queue.take(this.#partition, signal);\n    this.#held = held;\n    await held.forget(since.replays, signal);\n    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);',
+    put: '    for await (const letter of this.#queue.read(this.#partition, signal)) this.#set(letter, letter.record === null);\n    const held = await this.#queue.take(this.#partition, signal);\n    this.#held = held;\n    await held.forget(since.replays, signal);',
     breaks: 'A6, counterexample 29',
     suite: unit('apply/dead-letter', 'apply/released-letter'),
   },
@@ -219,10 +219,26 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
   {
     name: 'a replay is not counted',
     file: parking,
-    find: 'if (released.length > 0) await this.#counted(standing.replays + 1);',
+    find: 'if (released.length > 0) await this.#counted(replay);',
     put: '',
     breaks: 'A6, counterexample 20',
     suite: unit('apply/dead-letter', 'apply/released-letter'),
+  },
+  {
+    name: 'a replay counts before its letters are released',
+    file: parking,
+    find: 'const replay = standing.replays + 1;',
+    put: 'const replay = standing.replays + 1;\n    await this.#counted(replay);',
+    breaks: 'A6, counterexample 20',
+    suite: unit('apply/dead-letter', 'apply/released-letter'),
+  },
+  {
+    name: 'a letter whose replay the sink may lack is forgotten with the log',
+    file: letters,
+    find: 'released_at < ? AND released_replay = 0',
+    put: 'released_at < ?',
+    breaks: 'A6, counterexample 20',
+    suite: contract('log-embedded', 'that a replay released stay'),
   },
   {
     name: 'a count of replays is stored only with an offset that moved',

@@ -17,8 +17,8 @@ export const applyTruncateMutants: readonly Mutant[] = [
   {
     name: 'a truncate of a table that nobody shows any more ends the process',
     file: 'src/apply/sweeper.ts',
-    find: 'if (schema === null) continue;',
-    put: "if (schema === null) throw new Error('a truncated table has a schema');",
+    find: 'if (schema === null) {',
+    put: "if (schema === null) {\n        throw new Error('a truncated table has a schema');",
     breaks: 'O4, section 5: a control store that was lost',
     suite: unit('apply/truncate'),
   },

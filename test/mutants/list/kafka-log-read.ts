@@ -267,6 +267,14 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     suite: fold,
   },
   {
+    name: 'a letter whose replay the sink may lack is forgotten with the log (Kafka)',
+    file: 'connectors/log-kafka/dead-letter-fold.ts',
+    breaks: 'A6, counterexample 20',
+    find: ' && released.replay <= replays;',
+    put: ' && (released.replay <= replays || replays >= 0);',
+    suite: fold,
+  },
+  {
     name: 'a release by the log takes back what a replay had released',
     file: 'connectors/log-kafka/dead-letter-fold.ts',
     breaks: 'A6, counterexample 20',
@@ -294,8 +302,8 @@ export const kafkaLogReadMutants: readonly Mutant[] = [
     name: 'released letters are forgotten while a sink can ask for them',
     file: 'connectors/log-kafka/dead-letter-fold.ts',
     breaks: 'A6',
-    find: 'letter.released.at < start',
-    put: 'letter.released.at <= start',
+    find: 'released.at < start',
+    put: 'released.at <= start',
     suite: fold,
   },
   {

@@ -188,7 +188,7 @@ export const storeMutants: readonly Mutant[] = [
   {
     name: 'a released letter stays',
     file: 'connectors/log-embedded/letters.ts',
-    find: 'else mark.run(at, replay ?? 0, consumer, partition, key, sequence);',
+    find: 'else mark.run(at, replay, consumer, partition, key, sequence);',
     put: '',
     breaks: 'A6',
     suite: log('dead letters'),
