@@ -61,8 +61,9 @@ export class Sweeper {
     const { deps, truncates } = this.#context;
     const { runtime, options, observer, logger } = deps;
     signal.addEventListener('abort', () => truncates.ring(), { once: true });
+    if (signal.aborted) truncates.ring();
     let attempt = 0;
-    while (!signal.aborted) {
+    while (true) {
       const pollMs = this.pending().length > 0 ? options.sweepPollMs : options.controlPollMs;
       // The delay doubles while the sink does not answer; a sweep is taken up where it was left.
       await truncates.wait(Math.min(pollMs * 2 ** attempt, options.backoffMaxMs), runtime);
