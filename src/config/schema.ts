@@ -72,7 +72,9 @@ export const sinkOwnKeys = {
         .min(1)
         .max(1_000_000)
         .default(1_000)
-        .describe('A sink that refuses the values of more keys than this stops, instead of parking more.'),
+        .describe(
+          'A sink that refuses the values of more keys than this stops, instead of parking more. Each daemon counts those of the partitions that it applies.',
+        ),
     })
     .prefault({})
     .describe('What is kept of rows that the sink refuses for ever.'),
