@@ -16,7 +16,8 @@ describe('capture', () => {
 
   test('1: a holder that was held between taking the slot and reading the log finds that another took over, and nothing worse', async () => {
     const faults: readonly Fault[] = [
-      call('delay', 'source.open', { afterMs: 0, ms: 400 }),
+      // The look that proves, with the slot in hand, that nobody had it in between.
+      call('delay', 'source.inspect', { daemon: 0, afterMs: 0, skip: 3, ms: 400 }),
       { tag: 'pause', daemon: 0, atMs: 200, forMs: 9_000, clock: 'stands' },
     ];
     const outcome = await settles({ daemons: 2, transactions: steadily(6), faults });
