@@ -26,6 +26,7 @@ describeNewestPostgres('a first start while the standby stalls', (major) => {
     await expect.poll(() => waiting('IPC/SyncRep'), soon).toHaveLength(1);
     await using source = postgresSource({ url: server.url(), pipeline: 'stalled', tables: ['public.items'] });
     expect((await source.inspect(AbortSignal.timeout(60_000))).tables.map(({ holdsRows }) => holdsRows)).toEqual([false]);
+    const streams = Promise.withResolvers<'streams'>();
     const ended = runCapture(
       {
         pipeline: 'stalled',
@@ -36,7 +37,7 @@ describeNewestPostgres('a first start while the standby stalls', (major) => {
         codec: jsonCodec,
         runtime: realRuntime(),
         logger: silentLogger,
-        observer: silentObserver,
+        observer: { ...silentObserver, state: ({ tag }) => (tag === 'streaming' ? streams.resolve('streams') : undefined) },
         sinks: ['warm'],
         snapshotNever: () => false,
         options: defaultCaptureOptions,
@@ -50,7 +51,7 @@ describeNewestPostgres('a first start while the standby stalls', (major) => {
     await expect.poll(() => waiting('Lock/transactionid'), soon).toHaveLength(1);
     await server.query('ALTER SYSTEM RESET synchronous_standby_names');
     await server.query('SELECT pg_reload_conf()');
-    expect(await ended).toMatchObject({ code: 'table_not_empty' });
+    expect(await Promise.race([ended, streams.promise])).toMatchObject({ code: 'table_not_empty' });
     await written;
     await writer.end();
     expect(await server.query('SELECT FROM pg_replication_slots')).toEqual([]);
