@@ -1,5 +1,6 @@
 import { controlKeys, type RequestRow, type SinkRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlKey, RowVersion } from '#core/control.ts';
+import type { RowKey } from '#core/key.ts';
 import type { TableSchema } from '#core/schema.ts';
 import type { MemoryControlRows } from '../support/memory-control-store.ts';
 import type { MemorySinkStore } from '../support/memory-sink.ts';
@@ -37,9 +38,10 @@ export class Operator {
     return approved;
   }
 
-  replay(sink: string): void {
+  /** Null: all of them. */
+  replay(sink: string, keys: readonly RowKey[] | null): void {
     this.#requests += 1;
-    const request: RequestRow = { kind: 'dlq-replay', args: { sink, keys: null }, state: 'pending', result: null };
+    const request: RequestRow = { kind: 'dlq-replay', args: { sink, keys }, state: 'pending', result: null };
     this.#write(controlKeys.request(PIPELINE, `r${this.#requests}`), request);
   }
 

@@ -55,6 +55,8 @@ export type WorldFaultsInput = {
   readonly say: (text: string) => void;
 };
 
+const REST_AFTER_MS = 2_500;
+
 /** When the faults that are not of one call strike, what they do, and which codes they are a reason for. */
 export class WorldFaults {
   readonly log: LogFaults;
@@ -227,7 +229,7 @@ export class WorldFaults {
         return;
       case 'refusal_ends':
         this.#refusalOver.add(fault.sink);
-        this.#input.operator.replay(fault.sink);
+        this.#replay(fault.sink);
         return;
       case 'slot_gone':
         database.disconnect();
@@ -266,6 +268,18 @@ export class WorldFaults {
       case 'sink_progress_lost':
         this.#input.sinks.get(fault.sink)?.progress.clear();
     }
+  }
+
+  /** What is parked now in part, and the rest later: another worker can have the partition by then, or an older sink. */
+  #replay(sink: string): void {
+    const parked = [...(this.#input.logStore.letters.get(sink)?.values() ?? [])].flatMap((letters) => [...letters.keys()]);
+    this.#input.operator.replay(
+      sink,
+      parked.filter((_, index) => index % 2 === 0),
+    );
+    const nowMs = this.#input.loop.nowMs;
+    this.quietFrom(nowMs + REST_AFTER_MS + 1);
+    this.#input.loop.in(REST_AFTER_MS, () => this.#input.operator.replay(sink, null));
   }
 
   #configure(parkedKeysMax: number): void {
