@@ -100,7 +100,9 @@ describe('truncate', () => {
     const { stage, first } = await opened();
     let gone = false;
     stage.sinkStore.onCall = (when, call) => {
-      if (call.name === 'sweep' && when === 'before' && gone) throw new CausewayError('sink_unavailable', 'gone');
+      // Whoever writes is the first to find out.
+      const isLook = call.name === 'sweep' || call.name === 'sweeps' || call.name === 'progress';
+      if (isLook && when === 'before' && gone) throw new CausewayError('sink_unavailable', 'gone');
     };
     const run = stage.start();
     await first.send(put('1', 10, 'old'), watermark(10));
@@ -111,7 +113,7 @@ describe('truncate', () => {
     expect(run.status().position?.sourceTime).toBe(25_000_000);
     gone = true;
     goBack();
-    await first.send(put('2', 29, 'new'), truncate(30));
+    await first.send(truncate(30));
     await stage.clock.advance(5_000);
     expect(run.status().position?.sourceTime ?? 0).toBeLessThan(20_000_000);
     gone = false;
