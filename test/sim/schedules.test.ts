@@ -242,8 +242,8 @@ describe('apply', () => {
       { tag: 'log_full', atMs: 11_431, forMs: 1_241 },
       { tag: 'sink_back', sink: 'warm', keptMs: 9_061, atMs: 12_506 },
     ];
-    // How long each call takes decides who notices first.
-    for (const seed of [15, 42, 55, 56]) {
+    // How long each call takes decides who notices first: in about one seed of five it matters.
+    for (let seed = 1; seed <= 30; seed += 1) {
       await settles({
         seed,
         daemons: 2,
