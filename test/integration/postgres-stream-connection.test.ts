@@ -196,7 +196,7 @@ describePostgres('the connection of the replication stream', (major) => {
     expect([await at.confirmedFlush(), await at.walsenderPid()]).toEqual([end, null]);
   });
 
-  test('a network that swallows what the server says ends the connection, and one that is only idle does not', async () => {
+  test('a network that swallows what the server says ends the connection, and one that is only idle does not', { timeout: 30_000 }, async () => {
     await using database = await TestDatabase.create(major);
     const { hostname, port } = new URL(database.url);
     await using proxy = await TcpProxy.create({ host: hostname, port: Number(port) });

@@ -25,9 +25,7 @@ export class KeptClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#last;
-    // Not politely: what nobody uses has nothing left to finish.
-    this.#open?.destroy();
-    this.#open = null;
+    await this.#drop();
   }
 
   async #run<T>(signal: AbortSignal, work: (client: pg.Client) => Promise<T>): Promise<T> {

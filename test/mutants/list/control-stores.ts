@@ -93,14 +93,6 @@ export const controlStoreMutants: readonly Mutant[] = [
     suite: onPostgres('nobody answers well within'),
   },
   {
-    name: 'a connection of the control store is ended politely, whoever is there',
-    file: 'connectors/lib/postgres/kept-client.ts',
-    find: 'this.#open?.destroy();\n    this.#open = null;',
-    put: 'await this.#drop();',
-    breaks: 'section 5, a stop',
-    suite: onPostgres('closes where the server has vanished'),
-  },
-  {
     name: 'the daemon runs with its control store inside the source',
     file: 'src/runtime/control-apart.ts',
     find: 'if (own === null || own !== name) return;',
