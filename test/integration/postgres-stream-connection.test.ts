@@ -196,43 +196,47 @@ describePostgres('the connection of the replication stream', (major) => {
     expect([await at.confirmedFlush(), await at.walsenderPid()]).toEqual([end, null]);
   });
 
-  test('a network that swallows what the server says ends the connection, and one that is only idle does not', { timeout: 30_000 }, async () => {
-    await using database = await TestDatabase.create(major);
-    const { hostname, port } = new URL(database.url);
-    await using proxy = await TcpProxy.create({ host: hostname, port: Number(port) });
-    const streamUrl = new URL(database.url);
-    streamUrl.port = String(proxy.port);
-    let nowMs = 0;
-    await using at = await StreamFixture.create({
-      url: database.url,
-      streamUrl: streamUrl.href,
-      tables: 'CREATE TABLE t (id int PRIMARY KEY)',
-      // A status each 100 ms, and an answer to each.
-      settings: { wal_sender_timeout: '400ms' },
-      runtime: { ...systemRuntime, monotonicMs: () => nowMs as MonoMs },
-    });
-    await using stream = await at.open();
-    // Answers keep it alive for longer than the limit, with nothing else to read.
-    for (const later of [50_000, 100_000, 150_000]) {
-      nowMs = later;
+  test(
+    'a network that swallows what the server says ends the connection, and one that is only idle does not',
+    { timeout: 30_000 },
+    async () => {
+      await using database = await TestDatabase.create(major);
+      const { hostname, port } = new URL(database.url);
+      await using proxy = await TcpProxy.create({ host: hostname, port: Number(port) });
+      const streamUrl = new URL(database.url);
+      streamUrl.port = String(proxy.port);
+      let nowMs = 0;
+      await using at = await StreamFixture.create({
+        url: database.url,
+        streamUrl: streamUrl.href,
+        tables: 'CREATE TABLE t (id int PRIMARY KEY)',
+        // A status each 100 ms, and an answer to each.
+        settings: { wal_sender_timeout: '400ms' },
+        runtime: { ...systemRuntime, monotonicMs: () => nowMs as MonoMs },
+      });
+      await using stream = await at.open();
+      // Answers keep it alive for longer than the limit, with nothing else to read.
+      for (const later of [50_000, 100_000, 150_000]) {
+        nowMs = later;
+        await at.statusMessages(3);
+      }
+      await at.client.query('INSERT INTO t VALUES (1)');
+      expect(said(await stream.transaction())).toHaveLength(1);
+      proxy.onReply = () => 'swallow';
+      await at.client.query('INSERT INTO t VALUES (2)');
+      nowMs += 59_000;
       await at.statusMessages(3);
-    }
-    await at.client.query('INSERT INTO t VALUES (1)');
-    expect(said(await stream.transaction())).toHaveLength(1);
-    proxy.onReply = () => 'swallow';
-    await at.client.query('INSERT INTO t VALUES (2)');
-    nowMs += 59_000;
-    await at.statusMessages(3);
-    nowMs += 2_000;
-    await expect(untilFailure(stream)).rejects.toMatchObject({
-      code: 'source_unavailable',
-      message: expect.stringContaining('not answered') as string,
-    });
-    // What was swallowed comes again.
-    proxy.onReply = () => 'pass';
-    await using again = await at.open();
-    expect((await again.transactions(2)).flatMap(said)).toHaveLength(2);
-  });
+      nowMs += 2_000;
+      await expect(untilFailure(stream)).rejects.toMatchObject({
+        code: 'source_unavailable',
+        message: expect.stringContaining('not answered') as string,
+      });
+      // What was swallowed comes again.
+      proxy.onReply = () => 'pass';
+      await using again = await at.open();
+      expect((await again.transactions(2)).flatMap(said)).toHaveLength(2);
+    },
+  );
 });
 
 describeNewestPostgres('the replication stream of a server that is stopped', (major) => {
