@@ -51,7 +51,6 @@ const simulated: Readonly<Partial<Record<string, Suite>>> = {
   "store progress of the batch's end": simulation(),
   'keep only the newest partial image': simulation(),
   'the floor of a truncate is not stored': simulation(),
-  'sweep without waiting for the other partitions': schedule('3: what a partition still has before a truncate'),
   'a parked key is kept in memory only': simulation(),
 };
 
