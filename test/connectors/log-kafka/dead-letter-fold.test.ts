@@ -58,8 +58,10 @@ describe('the fold of dead letters', () => {
   });
 
   test('of several releases what is furthest counts, of the progress and of the replays', () => {
-    const fold = folded([put(p('1', 1)), put(r('1', 1, 9, 1)), put(r('1', 1, 3, 2))]);
-    expect(fold.letter(row('1'))?.released).toEqual({ at: 9, replay: 2 });
+    const releases = [put(r('1', 1, 9, 1)), put(r('1', 1, 3, 2))];
+    for (const inOrder of [releases, releases.toReversed()]) {
+      expect(folded([put(p('1', 1)), ...inOrder]).letter(row('1'))?.released).toEqual({ at: 9, replay: 2 });
+    }
   });
 
   test('what compaction leaves means the same', () => {
