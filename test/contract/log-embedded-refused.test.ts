@@ -89,10 +89,10 @@ describe('a damaged or foreign file of the embedded log', () => {
     await folder.made(1);
     await expectRefused('log_foreign', /belongs to the pipeline orders/, { pipeline: 'invoices' });
     await expectRefused('log_partitions_changed', /made with 2 partitions, and 3/, { partitions: 3 });
-    folder.alter('PRAGMA user_version = 4');
-    await expectRefused('log_foreign', /format version 4, of a newer release/);
-    folder.alter('PRAGMA user_version = 2');
-    await expectRefused('log_foreign', /format version 2, of an older release/);
+    folder.alter('PRAGMA user_version = 5');
+    await expectRefused('log_foreign', /format version 5, of a newer release/);
+    folder.alter('PRAGMA user_version = 3');
+    await expectRefused('log_foreign', /format version 3, of an older release/);
   });
 
   async function expectRefused(code: string, message: RegExp, over: Parameters<typeof folder.open>[0] = {}): Promise<void> {
