@@ -116,9 +116,8 @@ export class Sweeper {
   #tellUnknown(table: TableId): void {
     if (this.#unknown.has(table)) return;
     this.#unknown.add(table);
-    this.#context.deps.logger.log('warn', 'a truncate waits until capture announces its table: the control store does not show it', {
-      table,
-    });
+    const text = 'a truncate waits until capture announces its table, which the control store does not show: see `causeway status`';
+    this.#context.deps.logger.log('warn', text, { table });
   }
 
   /** A sink that goes back can lose a sweep and nothing else, so it is looked for even where none is owed. */

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { controlKeys } from '#core/control-rows.ts';
 import { codeOf } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
+import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { PIPELINE, World } from './world.ts';
 
 const insert = (table: TableId, id: string, value = 'v') => ({ op: 'insert', table, row: [id, value] }) as const;
@@ -80,6 +81,23 @@ describe('the first start', () => {
     await world.clock.advance(1_000);
     expect(codeOf(process.outcome()?.error)).toBe('source_table_refused');
     expect(world.database.slot).toBeNull();
+  });
+
+  test('is no second one where the checkpoint that it has just written is lost: the slot stays for whoever looks into it', async () => {
+    const world = new World();
+    world.database.createTable('public.orders');
+    const control = new MemoryControlStore(world.controlRows);
+    const swap = control.swap.bind(control);
+    let losses = 2;
+    control.swap = async (change, signal) => {
+      const swapped = await swap(change, signal);
+      if (change.key === controlKeys.checkpoint(PIPELINE) && (losses -= 1) >= 0) world.controlRows.rows.delete(change.key);
+      return swapped;
+    };
+    const process = world.start({ control });
+    await world.clock.advance(1_000);
+    expect(codeOf(process.outcome()?.error)).toBe('checkpoint_lost');
+    expect(world.database.slot).not.toBeNull();
   });
 
   test('takes a slot that it does not know for another life of the pipeline', async () => {

@@ -202,6 +202,14 @@ export const captureOpeningMutants: readonly Mutant[] = [
     suite: schedule('1: a holder that was held between'),
   },
   {
+    name: 'a first start whose checkpoint is lost again begins once more',
+    file: open,
+    find: 'if (!first || tried.fresh)',
+    put: 'if (!first)',
+    breaks: 'C8, counterexample 11',
+    suite: unit('capture/start'),
+  },
+  {
     name: 'an opening names no tail',
     file: open,
     find: 'acknowledged: acknowledged === null ? null : { generation',
