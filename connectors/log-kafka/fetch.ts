@@ -16,6 +16,8 @@ const AHEAD_BYTES_MAX = 1024 * 1024;
 const AHEAD_BATCHES_MAX = 4_096;
 /** A partition that is followed anew waits for the answer that is on its way. */
 const LONG_POLL_MS = 500;
+/** After an answer without records: most of what an idle reader costs is its requests. */
+const IDLE_POLL_MS = 2_000;
 /** While a partition waits for room it is not asked for, and must not wait for long once it has some. */
 const SHORT_POLL_MS = 20;
 /** A leader that was followed by another and has not heard of it goes on to answer that there is nothing more. */
@@ -55,6 +57,8 @@ export class Fetcher {
   readonly #followed = new Set<Followed>();
   /** Brokers with a request on its way, or that are left alone for a moment; null for partitions without a leader. */
   readonly #busy = new Map<number | null, Promise<void>>();
+  /** Brokers whose last answer had no records. */
+  readonly #quiet = new Set<number | null>();
   #failures = 0;
   #missingSinceMs: number | null = null;
   #lookedAroundMs: number;
@@ -124,7 +128,8 @@ export class Fetcher {
       const all = [...this.#followed].filter(({ partition }) => led.includes(partition));
       const wanted = [...new Map(all.filter((one) => one.hasRoom && one.failure === null).map((one) => [one.partition, one])).values()];
       if (wanted.length === 0) continue;
-      const pollMs = wanted.length === all.length ? LONG_POLL_MS : SHORT_POLL_MS;
+      const longMs = this.#quiet.has(leader) ? IDLE_POLL_MS : LONG_POLL_MS;
+      const pollMs = wanted.length === all.length ? longMs : SHORT_POLL_MS;
       const turn = this.#turn(leader, wanted, pollMs).finally(() => {
         this.#busy.delete(leader);
         this.#ask();
@@ -148,6 +153,8 @@ export class Fetcher {
           waitMs: pollMs,
           bytesMax: ANSWER_BYTES,
         });
+        if (answers.some(({ bytes }) => bytes.length > 0)) this.#quiet.delete(leader);
+        else this.#quiet.add(leader);
         const byPartition = new Map(answers.map((answer) => [answer.partition, answer]));
         for (const followed of wanted) failed = (await this.#take(followed, byPartition.get(followed.partition))) ?? failed;
       } catch (error) {

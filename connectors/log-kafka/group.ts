@@ -4,8 +4,9 @@ import type { FencingToken, Offset } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { brokerErrorType } from './errors.ts';
 import type { Fetcher } from './fetch.ts';
+import type { Broker } from './kafkajs-internals.ts';
 import { type GroupPlace, type GroupToken, leaveGroup, type Membership, type MembershipInput } from './membership.ts';
-import type { KeptBrokers } from './topic-brokers.ts';
+import type { KeptBrokers, TopicBrokers } from './topic-brokers.ts';
 
 export type ReaderParts = GroupPlace & {
   /** For offsets: a join can hold its own connection for as long as the group takes. */
@@ -31,12 +32,14 @@ export class GroupReader implements LogReader {
   readonly #membership: Membership;
   readonly #closing = new AbortController();
   readonly #held = new Map<number, Held>();
+  readonly #coordinators: Coordinators;
   readonly #running: Promise<void>;
   #failure: { readonly error: unknown } | null = null;
   #changed = Promise.withResolvers<undefined>();
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
+    this.#coordinators = new Coordinators(parts);
     this.#membership = parts.membership((partitions, kept) => this.#assign(partitions, kept));
     this.#running = this.#membership.run(this.#closing.signal).catch((error: unknown) => {
       this.#failure = { error };
@@ -101,7 +104,8 @@ export class GroupReader implements LogReader {
 
   #hold(partition: number): Held {
     const revoked = new AbortController();
-    const offsets = new GroupOffsets({ ...this.#parts, partition }, () => (revoked.signal.aborted ? null : this.#membership.token));
+    const place = { ...this.#parts, coordinators: this.#coordinators, partition };
+    const offsets = new GroupOffsets(place, () => (revoked.signal.aborted ? null : this.#membership.token));
     return {
       revoke: (reason) => revoked.abort(reason),
       assignment: {
@@ -116,7 +120,29 @@ export class GroupReader implements LogReader {
   }
 }
 
-type OffsetsPlace = Pick<ReaderParts, 'brokers' | 'groupId' | 'topic'> & { readonly partition: number };
+/** Who keeps the group, asked for once of each client: one that is refused, since it has moved, is not used again. */
+class Coordinators {
+  readonly #group: Pick<GroupPlace, 'groupId' | 'topic'>;
+  readonly #known = new WeakMap<TopicBrokers, number>();
+
+  constructor(group: Pick<GroupPlace, 'groupId' | 'topic'>) {
+    this.#group = group;
+  }
+
+  async of(brokers: TopicBrokers): Promise<Broker> {
+    const nodeId = this.#known.get(brokers);
+    if (nodeId !== undefined) return brokers.cluster.findBroker({ nodeId });
+    const { groupId, topic } = this.#group;
+    const found = await brokers.coordinator({ name: groupId, of: 'group', topic });
+    this.#known.set(brokers, found.nodeId);
+    return found;
+  }
+}
+
+type OffsetsPlace = Pick<ReaderParts, 'brokers' | 'groupId' | 'topic'> & {
+  readonly coordinators: Coordinators;
+  readonly partition: number;
+};
 
 /**
  * What the coordinator keeps of one partition. Only a member that has it stores something, and only with the generation in which it
@@ -134,9 +160,9 @@ class GroupOffsets {
   }
 
   async read(signal: AbortSignal): Promise<LogProgress | null> {
-    const { brokers, groupId, topic, partition } = this.#place;
+    const { brokers, coordinators, groupId, topic, partition } = this.#place;
     return brokers.use(signal, async (now) => {
-      const coordinator = await now.coordinator({ name: groupId, of: 'group', topic });
+      const coordinator = await coordinators.of(now);
       const { responses } = await coordinator.offsetFetch({ groupId, topics: [{ topic, partitions: [{ partition }] }] });
       const stored = responses.flatMap(({ partitions }) => partitions)[0];
       if (stored === undefined || Number(stored.offset) < 0) return null;
@@ -159,14 +185,14 @@ class GroupOffsets {
 
   /** False where the group has gone on without this member: what is stored then, its successor decides. */
   async #store(progress: LogProgress, signal: AbortSignal): Promise<boolean> {
-    const { brokers, groupId, topic, partition } = this.#place;
+    const { brokers, coordinators, groupId, topic, partition } = this.#place;
     const token = this.#token();
     if (token === null) return false;
     const metadata = progress.pair === null ? null : JSON.stringify(progress.pair);
     const topics = [{ topic, partitions: [{ partition, offset: String(progress.offset), metadata }] }];
     this.#stored = undefined;
     const isStored = await brokers.use(signal, async (now) => {
-      const coordinator = await now.coordinator({ name: groupId, of: 'group', topic });
+      const coordinator = await coordinators.of(now);
       try {
         await coordinator.offsetCommit({ groupId, ...token, topics });
         return true;

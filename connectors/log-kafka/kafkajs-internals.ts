@@ -8,8 +8,19 @@ import type { ConnectionOptions } from 'node:tls';
 
 const load = createRequire(import.meta.url);
 
-type RequestQueue = { readonly pending: readonly unknown[] };
-type RequestQueueClass = { readonly prototype: { scheduleCheckPendingRequests: (this: RequestQueue) => void } };
+type SentRequest = { readonly requestTimeout: number; timeoutRequest(): void };
+type RequestQueue = {
+  readonly pending: readonly unknown[];
+  readonly inflight: ReadonlyMap<number, SentRequest>;
+  readonly enforceRequestTimeout: boolean;
+};
+type RequestQueueMethods = {
+  scheduleCheckPendingRequests: (this: RequestQueue) => void;
+  scheduleRequestTimeoutCheck: (this: RequestQueue) => void;
+  sendSocketRequest: (this: RequestQueue, request: SentRequest) => void;
+  destroy: (this: RequestQueue) => void;
+};
+type RequestQueueClass = { readonly prototype: RequestQueueMethods };
 
 /**
  * Each connection's queue looks every millisecond, for ever, whether a throttled request may be sent, with a negative delay of which
@@ -22,7 +33,51 @@ function lookWhileSomethingWaits({ prototype }: RequestQueueClass): void {
   };
 }
 
-lookWhileSomethingWaits(load('kafkajs/src/network/requestQueue/index.js') as RequestQueueClass);
+/* eslint-disable no-restricted-globals -- the client has no Runtime to be given */
+/**
+ * Each connection looks ten times a second, for ever, whether an answer is overdue, which was half of what an idle daemon cost. Here a
+ * request that would be overdue first sets a timer for that time, and when it ends it is set for the next one. By the monotonic clock:
+ * the client's own look would hold a request for as long as the other one is set back.
+ */
+function lookWhenAnAnswerIsDue({ prototype }: RequestQueueClass): void {
+  const { sendSocketRequest, destroy } = prototype;
+  const dueMs = new WeakMap<SentRequest, number>();
+  const timers = new WeakMap<RequestQueue, { readonly timer: NodeJS.Timeout; readonly atMs: number }>();
+  const stop = (queue: RequestQueue): void => {
+    clearTimeout(timers.get(queue)?.timer);
+    timers.delete(queue);
+  };
+  const lookFor = (queue: RequestQueue, request: SentRequest): void => {
+    const atMs = dueMs.get(request) ?? 0;
+    const set = timers.get(queue);
+    if (set !== undefined && set.atMs <= atMs) return;
+    stop(queue);
+    timers.set(queue, { timer: setTimeout(look, Math.max(1, atMs - performance.now()), queue), atMs });
+  };
+  const look = (queue: RequestQueue): void => {
+    stop(queue);
+    const nowMs = performance.now();
+    for (const request of [...queue.inflight.values()]) if ((dueMs.get(request) ?? 0) <= nowMs) request.timeoutRequest();
+    for (const request of queue.inflight.values()) lookFor(queue, request);
+  };
+  prototype.scheduleRequestTimeoutCheck = () => undefined;
+  prototype.sendSocketRequest = function sendAndTime(request): void {
+    if (this.enforceRequestTimeout) {
+      dueMs.set(request, performance.now() + request.requestTimeout);
+      lookFor(this, request);
+    }
+    sendSocketRequest.call(this, request);
+  };
+  prototype.destroy = function destroyWithTimer(): void {
+    destroy.call(this);
+    stop(this);
+  };
+}
+/* eslint-enable no-restricted-globals */
+
+const queueClass = load('kafkajs/src/network/requestQueue/index.js') as RequestQueueClass;
+lookWhileSomethingWaits(queueClass);
+lookWhenAnAnswerIsDue(queueClass);
 
 type Connection = { connect: (this: Connection) => Promise<boolean> };
 type ConnectionClass = { readonly prototype: Connection };

@@ -19,7 +19,7 @@ export type MembershipInput = GroupPlace & {
 };
 
 /** Short, because a member learns only by this that another one came or left. */
-const HEARTBEAT_MS = 500;
+const HEARTBEAT_MS = 1_000;
 /** A coordinator that moves, or a new cluster that makes its topic for offsets, takes some seconds, and needs nobody. */
 const QUIET_MS = 5_000;
 /** How members share partitions out; all have to know it. */

@@ -68,6 +68,8 @@ export interface Pipeline {
 const WORKING: ReadonlySet<ApplyState> = new Set(['running', 'retrying', 'blocked']);
 
 const STATUS_MS = 2_000;
+/** Brokers are asked for the log's ends less often. */
+const ENDS_MS = 6_000;
 /** Until the lease was looked at for the first time, so that a daemon that was just started is seen soon. */
 const STATUS_FIRST_MS = 200;
 
@@ -311,10 +313,16 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
   const { runtime } = deps;
   const row = new StatusWriter({ control, pipeline: state.config.name });
   let failed = false;
+  let endsAtMs = Number.NEGATIVE_INFINITY;
   while (!isAborted(signal)) {
     try {
       state.logUsage = await seen(() => log.usage(signal), signal);
-      state.logEnds = state.sinks.some(({ running }) => running) ? await seen(() => log.ends(signal), signal) : null;
+      const applies = state.sinks.some(({ running }) => running);
+      if (!applies) state.logEnds = null;
+      if (applies && (state.logEnds === null || !log.sharesPartitions || runtime.monotonicMs() - endsAtMs >= ENDS_MS)) {
+        endsAtMs = runtime.monotonicMs();
+        state.logEnds = await seen(() => log.ends(signal), signal);
+      }
       state.logSeenAtWallMs = runtime.wallMs();
       for (const { consumer, view } of state.sinks) consumer.take(view.status?.().partitions ?? [], state.logEnds);
       if (state.logUsage?.stalled !== true) state.logFull.clear();

@@ -213,3 +213,24 @@ test('what cannot be decoded is damage, and what a broker calls out of range is 
   await fetcher.settled();
   expect(present(brokers.asked.at(-1), 'a request').from.has(0)).toBe(true);
 });
+
+test('a broker that had nothing is asked to wait longer, until it has something', async () => {
+  const { brokers, closed, fetcher, follow } = started();
+  const record = Promise.withResolvers<undefined>();
+  let answers = 0;
+  brokers.answer = async (_partition, from) => {
+    answers += 1;
+    if (answers === 2) await record.promise;
+    return answers === 3 ? { bytes: await batchAt(from, [RECORD]) } : {};
+  };
+  const pages = follow(0);
+  const page = pages.next();
+  await until(() => brokers.asked.length === 2);
+  expect(brokers.asked.map(({ waitMs }) => waitMs)).toEqual([500, 2_000]);
+  record.resolve(undefined);
+  expect(await offsetsOf(page)).toEqual([0]);
+  await until(() => brokers.asked.length >= 5);
+  expect(brokers.asked.slice(0, 5).map(({ waitMs }) => waitMs)).toEqual([500, 2_000, 2_000, 500, 2_000]);
+  closed.abort(new Error('closed'));
+  await fetcher.settled();
+});
