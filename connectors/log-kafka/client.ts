@@ -7,6 +7,7 @@ import { saslMechanism, tlsOptions } from './authentication.ts';
 import type { Config } from './config.ts';
 import { kafkaError } from './errors.ts';
 import { clusterOf, type Cluster, type ClusterOptions } from './kafkajs-internals.ts';
+import { timeRequests } from './kafkajs-repairs.ts';
 
 export type ConnectionConfig = Pick<Config, 'brokers' | 'tls' | 'sasl' | 'requestTimeout' | 'connectTimeout'>;
 
@@ -29,8 +30,9 @@ export class KafkaClient implements AsyncDisposable {
   readonly #options: ClusterOptions;
   readonly #sockets: Sockets;
 
-  constructor(options: Omit<ClusterOptions, 'socketFactory'>, logger: Logger) {
+  constructor(options: Omit<ClusterOptions, 'socketFactory'>, { runtime, logger }: Pick<ClientParts, 'runtime' | 'logger'>) {
     this.#sockets = new Sockets();
+    timeRequests(this.#sockets.open, runtime);
     this.#options = { ...options, socketFactory: this.#sockets.open };
     this.kafka = new Kafka({ ...this.#options, logLevel: logLevel.WARN, logCreator: () => (entry) => tell(logger, entry) });
   }
@@ -95,7 +97,7 @@ export async function openClient(parts: ClientParts, signal: AbortSignal): Promi
         multiplier: 2,
       },
     },
-    logger,
+    { runtime, logger },
   );
 }
 

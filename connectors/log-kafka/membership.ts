@@ -1,4 +1,4 @@
-import type { Logger, Runtime } from '#core/runtime.ts';
+import { type Logger, type Runtime, untilBeatMs } from '#core/runtime.ts';
 import { brokerErrorType, kafkaError } from './errors.ts';
 import { groupProtocol, type Broker } from './kafkajs-internals.ts';
 import { type Member, shareOut } from './share-out.ts';
@@ -60,7 +60,7 @@ export class Membership {
         attempt = 0;
         failing = null;
         while (true) {
-          await runtime.sleep(HEARTBEAT_MS, signal);
+          await runtime.sleep(untilBeatMs(HEARTBEAT_MS, runtime.monotonicMs()), signal);
           await this.#beat();
         }
       } catch (error) {

@@ -17,6 +17,8 @@ const MISSING_ATTEMPTS = 5;
 /** kafkajs's numbers begin anew before 2^31, and the broker would then take what is new for a repetition. */
 const MESSAGES_MAX = 1e9;
 const WHOLE = /^\d{1,15}$/;
+/** Packing less, such as the watermarks of an idle source, costs more than it saves. */
+const PACKED_BYTES_MIN = 1_024;
 
 /** Messages of one partition, to be sent together. */
 export type Batch = { readonly partition: number; readonly messages: readonly Message[] };
@@ -182,7 +184,7 @@ export async function openSender(
           topic,
           acks: ALL_REPLICAS,
           timeout: parts.config.requestTimeout,
-          compression: compressionTypes[compression],
+          compression: compressionTypes[bytesOf(messages) < PACKED_BYTES_MIN ? 'none' : compression],
           messages: ofOnePartition(
             messages.map((message) => ({ ...message, partition })),
             partition,
@@ -190,6 +192,10 @@ export async function openSender(
         }),
       ),
   };
+}
+
+function bytesOf(messages: readonly Message[]): number {
+  return messages.reduce((sum, { value }) => sum + (value?.length ?? 0), 0);
 }
 
 function unproved(topic: string, partition: number, what: string): CausewayError {

@@ -1,5 +1,6 @@
 import type { SinkRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
+import { untilBeatMs } from '#core/runtime.ts';
 import type { SinkProgress } from '#core/sink.ts';
 import { KnownSchemas } from './catalogue.ts';
 import { Bell } from './bell.ts';
@@ -161,7 +162,7 @@ class SinkApply {
   async #pollRequests(desk: RequestDesk): Promise<void> {
     const { runtime, options } = this.#deps;
     while (!this.#leave.aborted) {
-      await runtime.sleep(options.controlPollMs, this.#leave);
+      await runtime.sleep(untilBeatMs(options.controlPollMs, runtime.monotonicMs()), this.#leave);
       await this.#lookForRequests(desk);
       for (const worker of this.#workers.values()) if (desk.waitsFor(worker.partition)) worker.wake();
     }

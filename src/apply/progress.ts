@@ -1,4 +1,5 @@
 import type { PartitionAssignment } from '#core/log.ts';
+import { untilBeatMs } from '#core/runtime.ts';
 import type { SinkPartition, SinkProgress } from '#core/sink.ts';
 import type { ApplyDeps } from './deps.ts';
 import type { Ride } from './ride-out.ts';
@@ -21,8 +22,8 @@ type ProgressInput = {
 export class ProgressKeeper {
   done: SinkProgress;
   readonly #input: ProgressInput;
-  /** Since when `done` is ahead of what the sink stores; null while it is not. */
-  #unsavedSinceMs: number | null = null;
+  /** When `done`, which is ahead of what the sink stores, goes there by itself; null while it is not ahead. */
+  #saveAtMs: number | null = null;
   #committedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(start: SinkProgress, input: ProgressInput) {
@@ -34,25 +35,27 @@ export class ProgressKeeper {
   settle(standing: Standing): void {
     if (standing.offset === this.done.offset && standing.replays === this.done.replays) return;
     this.done = standing.progress();
-    this.#unsavedSinceMs ??= this.#input.deps.runtime.monotonicMs();
+    if (this.#saveAtMs !== null) return;
+    const { runtime, options } = this.#input.deps;
+    const nowMs = runtime.monotonicMs();
+    this.#saveAtMs = nowMs + untilBeatMs(options.idleSaveMs, nowMs);
   }
 
   /** How long until `save` is wanted; null while nothing waits for it. */
   dueMs(): number | null {
-    const { runtime, options } = this.#input.deps;
-    return this.#unsavedSinceMs === null ? null : this.#unsavedSinceMs + options.idleSaveMs - runtime.monotonicMs();
+    return this.#saveAtMs === null ? null : this.#saveAtMs - this.#input.deps.runtime.monotonicMs();
   }
 
   /** A batch has carried `done` to the sink. */
   async carried(): Promise<void> {
     const { runtime, options } = this.#input.deps;
     this.#input.seen.confirmed(this.#input.held.partition, this.done);
-    this.#unsavedSinceMs = null;
+    this.#saveAtMs = null;
     if (runtime.monotonicMs() - this.#committedAtMs >= options.idleSaveMs) await this.#commit(this.done);
   }
 
   async save(): Promise<void> {
-    if (this.#unsavedSinceMs !== null) await this.saveAgain();
+    if (this.#saveAtMs !== null) await this.saveAgain();
   }
 
   /** Also where nothing has moved: the sink refuses what does not come from the partition's owner. */
@@ -61,7 +64,7 @@ export class ProgressKeeper {
     const progress = this.done;
     await ride(() => held.save(progress, kill));
     seen.confirmed(held.partition, progress);
-    this.#unsavedSinceMs = null;
+    this.#saveAtMs = null;
     await this.#commit(progress);
   }
 

@@ -1,4 +1,5 @@
 import { codeOf } from '#core/errors.ts';
+import { untilBeatMs } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
 import { hasPassed, type Floor, type PartitionStanding, type SinkProgress } from '#core/sink.ts';
 import type { SinkContext } from './context.ts';
@@ -66,7 +67,8 @@ export class Sweeper {
     while (true) {
       const pollMs = this.pending().length > 0 ? options.sweepPollMs : options.controlPollMs;
       // The delay doubles while the sink does not answer; a sweep is taken up where it was left.
-      await truncates.wait(Math.min(pollMs * 2 ** attempt, options.backoffMaxMs), runtime);
+      const waitMs = attempt === 0 ? untilBeatMs(pollMs, runtime.monotonicMs()) : Math.min(pollMs * 2 ** attempt, options.backoffMaxMs);
+      await truncates.wait(waitMs, runtime);
       if (signal.aborted) return;
       try {
         const isStuck = await this.#look(signal);

@@ -1,4 +1,5 @@
 import { CausewayError, codeOf } from '#core/errors.ts';
+import { untilBeatMs } from '#core/runtime.ts';
 import type { CaptureDeps } from './deps.ts';
 import { heartbeatsFell } from './lineage.ts';
 
@@ -28,7 +29,7 @@ export class Heartbeats {
         observer.sourceClock({ offsetMicros: Math.round(at - (startedWallMs + roundTripMs / 2) * 1000), roundTripMs });
         if (counter !== null) this.#count(counter);
       });
-      await runtime.sleep(options.heartbeatIntervalMs, signal);
+      await runtime.sleep(untilBeatMs(options.heartbeatIntervalMs, runtime.monotonicMs()), signal);
     }
   }
 

@@ -2,6 +2,7 @@ import type { PartitionCheckpoint } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
 import type { MonoMs, Position } from '#core/position.ts';
+import { untilBeatMs } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
 import { watermarkSequence } from '#core/sequence.ts';
 import { Acknowledger } from './acknowledger.ts';
@@ -141,8 +142,9 @@ export class Session {
   }
 
   async #every(intervalMs: number, act: () => Promise<void> | void, signal: AbortSignal): Promise<void> {
+    const { runtime } = this.#deps;
     while (true) {
-      await this.#deps.runtime.sleep(intervalMs, signal);
+      await runtime.sleep(untilBeatMs(intervalMs, runtime.monotonicMs()), signal);
       signal.throwIfAborted();
       await act();
     }

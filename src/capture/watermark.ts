@@ -3,6 +3,9 @@ import type { WatermarkRecord } from '#core/record.ts';
 import { decodeSequence, watermarkSequence, type Sequence } from '#core/sequence.ts';
 import type { Mark } from './encoded-batch.ts';
 
+/** Whoever asks at regular times asks a little early or late. */
+const EARLY_MS = 50;
+
 /**
  * Knows what stands whole in front of the next record, and when a watermark is due. A watermark tells of it in every
  * partition: everything at or below its sequence stands before it.
@@ -56,7 +59,7 @@ export class Watermarks {
     if (this.#sourceTime === null) return null;
     const sinceMs = this.#emittedAt === null ? Number.POSITIVE_INFINITY : now - this.#emittedAt;
     const intervalMs = this.#flowed ? this.#intervalMs : this.#idleIntervalMs;
-    if (!this.#large && sinceMs < intervalMs) return null;
+    if (!this.#large && sinceMs < intervalMs - EARLY_MS) return null;
     this.#emittedAt = now;
     this.#flowed = false;
     this.#large = false;

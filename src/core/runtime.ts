@@ -12,6 +12,15 @@ export interface Runtime {
   random(): number;
 }
 
+/**
+ * How long until the next multiple of `periodMs` on the process's clock, and at least half a period: what is looked at now and then is
+ * looked at in one wake-up, which is most of what an idle process costs.
+ */
+export function untilBeatMs(periodMs: number, nowMs: MonoMs): number {
+  const restMs = periodMs - (nowMs % periodMs);
+  return Math.ceil(restMs < periodMs / 2 ? restMs + periodMs : restMs);
+}
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** Fields of a log line: identifiers, codes, counts, positions. Never a row's value, a key or a credential. */

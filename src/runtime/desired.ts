@@ -1,11 +1,11 @@
 import { controlKeys, type DesiredRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import { codeOf, policyFor } from '#core/errors.ts';
-import type { Logger, Runtime } from '#core/runtime.ts';
+import { type Logger, type Runtime, untilBeatMs } from '#core/runtime.ts';
 import { isAborted } from './aborted.ts';
 import { errorFields } from './logger.ts';
 
-const POLL_MS = 1_000;
+const POLL_MS = 2_000;
 
 export const nothingPaused: DesiredRow = { paused: false, pausedSinks: [] };
 
@@ -37,7 +37,7 @@ export async function followDesired(
       answered = false;
     }
     try {
-      await runtime.sleep(POLL_MS, signal);
+      await runtime.sleep(untilBeatMs(POLL_MS, runtime.monotonicMs()), signal);
     } catch (error) {
       if (!isAborted(signal)) throw error;
     }

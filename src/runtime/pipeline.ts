@@ -3,7 +3,7 @@ import type { Codec } from '#core/codec.ts';
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Log } from '#core/log.ts';
-import type { Logger, Runtime } from '#core/runtime.ts';
+import { type Logger, type Runtime, untilBeatMs } from '#core/runtime.ts';
 import type { Sink } from '#core/sink.ts';
 import type { Source } from '#core/source.ts';
 import { runApply } from '../apply/apply.ts';
@@ -338,7 +338,8 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
       failed = true;
     }
     try {
-      await runtime.sleep(state.capture.lease === null ? STATUS_FIRST_MS : STATUS_MS, signal);
+      const periodMs = state.capture.lease === null ? STATUS_FIRST_MS : STATUS_MS;
+      await runtime.sleep(untilBeatMs(periodMs, runtime.monotonicMs()), signal);
     } catch (error) {
       if (!isAborted(signal)) throw error;
     }

@@ -2,12 +2,12 @@ import { controlKeys, type LeaseRow, type RequestRow, type StepDownArgs } from '
 import type { ControlStore } from '#core/control.ts';
 import { codeOf, policyFor } from '#core/errors.ts';
 import type { FencingToken } from '#core/position.ts';
-import type { Logger, Runtime } from '#core/runtime.ts';
+import { type Logger, type Runtime, untilBeatMs } from '#core/runtime.ts';
 import type { LeaseFacts } from '../lease/lease.ts';
 import { isAborted } from './aborted.ts';
 import { errorFields } from './logger.ts';
 
-const POLL_MS = 1_000;
+const POLL_MS = 2_000;
 /** How often the row is looked at meanwhile. */
 const LOOK_MS = 250;
 /** A standby takes a released lease much sooner; where none does, this process takes it again. */
@@ -32,7 +32,7 @@ export async function followStepDown(deps: StepDownDeps, signal: AbortSignal): P
   const { pipeline, control, runtime, logger, lease, onAside } = deps;
   while (!isAborted(signal)) {
     try {
-      await runtime.sleep(POLL_MS, signal);
+      await runtime.sleep(untilBeatMs(POLL_MS, runtime.monotonicMs()), signal);
       const generation = lease()?.held === true ? (lease()?.generation ?? null) : null;
       if (generation === null) continue;
       const row = await control.get(controlKeys.stepDown(pipeline), signal);

@@ -2,7 +2,7 @@ import { controlKeys, type WorkerRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore, RowVersion } from '#core/control.ts';
 import { codeOf, policyFor } from '#core/errors.ts';
 import { randomName } from '#core/random-name.ts';
-import type { Logger, Runtime } from '#core/runtime.ts';
+import { type Logger, type Runtime, untilBeatMs } from '#core/runtime.ts';
 import type { SinkStatus } from '../http/status-document.ts';
 import { isAborted } from './aborted.ts';
 import { errorFields } from './logger.ts';
@@ -38,7 +38,7 @@ export async function followWorkers(deps: WorkersDeps, signal: AbortSignal): Pro
   let failed = false;
   while (!isAborted(signal)) {
     try {
-      await runtime.sleep(WRITE_MS, signal);
+      await runtime.sleep(untilBeatMs(WRITE_MS, runtime.monotonicMs()), signal);
       const captures = deps.captures();
       const applied = captures ? [] : deps.sinks().filter(({ partitions }) => partitions.length > 0);
       if (told || applied.length > 0) {

@@ -1,6 +1,8 @@
 import { createRequire } from 'node:module';
 import { afterEach, expect, it, vi } from 'vitest';
-import '../../../connectors/log-kafka/kafkajs-internals.ts';
+import type { ISocketFactory } from 'kafkajs';
+import { timeRequests } from '../../../connectors/log-kafka/kafkajs-repairs.ts';
+import { VirtualClock } from '../../support/test-runtime.ts';
 
 type Pushed = {
   readonly entry: object;
@@ -8,39 +10,36 @@ type Pushed = {
   readonly sendRequest: () => void;
   readonly requestTimeout?: number;
 };
-type Queue = {
-  push(request: Pushed): void;
-  fulfillRequest(answer: object): void;
-  maybeThrottle(ms: number): void;
-  destroy(): void;
-  scheduleRequestTimeoutCheck(): void;
-};
+type Queue = { push(request: Pushed): void; fulfillRequest(answer: object): void; maybeThrottle(ms: number): void; destroy(): void };
 
-const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue/index.js') as new (options: object) => Queue;
+const load = createRequire(import.meta.url);
+const RequestQueue = load('kafkajs/src/network/requestQueue/index.js') as new (options: object) => Queue;
+const Connection = load('kafkajs/src/network/connection.js') as new (options: object) => {
+  readonly requestQueue: Queue;
+  connect(): Promise<boolean>;
+};
 
 afterEach(() => vi.useRealTimers());
 
-function queue(over: object = {}) {
+function pushing(queue: Queue) {
   const sent: number[] = [];
-  const logger = { debug: () => undefined, warn: () => undefined };
-  const all = new RequestQueue({ maxInFlightRequests: null, requestTimeout: 1_000, enforceRequestTimeout: false, logger, ...over });
   const refused: number[] = [];
-  const push = (correlationId: number, requestTimeout?: number): void => {
+  const push = (correlationId: number, requestTimeout = 0): void => {
     const entry = { correlationId, resolve: () => undefined, reject: () => refused.push(correlationId) };
-    all.push({
-      entry,
-      expectResponse: true,
-      sendRequest: () => void sent.push(correlationId),
-      ...(requestTimeout === undefined ? {} : { requestTimeout }),
-    });
+    queue.push({ entry, expectResponse: true, sendRequest: () => void sent.push(correlationId), requestTimeout });
   };
-  const answer = (correlationId: number): void => all.fulfillRequest({ correlationId, payload: null, size: 0 });
-  return { all, sent, refused, push, answer };
+  const answer = (correlationId: number): void => queue.fulfillRequest({ correlationId, payload: null, size: 0 });
+  return { queue, sent, refused, push, answer };
+}
+
+function queueOf(over: object = {}) {
+  const logger = { debug: () => undefined, warn: () => undefined };
+  return pushing(new RequestQueue({ maxInFlightRequests: null, requestTimeout: 1_000, enforceRequestTimeout: false, logger, ...over }));
 }
 
 it('a queue in which nothing waits has no timer', () => {
   vi.useFakeTimers();
-  const { sent, push, answer } = queue();
+  const { sent, push, answer } = queueOf();
   push(1);
   answer(1);
   expect(sent).toEqual([1]);
@@ -49,8 +48,8 @@ it('a queue in which nothing waits has no timer', () => {
 
 it('a throttled request is sent when its time has come, and the timer ends with it', () => {
   vi.useFakeTimers();
-  const { all, sent, push } = queue();
-  all.maybeThrottle(500);
+  const { queue, sent, push } = queueOf();
+  queue.maybeThrottle(500);
   push(1);
   vi.advanceTimersByTime(490);
   expect(sent).toEqual([]);
@@ -62,7 +61,7 @@ it('a throttled request is sent when its time has come, and the timer ends with 
 
 it('a request that waits for another one is sent with its answer', () => {
   vi.useFakeTimers();
-  const { sent, push, answer } = queue({ maxInFlightRequests: 1 });
+  const { sent, push, answer } = queueOf({ maxInFlightRequests: 1 });
   push(1);
   push(2);
   expect(sent).toEqual([1]);
@@ -73,67 +72,76 @@ it('a request that waits for another one is sent with its answer', () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-it('each request is given up at its own time, and one timer waits for all', () => {
-  vi.useFakeTimers();
-  const { all, sent, refused, push, answer } = queue({ enforceRequestTimeout: true });
-  all.scheduleRequestTimeoutCheck();
-  expect(vi.getTimerCount()).toBe(0);
+/** A queue of a connection that is up, timed by a clock that the test moves. */
+async function timed(over: object = {}) {
+  const clock = new VirtualClock();
+  const socket = { on: () => undefined, end: () => undefined, unref: () => undefined };
+  const factory = (({ onConnect }) => {
+    setImmediate(onConnect);
+    return socket as unknown as ReturnType<ISocketFactory>;
+  }) satisfies ISocketFactory;
+  timeRequests(factory, clock.runtime);
+  const silent = { namespace: () => silent, debug: () => undefined, warn: () => undefined, error: () => undefined };
+  const connection = new Connection({
+    host: 'broker',
+    port: 9_092,
+    logger: silent,
+    socketFactory: factory,
+    connectionTimeout: 1_000,
+    requestTimeout: 1_000,
+    ...over,
+  });
+  await connection.connect();
+  return { clock, ...pushing(connection.requestQueue) };
+}
+
+it('each request is given up at its own time, and one timer waits for all', async () => {
+  const { clock, sent, refused, push, answer } = await timed();
+  expect(clock.sleeping).toBe(0);
   push(1);
   push(2, 5_000);
   push(3);
-  vi.advanceTimersByTime(400);
+  await clock.advance(400);
   push(4);
   answer(3);
-  expect(vi.getTimerCount()).toBe(1);
-  vi.advanceTimersByTime(599);
+  expect(clock.sleeping).toBe(1);
+  await clock.advance(599);
   expect(refused).toEqual([]);
-  vi.advanceTimersByTime(2);
+  await clock.advance(1);
   expect(refused).toEqual([1]);
-  vi.advanceTimersByTime(400);
+  await clock.advance(400);
   expect(refused).toEqual([1, 4]);
-  expect(vi.getTimerCount()).toBe(1);
-  vi.advanceTimersByTime(3_700);
+  expect(clock.sleeping).toBe(1);
+  await clock.advance(3_600);
   expect(refused).toEqual([1, 4, 2]);
-  expect(vi.getTimerCount()).toBe(0);
+  expect(clock.sleeping).toBe(0);
   expect(sent).toEqual([1, 2, 3, 4]);
 });
 
-it('a shorter time than that of the first request is kept too', () => {
-  vi.useFakeTimers();
-  const { refused, push } = queue({ enforceRequestTimeout: true });
+it('a shorter time than that of the first request is kept too', async () => {
+  const { clock, refused, push } = await timed();
   push(1, 5_000);
   push(2);
-  vi.advanceTimersByTime(1_001);
+  await clock.advance(1_000);
   expect(refused).toEqual([2]);
 });
 
-it('a request that waited for another one has its whole time', () => {
-  vi.useFakeTimers();
-  const { refused, push } = queue({ enforceRequestTimeout: true, maxInFlightRequests: 1 });
+it('a request that waited for another one has its whole time', async () => {
+  const { clock, refused, push } = await timed({ maxInFlightRequests: 1 });
   push(1);
-  vi.advanceTimersByTime(900);
+  await clock.advance(900);
   push(2);
-  vi.advanceTimersByTime(150);
+  await clock.advance(150);
   expect(refused).toEqual([1]);
-  vi.advanceTimersByTime(900);
+  await clock.advance(849);
   expect(refused).toEqual([1]);
-  vi.advanceTimersByTime(200);
+  await clock.advance(101);
   expect(refused).toEqual([1, 2]);
 });
 
-it('a clock that is set back holds no request', () => {
-  vi.useFakeTimers();
-  const { refused, push } = queue({ enforceRequestTimeout: true });
+it('a connection that is closed has no timer', async () => {
+  const { clock, queue, push } = await timed();
   push(1);
-  vi.setSystemTime(Date.now() - 3_600_000);
-  vi.advanceTimersByTime(1_001);
-  expect(refused).toEqual([1]);
-});
-
-it('a queue that is closed has no timer', () => {
-  vi.useFakeTimers();
-  const { all, push } = queue({ enforceRequestTimeout: true });
-  push(1);
-  all.destroy();
-  expect(vi.getTimerCount()).toBe(0);
+  queue.destroy();
+  expect(clock.sleeping).toBe(0);
 });

@@ -36,7 +36,7 @@ export const applyProgressMutants: readonly Mutant[] = [
   {
     name: 'no progress is stored while nothing comes',
     file: progress,
-    find: 'return this.#unsavedSinceMs === null ? null : this.#unsavedSinceMs + options.idleSaveMs - runtime.monotonicMs();',
+    find: 'return this.#saveAtMs === null ? null : this.#saveAtMs - this.#input.deps.runtime.monotonicMs();',
     put: 'return null;',
     breaks: 'A3 A4',
     suite: unit('apply/apply'),

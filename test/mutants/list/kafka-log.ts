@@ -202,7 +202,7 @@ export const kafkaLogMutants: readonly Mutant[] = [
   },
   {
     name: 'a request that is never answered is waited for',
-    file: 'connectors/log-kafka/kafkajs-internals.ts',
+    file: 'connectors/log-kafka/kafkajs-repairs.ts',
     breaks: '30',
     find: 'if ((dueMs.get(request) ?? 0) <= nowMs) request.timeoutRequest();',
     put: 'if ((dueMs.get(request) ?? 0) < 0) request.timeoutRequest();',
@@ -210,15 +210,15 @@ export const kafkaLogMutants: readonly Mutant[] = [
   },
   {
     name: 'only the first request of a connection is timed',
-    file: 'connectors/log-kafka/kafkajs-internals.ts',
+    file: 'connectors/log-kafka/kafkajs-repairs.ts',
     breaks: '30',
-    find: 'for (const request of queue.inflight.values()) lookFor(queue, request);',
+    find: 'for (const request of queue.inflight.values()) watchFor(queue, request, runtime);',
     put: '',
     suite: unit('connectors/log-kafka/request-queue'),
   },
   {
     name: 'a shorter time waits for a longer one',
-    file: 'connectors/log-kafka/kafkajs-internals.ts',
+    file: 'connectors/log-kafka/kafkajs-repairs.ts',
     breaks: '30',
     find: 'if (set !== undefined && set.atMs <= atMs) return;',
     put: 'if (set !== undefined) return;',
@@ -226,7 +226,7 @@ export const kafkaLogMutants: readonly Mutant[] = [
   },
   {
     name: 'the queue of every connection to Kafka looks for ever',
-    file: 'connectors/log-kafka/kafkajs-internals.ts',
+    file: 'connectors/log-kafka/kafkajs-repairs.ts',
     find: 'if (this.pending.length > 0) schedule.call(this);',
     put: 'schedule.call(this);',
     breaks: 'idle under 1 % of a core',
