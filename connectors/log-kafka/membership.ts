@@ -20,6 +20,7 @@ export type MembershipInput = GroupPlace & {
 
 /** Short, because a member learns only by this that another one came or left. */
 const HEARTBEAT_MS = 1_000;
+const HEARTBEATS_PER_SESSION = 4;
 /** A coordinator that moves, or a new cluster that makes its topic for offsets, takes some seconds, and needs nobody. */
 const QUIET_MS = 5_000;
 /** How members share partitions out; all have to know it. */
@@ -51,7 +52,8 @@ export class Membership {
 
   /** Until the signal, with which the brokers have to be closed. Errors: those that do not pass by themselves. */
   async run(signal: AbortSignal): Promise<void> {
-    const { runtime, logger, groupId: group } = this.#input;
+    const { runtime, logger, groupId: group, sessionTimeoutMs } = this.#input;
+    const beatMs = Math.min(HEARTBEAT_MS, sessionTimeoutMs / HEARTBEATS_PER_SESSION);
     let failing: { readonly sinceMs: number; isTold: boolean } | null = null;
     for (let attempt = 0; ;) {
       signal.throwIfAborted();
@@ -60,7 +62,7 @@ export class Membership {
         attempt = 0;
         failing = null;
         while (true) {
-          await runtime.sleep(untilBeatMs(HEARTBEAT_MS, runtime.monotonicMs()), signal);
+          await runtime.sleep(untilBeatMs(beatMs, runtime.monotonicMs()), signal);
           await this.#beat();
         }
       } catch (error) {

@@ -100,7 +100,8 @@ describeShared('kafka', 'a consumer group', () => {
       ...runtime,
       sleep: async (ms: number, signal: AbortSignal): Promise<void> => {
         await runtime.sleep(ms, signal);
-        if (ms === 500) beats.push(ms);
+        // A quarter of a session, and half as much more or less.
+        if (ms >= 125 && ms <= 376) beats.push(ms);
         progressed.get(beats.length)?.();
       },
     };
@@ -113,7 +114,7 @@ describeShared('kafka', 'a consumer group', () => {
       for await (const batch of assignment.batches(0 as Offset, never)) {
         expect(batch.records).toHaveLength(1);
         // Three sessions long.
-        await new Promise<void>((resolve) => progressed.set(beats.length + 6, resolve));
+        await new Promise<void>((resolve) => progressed.set(beats.length + 12, resolve));
         break;
       }
       expect(assignment.revoked.aborted).toBe(false);
