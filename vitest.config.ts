@@ -36,8 +36,8 @@ export default defineConfig({
           globalSetup: ['test/support/global-setup.ts'],
           testTimeout: integrationTimeoutMs,
           hookTimeout: integrationTimeoutMs,
-          // Each file drives databases and often a daemon, and waits for them most of the time: three at once keep two processors busy.
-          maxWorkers: 3,
+          // Each file drives databases and often a daemon, and waits for them most of the time: four at once keep two processors busy.
+          maxWorkers: 4,
         },
       },
     ],

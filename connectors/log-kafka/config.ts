@@ -48,7 +48,7 @@ const fields = z.strictObject({
     .describe(
       'A change that is larger is published without its values. The `max.message.bytes` of the topic has to be 64KiB more. `8MiB` unless set.',
     ),
-  compression: z.enum(COMPRESSIONS).default('zstd').describe('How batches are compressed.'),
+  compression: z.enum(COMPRESSIONS).default('zstd').describe('How batches of 1 KiB and more are compressed.'),
   producers: z
     .int()
     .min(1)

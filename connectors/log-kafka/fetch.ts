@@ -16,7 +16,7 @@ const AHEAD_BYTES_MAX = 1024 * 1024;
 const AHEAD_BATCHES_MAX = 4_096;
 /** A partition that is followed anew waits for the answer that is on its way. */
 const LONG_POLL_MS = 500;
-/** After an answer without records: most of what an idle reader costs is its requests. */
+/** After an answer without records: most of what an idle reader costs is its requests. While changes flow, watermarks come sooner. */
 const IDLE_POLL_MS = 2_000;
 /** While a partition waits for room it is not asked for, and must not wait for long once it has some. */
 const SHORT_POLL_MS = 20;

@@ -195,7 +195,7 @@ export async function openSender(
 }
 
 function bytesOf(messages: readonly Message[]): number {
-  return messages.reduce((sum, { value }) => sum + (value?.length ?? 0), 0);
+  return messages.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0);
 }
 
 function unproved(topic: string, partition: number, what: string): CausewayError {

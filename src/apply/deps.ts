@@ -7,7 +7,7 @@ import type { Sink } from '#core/sink.ts';
 import type { ApplyObserver } from './observer.ts';
 
 export type ApplyOptions = {
-  /** Progress that no batch carried to the sink is stored by itself after this long. */
+  /** Progress that no batch carried to the sink is stored by itself at about such times. */
   readonly idleSaveMs: number;
   /** Parked keys of the sink beyond which it stops. */
   readonly parkedKeysMax: number;

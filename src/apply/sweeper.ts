@@ -122,11 +122,14 @@ export class Sweeper {
     this.#context.deps.logger.log('warn', text, { table });
   }
 
-  /** A sink that goes back can lose a sweep and nothing else, so it is looked for even where none is owed. */
+  /**
+   * A sink that goes back can lose a sweep and nothing else, so it is looked for even where none is owed. Looks come a little early or
+   * late: half of their period is told apart from the much shorter one of a sweep that is owed.
+   */
   async #lookForSweeps(signal: AbortSignal): Promise<void> {
     const { runtime, options } = this.#context.deps;
     if (this.#known().every(({ floors }) => floors.length === 0)) return;
-    const isDue = runtime.monotonicMs() - this.#sweptAtMs >= options.controlPollMs;
+    const isDue = runtime.monotonicMs() - this.#sweptAtMs >= options.controlPollMs / 2;
     if (isDue || this.pending().length > 0) await this.#readSweeps(signal);
   }
 
@@ -146,7 +149,7 @@ export class Sweeper {
     const { deps, seen } = this.#context;
     const here = this.#standings();
     const nowMs = deps.runtime.monotonicMs();
-    if (here.size >= deps.log.partitions || nowMs - this.#storedAtMs < deps.options.controlPollMs) return;
+    if (here.size >= deps.log.partitions || nowMs - this.#storedAtMs < deps.options.controlPollMs / 2) return;
     const stored = await seen.read(deps.sink, signal);
     const held = this.#standings();
     this.#stored = new Map([...stored].filter(([partition]) => !held.has(partition)));

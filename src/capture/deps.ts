@@ -35,7 +35,7 @@ export const defaultCaptureOptions: CaptureOptions = {
   checkpointIntervalMs: 1_000,
   watermarkIntervalMs: 1_000,
   idleWatermarkIntervalMs: 5_000,
-  heartbeatIntervalMs: 5_000,
+  heartbeatIntervalMs: 3_000,
   fingerprintIntervalMs: 10_000,
   pendingBytesMax: 2 * 1024 * 1024,
   largeTransactionChanges: 10_000,

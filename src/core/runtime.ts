@@ -13,12 +13,12 @@ export interface Runtime {
 }
 
 /**
- * How long until the next multiple of `periodMs` on the process's clock, and at least half a period: what is looked at now and then is
- * looked at in one wake-up, which is most of what an idle process costs.
+ * How long until the next multiple of `periodMs` on the process's clock, and at least a tenth of a period: what is looked at now and then is
+ * looked at in one wake-up, and wake-ups are most of what an idle process costs.
  */
 export function untilBeatMs(periodMs: number, nowMs: MonoMs): number {
   const restMs = periodMs - (nowMs % periodMs);
-  return Math.ceil(restMs < periodMs / 2 ? restMs + periodMs : restMs);
+  return Math.ceil(restMs < periodMs / 10 ? restMs + periodMs : restMs);
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';

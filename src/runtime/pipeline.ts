@@ -27,6 +27,7 @@ import { refuseOwnWrites } from './own-writes.ts';
 import type { PipelineState, Role, SinkUnit } from './pipeline-state.ts';
 import { pipelineStatus } from './pipeline-status.ts';
 import { keepRunning, type Loop, type StopSignals } from './policy.ts';
+import { SeenEnds } from './seen-ends.ts';
 import { StatusWriter } from './status-row.ts';
 import { followStepDown } from './step-down.ts';
 import { SourceTime } from './source-time.ts';
@@ -68,8 +69,6 @@ export interface Pipeline {
 const WORKING: ReadonlySet<ApplyState> = new Set(['running', 'retrying', 'blocked']);
 
 const STATUS_MS = 2_000;
-/** Brokers are asked for the log's ends less often. */
-const ENDS_MS = 6_000;
 /** Until the lease was looked at for the first time, so that a daemon that was just started is seen soon. */
 const STATUS_FIRST_MS = 200;
 
@@ -313,16 +312,14 @@ async function watchStatus(deps: PipelineDeps, state: PipelineState, { control, 
   const { runtime } = deps;
   const row = new StatusWriter({ control, pipeline: state.config.name });
   let failed = false;
-  let endsAtMs = Number.NEGATIVE_INFINITY;
+  const ends = new SeenEnds();
   while (!isAborted(signal)) {
     try {
       state.logUsage = await seen(() => log.usage(signal), signal);
-      const applies = state.sinks.some(({ running }) => running);
-      if (!applies) state.logEnds = null;
-      if (applies && (state.logEnds === null || !log.sharesPartitions || runtime.monotonicMs() - endsAtMs >= ENDS_MS)) {
-        endsAtMs = runtime.monotonicMs();
-        state.logEnds = await seen(() => log.ends(signal), signal);
-      }
+      const running = state.sinks.filter((sink) => sink.running);
+      const partitions = running.flatMap(({ view }) => view.status?.().partitions ?? []);
+      const looked = { partitions, ends: () => seen(() => log.ends(signal), signal) };
+      state.logEnds = running.length > 0 ? await ends.look(log, looked) : null;
       state.logSeenAtWallMs = runtime.wallMs();
       for (const { consumer, view } of state.sinks) consumer.take(view.status?.().partitions ?? [], state.logEnds);
       if (state.logUsage?.stalled !== true) state.logFull.clear();

@@ -5,6 +5,8 @@ import { codeOf } from '#core/errors.ts';
 import type { EncodedRecord } from '#core/log.ts';
 import { openClient, producerOf } from '../../connectors/log-kafka/client.ts';
 import type { Config } from '../../connectors/log-kafka/config.ts';
+import { fetchFrom } from '../../connectors/log-kafka/kafkajs-internals.ts';
+import { TopicBrokers } from '../../connectors/log-kafka/topic-brokers.ts';
 import { never, readAll } from '../contract/log-support.ts';
 import { kafkaLog, newTopic } from '../support/kafka-log.ts';
 import { describeShared, sharedService } from '../support/services.ts';
@@ -39,6 +41,16 @@ describeShared('kafka', 'writing to Kafka', () => {
     return (await readAll(log, partition)).map(({ value }) => Buffer.from(value).toString());
   }
 
+  async function firstAttributes(topic: string, partition: number): Promise<number> {
+    const config = { brokers, requestTimeout: 5_000, connectTimeout: 5_000 };
+    const parts = { config, clientId: 'test', runtime: realRuntime(), logger: silentLogger };
+    await using brokersOf = await TopicBrokers.open(parts, never);
+    const leader = await brokersOf.leader(topic, partition);
+    const wanted = [{ partition, from: 0, bytesMax: 1_000_000 }];
+    const { partitions } = await fetchFrom(leader, { topic, partitions: wanted, waitMs: 100, bytesMax: 1_000_000 });
+    return (partitions[0]?.bytes.readInt16BE(21) ?? -1) & 7;
+  }
+
   const record = (partition: number, value: string | Buffer): EncodedRecord => ({
     partition,
     key: `["t","${partition}"]`,
@@ -64,6 +76,18 @@ describeShared('kafka', 'writing to Kafka', () => {
       true,
       true,
     ]);
+  });
+
+  it('small batches go as they are, whatever the compression, and larger ones packed', async () => {
+    const topic = newTopic();
+    await using log = logIn(topic, { compression: 'zstd' });
+    await log.provision(never);
+    await using writer = await log.writer(never);
+    await writer.append([record(0, 'x'.repeat(900))], never);
+    await writer.append([record(1, 'x'.repeat(1_100))], never);
+    expect(await textsIn(topic, 1)).toEqual(['x'.repeat(1_100)]);
+    // The lowest three bits of a batch's attributes ("Apache Kafka documentation, Record batch"): 0 is none, 4 zstd.
+    expect(await Promise.all([0, 1].map((partition) => firstAttributes(topic, partition)))).toEqual([0, 4]);
   });
 
   it('the largest record that the log promises to take is taken, whatever the compression makes of it', async () => {

@@ -95,6 +95,14 @@ async function timed(over: object = {}) {
   return { clock, ...pushing(connection.requestQueue) };
 }
 
+it('a connection that is up has no timer of the client', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'setTimeout', 'clearInterval', 'clearTimeout'] });
+  const { push, answer } = await timed();
+  push(1);
+  answer(1);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 it('each request is given up at its own time, and one timer waits for all', async () => {
   const { clock, sent, refused, push, answer } = await timed();
   expect(clock.sleeping).toBe(0);
