@@ -7,7 +7,10 @@ export const connectors: Connectors = {
     embedded: async () => (await import('./log-embedded/index.ts')).connector,
     kafka: async () => (await import('./log-kafka/index.ts')).connector,
   },
-  sink: { postgres: async () => (await import('./sink-postgres/index.ts')).connector },
+  sink: {
+    dynamodb: async () => (await import('./sink-dynamodb/index.ts')).connector,
+    postgres: async () => (await import('./sink-postgres/index.ts')).connector,
+  },
   control: {
     embedded: async () => (await import('./control-embedded/index.ts')).connector,
     postgres: async () => (await import('./control-postgres/index.ts')).connector,

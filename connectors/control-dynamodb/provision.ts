@@ -1,8 +1,8 @@
 import { CreateTableCommand, DescribeTableCommand, type DynamoDBClient, type TableDescription } from '@aws-sdk/client-dynamodb';
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
+import { nameOf } from '../lib/dynamodb/errors.ts';
 import type { Config } from './config.ts';
-import { nameOf } from './errors.ts';
 
 const POLL_MS = 500;
 /** A table is there after some ten seconds. */

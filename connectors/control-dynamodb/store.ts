@@ -3,9 +3,9 @@ import type { ControlKey, ControlRow, ControlStore, RowVersion, Swap } from '#co
 import { CausewayError } from '#core/errors.ts';
 import { randomName } from '#core/random-name.ts';
 import type { Runtime } from '#core/runtime.ts';
+import { dynamoError, nameOf } from '../lib/dynamodb/errors.ts';
 import { callMsFor, jsonText, withinTime } from '../lib/control/call.ts';
 import type { Config } from './config.ts';
-import { controlError, nameOf } from './errors.ts';
 import { verifyTable, type Send } from './provision.ts';
 import { itemOf, rowOf, type Item } from './rows.ts';
 
@@ -141,7 +141,7 @@ export class DynamoControlStore implements ControlStore {
         return await Promise.race([work(this.#client, call), aborted.promise]);
       } catch (error) {
         call.throwIfAborted();
-        throw controlError(error, this.#what);
+        throw dynamoError(error, 'control', this.#what);
       } finally {
         call.removeEventListener('abort', abort);
       }

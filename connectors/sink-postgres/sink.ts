@@ -27,6 +27,7 @@ const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 
 export class PostgresSink implements Sink {
   readonly kind = 'postgres';
+  readonly scansInOrder = true;
   readonly limits: SinkLimits;
   readonly #config: SinkConfig;
   readonly #owner: ProgressOwner;

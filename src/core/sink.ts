@@ -85,6 +85,8 @@ export type SinkLimits = {
 export interface Sink extends AsyncDisposable {
   readonly kind: string;
   readonly limits: SinkLimits;
+  /** False where keys are hashed: `scan` then gives rows in no order, and of the whole table only. */
+  readonly scansInOrder: boolean;
   /** Names the database, so that a sink that is the source itself is noticed. Absent where it cannot be. */
   database?(signal: AbortSignal): Promise<string>;
   /** Looks, changes nothing. Ids TP-…, DD-…, SP-…. */
@@ -118,7 +120,7 @@ export interface Sink extends AsyncDisposable {
   sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }>;
   /** Newest completed sweep of each table. */
   sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>>;
-  /** Rows in key order with stored sequence, tombstones included. For reconciliation and tests. */
+  /** Rows with stored sequence, tombstones included, in key order where `scansInOrder`. For reconciliation and tests. */
   scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]>;
   /**
    * Drops what it keeps beside the replicated tables for this pipeline and sink; never a replicated table. Returns what, for people.

@@ -29,6 +29,9 @@ sinkContract('memory', () => {
     typeCases,
     poison: { sourceType: 'text', type: { tag: 'text' }, good: 'taken', bad: 'poisonous' },
     hasTables: true,
+    hasColumns: true,
+    takesOver: true,
+    atomic: true,
     runs: 50,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   });

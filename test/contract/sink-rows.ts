@@ -28,7 +28,7 @@ import {
 } from './sink.ts';
 
 export function sinkRows(bench: SinkBench): void {
-  const { open, assign, apply, stored, one, never } = bench;
+  const { open, assign, apply, one, never } = bench;
 
   describe('a row is a register of its greatest sequence', () => {
     it('takes a first, a newer, and neither an equal nor an older image', async () => {
@@ -63,15 +63,18 @@ export function sinkRows(bench: SinkBench): void {
       }
     });
 
-    it('takes over a row that has no version yet', async () => {
+    it('takes over a row that has no version yet, or leaves it alone', async () => {
       await bench.context.plant(bench.schema, ['1', 'planted', null]);
       await bench.context.plant(bench.schema, ['2', 'planted', null]);
       expect(await one()).toEqual({ sequence: null, row: ['1', 'planted', null] });
+      const { takesOver } = bench.context;
+      const outcome = takesOver ? 'applied' : 'value_refused';
       expect(await apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'new', null]), deleteAt(bench.schema, sequenceAt(1), '2')])).toEqual([
-        'applied',
-        'applied',
+        outcome,
+        outcome,
       ]);
-      expect(await bench.context.liveRows(bench.schema)).toEqual([['1', 'new', null]]);
+      const planted = ['1', '2'].map((id) => [id, 'planted', null]);
+      expect((await bench.context.liveRows(bench.schema)).toSorted(byText)).toEqual(takesOver ? [['1', 'new', null]] : planted);
     });
 
     it('a delete leaves a tombstone, and nothing older brings the row back', async () => {
@@ -236,9 +239,15 @@ export function sinkRows(bench: SinkBench): void {
       expect(await bench.context.liveRows(bench.schema)).toEqual([]);
     });
 
-    it('takes effect on a row without a version', async () => {
+    it('takes effect on a row without a version, or leaves it alone', async () => {
       await bench.context.plant(bench.schema, ['1', 'planted', 'large']);
-      expect(await apply([partialAt(bench.schema, sequenceAt(1), ['1', 'y', undefined])])).toEqual(['applied']);
+      const outcome = await apply([partialAt(bench.schema, sequenceAt(1), ['1', 'y', undefined])]);
+      if (!bench.context.takesOver) {
+        expect(outcome).toEqual(['value_refused']);
+        expect(await one()).toEqual({ sequence: null, row: ['1', 'planted', 'large'] });
+        return;
+      }
+      expect(outcome).toEqual(['applied']);
       expect(await one()).toEqual({ sequence: sequenceAt(1), row: ['1', 'y', 'large'] });
     });
 
@@ -257,6 +266,12 @@ export function sinkRows(bench: SinkBench): void {
       ]);
     });
   });
+
+  sinkRefusals(bench);
+}
+
+export function sinkRefusals(bench: SinkBench): void {
+  const { apply, stored, never } = bench;
 
   describe('a row that the store refuses', () => {
     let poisoned: TableSchema;

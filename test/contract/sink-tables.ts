@@ -61,6 +61,7 @@ export function sinkTables(bench: SinkBench): void {
     const passed = async (commit: number): Promise<void> => passFloor(bench.sink, floorAt(commit), never, bench.partition);
 
     it('tombstones what is older, with or without a version, and nothing else', async () => {
+      const { takesOver } = bench.context;
       await bench.context.plant(bench.schema, ['1', 'planted', null]);
       await apply([
         upsertAt(bench.schema, sequenceAt(3), ['2', 'old', null]),
@@ -72,14 +73,18 @@ export function sinkTables(bench: SinkBench): void {
       await passed(5);
       await bench.sink.sweep(bench.schema, floorAt(5), never);
       expect((await scanned(bench.sink, bench.schema, never)).map(({ sequence, row }) => [sequence, row])).toEqual([
-        [sequenceAt(5), null],
+        takesOver ? [sequenceAt(5), null] : [null, ['1', 'planted', null]],
         [sequenceAt(5), null],
         [sequenceAt(5), ['3', 'at the floor', null]],
         [sequenceAt(6), ['4', 'newer', null]],
         [sequenceAt(5), null],
         [sequenceAt(6), null],
       ]);
-      expect((await bench.context.liveRows(bench.schema)).map((row) => row[0]).sort(byText)).toEqual(['3', '4']);
+      expect((await bench.context.liveRows(bench.schema)).map((row) => row[0]).sort(byText)).toEqual([
+        ...(takesOver ? [] : ['1']),
+        '3',
+        '4',
+      ]);
       expect(await apply([upsertAt(bench.schema, sequenceAt(4), ['5', 'late', null])])).toEqual(['stale']);
     });
 
@@ -152,6 +157,87 @@ export function sinkTables(bench: SinkBench): void {
     });
   });
 
+  sinkValues(bench);
+
+  describe('schema', () => {
+    it('follows added columns, with the default for the rows that are there', async () => {
+      await apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'x', null])]);
+      const defaulted: Column = { ...contractColumn('n', 'bigint', bigint, false), constantDefault: '7' };
+      const added = [contractColumn('later', 'text', text), defaulted];
+      const after = contractSchema(bench.schema.table, [...bench.schema.columns, ...added]);
+      if (!bench.context.hasColumns) {
+        expect(await codeThrown(bench.sink.evolve(after, { tag: 'additive', added }, never))).toBe('schema_blocked');
+        return;
+      }
+      await bench.sink.evolve(after, { tag: 'additive', added }, never);
+      await bench.sink.evolve(after, { tag: 'additive', added }, never);
+      expect(await bench.sink.differences(after, never)).toEqual([]);
+      expect(await bench.context.liveRows(after)).toEqual([['1', 'x', null, null, '7']]);
+      expect(await apply([upsertAt(after, sequenceAt(2), ['1', 'y', null, 'z', '8'])])).toEqual(['applied']);
+      expect(await bench.context.liveRows(after)).toEqual([['1', 'y', null, 'z', '8']]);
+      // Events of the schema before it may still come.
+      expect(await apply([upsertAt(bench.schema, sequenceAt(2), ['2', 'old', null])])).toEqual(['applied']);
+      expect((await bench.context.liveRows(after)).find((row) => row[0] === '2')).toEqual(['2', 'old', null, null, '7']);
+    });
+
+    it('follows an added column without a default', async () => {
+      await apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'x', null])]);
+      const added = [contractColumn('later', 'text', text)];
+      const after = contractSchema(bench.schema.table, [...bench.schema.columns, ...added]);
+      await bench.sink.evolve(after, { tag: 'additive', added }, never);
+      expect(await bench.context.liveRows(after)).toEqual([['1', 'x', null, null]]);
+      expect(await apply([upsertAt(after, sequenceAt(2), ['1', 'y', null, 'z'])])).toEqual(['applied']);
+      expect(await bench.context.liveRows(after)).toEqual([['1', 'y', null, 'z']]);
+    });
+
+    it('names a missing column and a missing table', async () => {
+      if (!bench.context.hasTables) return;
+      const wider = contractSchema(bench.schema.table, [...bench.schema.columns, contractColumn('missing_one', 'text', text)]);
+      const different = (await bench.sink.differences(wider, never)).join();
+      if (bench.context.hasColumns) expect(different).toContain('missing_one');
+      else expect(different).toBe('');
+      const absent = plainSchema(bench.context.table('absent'));
+      expect(await bench.sink.differences(absent, never)).not.toEqual([]);
+      expect(await codeThrown(apply([upsertAt(absent, sequenceAt(1), ['1', null, null])]))).toBe('sink_misconfigured');
+      // Nothing is lost: once the table is there, the same change takes effect.
+      await bench.sink.provision([absent], never);
+      expect(await apply([upsertAt(absent, sequenceAt(1), ['1', null, null])])).toEqual(['applied']);
+    });
+  });
+
+  describe('scan', () => {
+    it('gives every key once, in order, in pages, between `from` and before `to`', async () => {
+      const ids = Array.from({ length: 1_200 }, (_, index) => String(index));
+      for (let at = 0; at < ids.length; at += 400) {
+        await apply(
+          ids
+            .slice(at, at + 400)
+            .map((id) =>
+              Number(id) % 5 === 0 ? deleteAt(bench.schema, sequenceAt(2), id) : upsertAt(bench.schema, sequenceAt(2), [id, id, null]),
+            ),
+        );
+      }
+      await bench.context.plant(bench.schema, ['1200', 'planted', null]);
+      const all = await scanned(bench.sink, bench.schema, never);
+      expect(all.map(({ key }) => (JSON.parse(key) as string[])[1])).toEqual([...ids, '1200']);
+      expect(all.filter(({ row }) => row === null)).toHaveLength(240);
+      expect(all.at(-1)?.sequence).toBeNull();
+      const part = await scanned(bench.sink, bench.schema, never, { from: ['10'], to: ['15'] });
+      expect(part.map(({ key }) => (JSON.parse(key) as string[])[1])).toEqual(['10', '11', '12', '13', '14']);
+    });
+
+    it('ends with its signal', async () => {
+      await apply([upsertAt(bench.schema, sequenceAt(1), ['1', null, null])]);
+      const controller = new AbortController();
+      controller.abort(new Error('enough'));
+      await expect(scanned(bench.sink, bench.schema, controller.signal)).rejects.toThrow('enough');
+    });
+  });
+}
+
+export function sinkValues(bench: SinkBench): void {
+  const { apply, never } = bench;
+
   describe('values', () => {
     it('come back as the text that went in, at the edges of every type', async () => {
       const columns = bench.context.typeCases.map((entry, index) => contractColumn(`c${String(index)}`, entry.sourceType, entry.type));
@@ -175,7 +261,13 @@ export function sinkTables(bench: SinkBench): void {
       const columns = bench.context.typeCases.map((entry, index) => contractColumn(`c${String(index)}`, entry.sourceType, entry.type));
       const wide = contractSchema(bench.context.table('drawn'), [contractColumn('id', 'bigint', bigint, false), ...columns]);
       await bench.sink.provision([wide], never);
-      const values = bench.context.typeCases.map((entry) => fc.option(drawable(entry), { nil: null, freq: 10 }));
+      const { typeCases, refusesValue } = bench.context;
+      const values = typeCases.map((entry) =>
+        fc.option(
+          drawable(entry).filter((value) => refusesValue?.(entry.type, value) !== true),
+          { nil: null, freq: 10 },
+        ),
+      );
       let commit = 0;
       await fc.assert(
         fc.asyncProperty(fc.array(fc.tuple(...values), { minLength: 1, maxLength: 20 }), async (drawn) => {
@@ -203,7 +295,8 @@ export function sinkTables(bench: SinkBench): void {
         // Keys that the source holds equal, such as 0 and -0, are one key and never stand in one batch.
         const byKey = new Map<RowKey, Row>();
         for (const edge of entry.edges) {
-          byKey.set(keyOf(keyed, ['x', edge]), ['x', edge]);
+          const key = keyOf(keyed, ['x', edge]);
+          if (bench.context.refusesKey?.(keyed, key) !== true) byKey.set(key, ['x', edge]);
         }
         const changes = (commit: number, value: string): RowChange[] =>
           [...byKey].map(([key, row]) => ({ tag: 'upsert', schema: keyed, key, sequence: sequenceAt(commit), row: [value, row[1]] }));
@@ -261,65 +354,6 @@ export function sinkTables(bench: SinkBench): void {
       expect(await apply([upsertAt(bare, sequenceAt(2), ['1'])])).toEqual(['applied']);
       expect(await apply([deleteAt(bare, sequenceAt(3), '1')])).toEqual(['applied']);
       expect(await bench.context.liveRows(bare)).toEqual([]);
-    });
-  });
-
-  describe('schema', () => {
-    it('follows added columns, with the default for the rows that are there', async () => {
-      await apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'x', null])]);
-      const defaulted: Column = { ...contractColumn('n', 'bigint', bigint, false), constantDefault: '7' };
-      const added = [contractColumn('later', 'text', text), defaulted];
-      const after = contractSchema(bench.schema.table, [...bench.schema.columns, ...added]);
-      await bench.sink.evolve(after, { tag: 'additive', added }, never);
-      await bench.sink.evolve(after, { tag: 'additive', added }, never);
-      expect(await bench.sink.differences(after, never)).toEqual([]);
-      expect(await bench.context.liveRows(after)).toEqual([['1', 'x', null, null, '7']]);
-      expect(await apply([upsertAt(after, sequenceAt(2), ['1', 'y', null, 'z', '8'])])).toEqual(['applied']);
-      expect(await bench.context.liveRows(after)).toEqual([['1', 'y', null, 'z', '8']]);
-      // Events of the schema before it may still come.
-      expect(await apply([upsertAt(bench.schema, sequenceAt(2), ['2', 'old', null])])).toEqual(['applied']);
-      expect((await bench.context.liveRows(after)).find((row) => row[0] === '2')).toEqual(['2', 'old', null, null, '7']);
-    });
-
-    it('names a missing column and a missing table', async () => {
-      if (!bench.context.hasTables) return;
-      const wider = contractSchema(bench.schema.table, [...bench.schema.columns, contractColumn('missing_one', 'text', text)]);
-      expect((await bench.sink.differences(wider, never)).join()).toContain('missing_one');
-      const absent = plainSchema(bench.context.table('absent'));
-      expect(await bench.sink.differences(absent, never)).not.toEqual([]);
-      expect(await codeThrown(apply([upsertAt(absent, sequenceAt(1), ['1', null, null])]))).toBe('sink_misconfigured');
-      // Nothing is lost: once the table is there, the same change takes effect.
-      await bench.sink.provision([absent], never);
-      expect(await apply([upsertAt(absent, sequenceAt(1), ['1', null, null])])).toEqual(['applied']);
-    });
-  });
-
-  describe('scan', () => {
-    it('gives every key once, in order, in pages, between `from` and before `to`', async () => {
-      const ids = Array.from({ length: 1_200 }, (_, index) => String(index));
-      for (let at = 0; at < ids.length; at += 400) {
-        await apply(
-          ids
-            .slice(at, at + 400)
-            .map((id) =>
-              Number(id) % 5 === 0 ? deleteAt(bench.schema, sequenceAt(2), id) : upsertAt(bench.schema, sequenceAt(2), [id, id, null]),
-            ),
-        );
-      }
-      await bench.context.plant(bench.schema, ['1200', 'planted', null]);
-      const all = await scanned(bench.sink, bench.schema, never);
-      expect(all.map(({ key }) => (JSON.parse(key) as string[])[1])).toEqual([...ids, '1200']);
-      expect(all.filter(({ row }) => row === null)).toHaveLength(240);
-      expect(all.at(-1)?.sequence).toBeNull();
-      const part = await scanned(bench.sink, bench.schema, never, { from: ['10'], to: ['15'] });
-      expect(part.map(({ key }) => (JSON.parse(key) as string[])[1])).toEqual(['10', '11', '12', '13', '14']);
-    });
-
-    it('ends with its signal', async () => {
-      await apply([upsertAt(bench.schema, sequenceAt(1), ['1', null, null])]);
-      const controller = new AbortController();
-      controller.abort(new Error('enough'));
-      await expect(scanned(bench.sink, bench.schema, controller.signal)).rejects.toThrow('enough');
     });
   });
 }

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect } from 'vitest';
 
 import { present } from '#core/assert.ts';
 import { codeOf } from '#core/errors.ts';
-import { rowKeyOf, type RowKey } from '#core/key.ts';
+import { parseRowKey, rowKeyOf, type RowKey } from '#core/key.ts';
 import { epochOf, fencingTokenOf, offsetOf } from '#core/position.ts';
 import { tableSchema, type Column, type TableId, type TableSchema } from '#core/schema.ts';
 import { decodeSequence, encodeSequence, type Sequence } from '#core/sequence.ts';
@@ -24,6 +24,10 @@ export type SinkContext = AsyncDisposable & {
   plant(schema: TableSchema, row: Row): Promise<void>;
   /** Takes a copy of the stored progress and fences; what it returns puts them back, as a failover to an older replica does. */
   keepProgress(): Promise<() => Promise<void>>;
+  /** True where a row that something else wrote counts as the lowest; otherwise it is left alone, and its key parks. */
+  readonly takesOver: boolean;
+  /** True where a batch takes effect whole or not at all. */
+  readonly atomic: boolean;
   /** Loses the claim and nothing else: what a restore of a state from before it does. */
   dropClaim(): Promise<void>;
   /** Types whose every value the store holds without loss. */
@@ -32,6 +36,12 @@ export type SinkContext = AsyncDisposable & {
   readonly poison: { readonly sourceType: string; readonly type: CanonicalType; readonly good: string; readonly bad: string };
   /** True for a store that a table can be missing from. Others skip those tests. */
   readonly hasTables: boolean;
+  /** False for a store whose tables know no columns but their key: nothing is added to one, and no default reaches what is there. */
+  readonly hasColumns: boolean;
+  /** Values that the store cannot hold; none where it is absent. */
+  readonly refusesValue?: (type: CanonicalType, text: string) => boolean;
+  /** Keys that the store cannot hold; none where it is absent. */
+  readonly refusesKey?: (schema: TableSchema, key: RowKey) => boolean;
   /** Runs of each property. */
   readonly runs: number;
 };
@@ -122,9 +132,31 @@ export async function scanned(
   range = { from: null, to: null } as KeyRangeText,
 ): Promise<SinkRow[]> {
   const rows: SinkRow[] = [];
-  for await (const page of sink.scan(schema, range, signal)) rows.push(...page);
-  return rows;
+  for await (const page of sink.scan(schema, sink.scansInOrder ? range : { from: null, to: null }, signal)) rows.push(...page);
+  return sink.scansInOrder ? rows : rows.filter(({ key }) => isIn(key, range)).toSorted(byKey);
 }
+
+/** Of keys of whole numbers, or of numbers and then texts. */
+function isIn(key: RowKey, { from, to }: KeyRangeText): boolean {
+  const own = parseRowKey(key).columns;
+  return (from === null || compareTexts(own, from) >= 0) && (to === null || compareTexts(own, to) < 0);
+}
+
+function byKey(a: SinkRow, b: SinkRow): number {
+  return compareTexts(parseRowKey(a.key).columns, parseRowKey(b.key).columns);
+}
+
+function compareTexts(a: readonly string[], b: readonly string[]): number {
+  for (const [index, text] of a.entries()) {
+    const other = b[index] ?? '';
+    if (text === other) continue;
+    const [one, two] = [Number(text), Number(other)];
+    if (Number.isNaN(one) || Number.isNaN(two)) return text < other ? -1 : 1;
+    return one - two;
+  }
+  return 0;
+}
+
 type KeyRangeText = { readonly from: readonly string[] | null; readonly to: readonly string[] | null };
 
 export const byText = (a: unknown, b: unknown): number => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);

@@ -9,6 +9,7 @@ import { controlStoreMutants } from './list/control-stores.ts';
 import { formatMutants } from './list/formats.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
 import { kafkaLogReadMutants } from './list/kafka-log-read.ts';
+import { sinkDynamoDbMutants } from './list/sink-dynamodb.ts';
 import { leaseMutants } from './list/leases.ts';
 import { ownRecordsMutants } from './list/own-records.ts';
 import { runtimeMutants } from './list/runtime.ts';
@@ -34,6 +35,7 @@ const single: readonly Mutant[] = [
   ...controlStoreMutants,
   ...kafkaLogMutants,
   ...kafkaLogReadMutants,
+  ...sinkDynamoDbMutants,
   ...coreMutants,
   ...runtimeMutants,
 ];

@@ -380,6 +380,7 @@ export function lineSink(
   return {
     kind: server.kind,
     limits: server.limits,
+    scansInOrder: server.scansInOrder,
     check: (schemas, signal) => server.check(schemas, signal),
     provision: (schemas, signal) => line.call('sink.provision', signal, () => server.provision(schemas, never), slow()),
     evolve: (after, change, signal) => line.call('sink.evolve', signal, () => server.evolve(after, change, never), slow()),

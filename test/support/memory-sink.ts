@@ -117,6 +117,7 @@ const SCAN_ROWS_MAX = 500;
 /** A Sink without a store behind it. */
 export class MemorySink implements Sink {
   readonly kind = 'memory';
+  readonly scansInOrder = true;
   readonly limits: SinkLimits;
   readonly #store: MemorySinkStore;
   #claimant: string | null = null;

@@ -96,6 +96,9 @@ export class PostgresSinkHost implements AsyncDisposable {
       typeCases,
       poison: { sourceType: 'integer', type: { tag: 'int', bits: 32, unsigned: false }, good: '17', bad: '77777777777' },
       hasTables: true,
+      hasColumns: true,
+      takesOver: true,
+      atomic: true,
       runs: 25,
       [Symbol.asyncDispose]: async () => {
         await client.query(`DROP SCHEMA ${quoteIdentifier(prefix)} CASCADE`);

@@ -1,8 +1,12 @@
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
-import { isCertificateCode } from '../lib/network/certificate-error.ts';
+import { isCertificateCode } from '../network/certificate-error.ts';
+
+/** For what the service is used. */
+export type Role = 'control' | 'sink';
+type Kind = 'credentials' | 'unavailable' | 'throttled' | 'misconfigured';
 
 /** By the name that the service or the SDK gives. What stands nowhere is judged by its HTTP status. */
-const codesByName: ReadonlyMap<string, ErrorCode> = new Map([
+const kindsByName: ReadonlyMap<string, Kind> = new Map([
   ...[
     'AccessDeniedException',
     'CredentialsProviderError',
@@ -14,18 +18,16 @@ const codesByName: ReadonlyMap<string, ErrorCode> = new Map([
     'MissingAuthenticationTokenException',
     'TokenProviderError',
     'UnrecognizedClientException',
-  ].map((name) => [name, 'control_credentials'] as const),
+  ].map((name) => [name, 'credentials'] as const),
+  ...['ProvisionedThroughputExceededException', 'RequestLimitExceeded', 'ThrottlingException'].map((name) => [name, 'throttled'] as const),
   ...[
     'InternalServerError',
     'LimitExceededException',
-    'ProvisionedThroughputExceededException',
     'ReplicatedWriteConflictException',
-    'RequestLimitExceeded',
     'ServiceUnavailable',
-    'ThrottlingException',
     'TimeoutError',
     'TransactionConflictException',
-  ].map((name) => [name, 'control_unavailable'] as const),
+  ].map((name) => [name, 'unavailable'] as const),
 ]);
 
 /** Of the others, the service's own words can quote what was to be stored. */
@@ -36,23 +38,28 @@ export function nameOf(error: unknown): string {
 }
 
 /** `what` is the table, for people. */
-export function controlError(error: unknown, what: string): CausewayError {
+export function dynamoError(error: unknown, role: Role, what: string): CausewayError {
   if (error instanceof CausewayError) return error;
-  const code = codeFor(error);
-  if (code === null) return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
-  return new CausewayError(code, `${what}: ${describe(error)}`);
+  const kind = kindOf(error);
+  if (kind === null) return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
+  return new CausewayError(codeFor(role, kind), `${what}: ${describe(error)}`);
 }
 
-function codeFor(error: unknown): ErrorCode | null {
+function codeFor(role: Role, kind: Kind): ErrorCode {
+  if (kind !== 'throttled') return `${role}_${kind}`;
+  return role === 'sink' ? 'sink_throttled' : 'control_unavailable';
+}
+
+function kindOf(error: unknown): Kind | null {
   if (!(error instanceof Error)) return null;
-  const named = codesByName.get(error.name);
+  const named = kindsByName.get(error.name);
   if (named !== undefined) return named;
   const status = statusOf(error);
-  if (status !== null) return status >= 500 || status === 429 ? 'control_unavailable' : 'control_misconfigured';
+  if (status !== null) return status >= 500 || status === 429 ? 'unavailable' : 'misconfigured';
   // No answer: an error of Node.js, by its code.
   const { code } = error as { readonly code?: unknown };
   if (typeof code !== 'string') return null;
-  return isCertificateCode(code) ? 'control_credentials' : 'control_unavailable';
+  return isCertificateCode(code) ? 'credentials' : 'unavailable';
 }
 
 function describe(error: unknown): string {

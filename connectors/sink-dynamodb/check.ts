@@ -1,0 +1,115 @@
+import { DescribeContinuousBackupsCommand, DescribeTimeToLiveCommand, type TableDescription } from '@aws-sdk/client-dynamodb';
+import type { Finding } from '#core/finding.ts';
+import { nameOf } from '../lib/dynamodb/errors.ts';
+import type { Client } from './client.ts';
+import type { SinkConfig } from './config.ts';
+import type { Shape } from './shape.ts';
+import { createCommand, describeTable, differencesOf, wantedOwnTable, wantedTable, type WantedTable } from './tables.ts';
+
+/** Looks, changes nothing. */
+export async function checkSink(
+  of: { readonly client: Client; readonly config: SinkConfig },
+  shapes: readonly Shape[],
+  signal: AbortSignal,
+): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (const wanted of [wantedOwnTable(of.config), ...shapes.map(wantedTable)]) findings.push(...(await checkTable(of, wanted, signal)));
+  return findings;
+}
+
+async function checkTable(
+  { client, config }: { readonly client: Client; readonly config: SinkConfig },
+  wanted: WantedTable,
+  signal: AbortSignal,
+): Promise<readonly Finding[]> {
+  const table = await describeTable(client, wanted.name, signal);
+  const title = `the table ${wanted.name} is there, with its key`;
+  if (table === null) {
+    const made = config.provision === 'create';
+    const missing: Finding = {
+      id: 'DD-001',
+      level: made ? 'ok' : 'error',
+      title,
+      details: [made ? 'it is missing, and is made at the start' : 'it is missing'],
+      mend: made ? [] : createCommand(config, wanted).split('\n'),
+    };
+    return [missing];
+  }
+  const differences = differencesOf(wanted, table);
+  return [
+    { id: 'DD-001', level: differences.length > 0 ? 'error' : 'ok', title, details: differences, mend: [] },
+    globalTable(wanted.name, table),
+    await safety({ client, config }, { name: wanted.name, table }, signal),
+    await expiry({ client, config }, wanted.name, signal),
+  ];
+}
+
+function globalTable(name: string, { Replicas, MultiRegionConsistency }: TableDescription): Finding {
+  // Replicas settle concurrent writes by time ("Global tables", consistency modes), and would let an older sequence win.
+  const isRisk = (Replicas ?? []).length > 0 && MultiRegionConsistency !== 'STRONG';
+  const details = isRisk ? ['it is a global table: a second writer in another region would win by time, not by sequence'] : [];
+  return { id: 'DD-008', level: isRisk ? 'warning' : 'ok', title: `the table ${name} is written in one region`, details, mend: [] };
+}
+
+async function safety(
+  { client, config: { region } }: { readonly client: Client; readonly config: SinkConfig },
+  { name, table }: { readonly name: string; readonly table: TableDescription },
+  signal: AbortSignal,
+): Promise<Finding> {
+  const backups = await client.send(`the table ${name}`, signal, (dynamo, abortSignal) =>
+    unlessUnknown(dynamo.send(new DescribeContinuousBackupsCommand({ TableName: name }), { abortSignal })),
+  );
+  const state = backups?.ContinuousBackupsDescription?.PointInTimeRecoveryDescription?.PointInTimeRecoveryStatus;
+  const update = (what: string): string => `aws dynamodb ${what} --region ${region} --table-name ${name}`;
+  const lacks = [
+    ...(backups === null || state === 'ENABLED'
+      ? []
+      : [
+          {
+            what: 'point-in-time recovery is off',
+            mend: `${update('update-continuous-backups')} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`,
+          },
+        ]),
+    ...(table.DeletionProtectionEnabled === true
+      ? []
+      : [{ what: 'deletion protection is off', mend: `${update('update-table')} --deletion-protection-enabled` }]),
+  ];
+  return {
+    id: 'DD-009',
+    level: lacks.length > 0 ? 'warning' : 'ok',
+    title: `the table ${name} can be restored, and not be deleted by mistake`,
+    details: lacks.map(({ what }) => what),
+    mend: lacks.map(({ mend }) => mend),
+  };
+}
+
+/** Rows that expire take their sequence with them, and older changes would bring them back. */
+async function expiry(
+  { client, config: { region } }: { readonly client: Client; readonly config: SinkConfig },
+  name: string,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const found = await client.send(`the table ${name}`, signal, (dynamo, abortSignal) =>
+    unlessUnknown(dynamo.send(new DescribeTimeToLiveCommand({ TableName: name }), { abortSignal })),
+  );
+  const { TimeToLiveStatus: status, AttributeName: attribute = '' } = found?.TimeToLiveDescription ?? {};
+  const isOn = status === 'ENABLED' || status === 'ENABLING';
+  const off = `aws dynamodb update-time-to-live --region ${region} --table-name ${name} --time-to-live-specification Enabled=false,AttributeName=${attribute}`;
+  return {
+    id: 'DD-011',
+    level: isOn ? 'error' : 'ok',
+    title: `rows of the table ${name} do not expire`,
+    details: isOn ? [`they expire by ${attribute}, with their sequences`] : [],
+    mend: isOn ? [off] : [],
+  };
+}
+
+/** Null where a local store does not know the call. */
+async function unlessUnknown<T>(sent: Promise<T>): Promise<T | null> {
+  try {
+    return await sent;
+  } catch (error) {
+    if (nameOf(error) === 'UnknownOperationException') return null;
+    throw error;
+  }
+}

@@ -1,0 +1,71 @@
+import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
+import type { Runtime } from '#core/runtime.ts';
+import { dynamoError, nameOf } from '../lib/dynamodb/errors.ts';
+import type { SinkConfig } from './config.ts';
+import { ValueRefused } from './encode.ts';
+import type { Item } from './shape.ts';
+
+const CONNECT_MS = 5_000;
+/** Of one request; without a limit of ours a connection that died silently is waited for for minutes. */
+const REQUEST_MS = 10_000;
+
+/** One client of the SDK. Every error that leaves it is a CausewayError; each request is sent once, since who asked knows what it may repeat. */
+export class Client implements AsyncDisposable {
+  readonly runtime: Runtime;
+  readonly #client: DynamoDBClient;
+
+  constructor({ config, runtime }: { readonly config: SinkConfig; readonly runtime: Runtime }) {
+    this.runtime = runtime;
+    this.#client = new DynamoDBClient(clientConfig(config));
+  }
+
+  /** `what` is the table, for people. Errors: `sink_unavailable`, `sink_throttled`, `sink_credentials`, `sink_misconfigured`. */
+  async send<T>(what: string, signal: AbortSignal, work: (client: DynamoDBClient, signal: AbortSignal) => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
+    // The provider of credentials takes no signal.
+    const aborted = Promise.withResolvers<never>();
+    const abort = (): void => aborted.reject(signal.reason as Error);
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      return await Promise.race([work(this.#client, signal), aborted.promise]);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof ValueRefused) throw error;
+      throw dynamoError(error, 'sink', what);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#client.destroy();
+    return Promise.resolve();
+  }
+}
+
+function clientConfig({ region, endpoint, concurrency }: SinkConfig): DynamoDBClientConfig {
+  return {
+    region,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    // A second attempt of a write whose first reply was lost is told of a conflict with itself: it is ours to see that.
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: CONNECT_MS,
+      requestTimeout: REQUEST_MS,
+      throwOnRequestTimeout: true,
+      httpsAgent: { keepAlive: true, maxSockets: concurrency },
+      httpAgent: { keepAlive: true, maxSockets: concurrency },
+    },
+  };
+}
+
+/** Null where the condition held; otherwise what stands there, if anything. */
+export async function unlessRefused(sent: Promise<unknown>): Promise<{ readonly found: Item | undefined } | null> {
+  try {
+    await sent;
+    return null;
+  } catch (error) {
+    if (nameOf(error) !== 'ConditionalCheckFailedException') throw error;
+    return { found: (error as { readonly Item?: Item }).Item };
+  }
+}

@@ -1,0 +1,58 @@
+import * as z from 'zod';
+
+/** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html */
+const TABLE_NAME = /^[a-zA-Z0-9_.-]{3,255}$/;
+const TABLE_PATTERN = /^(?:[a-zA-Z0-9_.-]|\{(?:pipeline|sink|schema|table)\})+$/;
+const CONCURRENCY_DEFAULT = 64;
+const CONCURRENCY_MAX = 1_000;
+const BATCH_ROWS_DEFAULT = 1_000;
+const BATCH_ROWS_MAX = 10_000;
+
+const keyParts = z.strictObject({
+  partition: z.array(z.string().min(1)).min(1).describe('Columns of the primary key that make the partition key.'),
+  sort: z.array(z.string().min(1)).min(1).optional().describe('Columns of the primary key that make the sort key: all the others.'),
+});
+
+export const configSchema = z.strictObject({
+  kind: z.literal('dynamodb'),
+  region: z.string().min(1).describe('Region of the tables, such as `eu-west-1`.'),
+  endpoint: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe("Instead of the region's own endpoint: that of a VPC endpoint, or of DynamoDB Local."),
+  provision: z
+    .enum(['create', 'check'])
+    .default('check')
+    .describe('`create` makes tables that are missing; `check` refuses and prints the commands that make them.'),
+  tables: z
+    .string()
+    .regex(TABLE_PATTERN, { message: 'is no pattern for names of tables: letters, digits, dots, underscores, dashes and placeholders' })
+    .refine((pattern) => pattern.includes('{table}'), { message: 'has no {table}: all tables would be one' })
+    .default('{schema}.{table}')
+    .describe('Names of the tables. {pipeline}, {sink}, {schema} and {table} are replaced; the last two are those of the target.'),
+  progressTable: z
+    .string()
+    .regex(TABLE_NAME, { message: 'is no name for a table: 3 to 255 letters, digits, dots, underscores and dashes' })
+    .default('causeway_progress')
+    .describe('Table in which progress is kept, of any number of pipelines and sinks.'),
+  keys: z
+    .record(z.string(), keyParts)
+    .default({})
+    .describe(
+      'By source table, how its primary key makes the partition key and the sort key. Otherwise the first column makes the partition key ' +
+        'and the others the sort key. A key of one column that compares by its text or number is the attribute of that column; ' +
+        'any other is the attribute cw_pk or cw_sk.',
+    ),
+  numbers: z
+    .enum(['native', 'text'])
+    .default('native')
+    .describe(
+      'How decimals and floats are kept. `native`: as numbers; what has more than 38 digits, or is not a number, parks its key. `text`: as texts.',
+    ),
+  json: z.enum(['text', 'native']).default('text').describe('How json is kept: as its text, or as maps, lists and scalars.'),
+  arrays: z.enum(['text', 'list']).default('text').describe('How arrays are kept: as the text of a JSON array, or as lists.'),
+  batchRows: z.int().min(1).max(BATCH_ROWS_MAX).default(BATCH_ROWS_DEFAULT).describe('Most rows between two writes of progress.'),
+  concurrency: z.int().min(1).max(CONCURRENCY_MAX).default(CONCURRENCY_DEFAULT).describe('Most requests at once, of all partitions.'),
+});
+
+export type SinkConfig = z.output<typeof configSchema>;

@@ -1,0 +1,114 @@
+import { CausewayError } from '#core/errors.ts';
+import { fencingTokenOf, type FencingToken } from '#core/position.ts';
+import type { TableId } from '#core/schema.ts';
+import { parseSequence, type Sequence } from '#core/sequence.ts';
+import { compareSinkProgress, type SinkProgress } from '#core/sink.ts';
+import type { Item } from './shape.ts';
+
+/*
+ * What a sink keeps beside the replicated tables, in one table for any number of sinks. `pk` is `pipeline/sink`; `sk` is
+ *
+ *   claim                owner (S)
+ *   partition/00000      owner (S), token (N), writes (N), progress (S, JSON, absent before the first)
+ *   sweep/public.orders  sequence (S)
+ *   table/public.orders  id (S): the ARN and the TableId of the table that the rows of before stand in
+ */
+
+export type OwnPlace = { readonly pipeline: string; readonly sink: string };
+
+export const CLAIM = 'claim';
+export const PARTITIONS = 'partition/';
+export const SWEEPS = 'sweep/';
+export const TABLES = 'table/';
+const PARTITION_DIGITS = 5;
+
+export function ownKey({ pipeline, sink }: OwnPlace, sk: string): Item {
+  return { pk: { S: `${pipeline}/${sink}` }, sk: { S: sk } };
+}
+
+export function partitionSk(partition: number): string {
+  return PARTITIONS + String(partition).padStart(PARTITION_DIGITS, '0');
+}
+
+/** A partition as it is stored. */
+export type Held = {
+  readonly partition: number;
+  readonly owner: string;
+  readonly token: FencingToken;
+  readonly progress: SinkProgress | null;
+  /** Batches with rows, ever. A batch whose progress does not move leaves this one trace. */
+  readonly writes: number;
+};
+
+export function heldItem(place: OwnPlace, { partition, owner, token, progress, writes }: Held): Item {
+  return {
+    ...ownKey(place, partitionSk(partition)),
+    owner: { S: owner },
+    token: { N: String(token) },
+    writes: { N: String(writes) },
+    ...(progress === null ? {} : { progress: { S: JSON.stringify(progress) } }),
+  };
+}
+
+/** Errors: `sink_misconfigured` for an item that is not ours. */
+export function parseHeld(item: Item): Held {
+  const sk = textIn(item, 'sk');
+  return {
+    partition: Number(sk.slice(PARTITIONS.length)),
+    owner: textIn(item, 'owner'),
+    token: fencingTokenOf(numberIn(item, 'token')),
+    writes: numberIn(item, 'writes'),
+    progress: item['progress']?.S === undefined ? null : (JSON.parse(item['progress'].S) as SinkProgress),
+  };
+}
+
+export function sweepOf(item: Item): readonly [TableId, Sequence] {
+  const sequence = parseSequence(textIn(item, 'sequence'));
+  if (sequence === null) throw foreign();
+  return [textIn(item, 'sk').slice(SWEEPS.length) as TableId, sequence];
+}
+
+export function textIn(item: Item, name: string): string {
+  const text = item[name]?.S;
+  if (text === undefined) throw foreign();
+  return text;
+}
+
+function numberIn(item: Item, name: string): number {
+  const number = Number(item[name]?.N);
+  if (!Number.isSafeInteger(number)) throw foreign();
+  return number;
+}
+
+function foreign(): CausewayError {
+  return new CausewayError('sink_misconfigured', 'the progress table holds an item that is not of Causeway: give it a table of its own');
+}
+
+/**
+ * Decides, from the partition as it is stored now, whether its holder may go on. `seen` is the progress that it has seen stored.
+ * Throws `partition_fenced` for a greater token, `sink_went_back` where it is gone, another's, or older than what was seen.
+ */
+export function checkHeld(
+  held: Held | null,
+  mine: { readonly owner: string; readonly token: FencingToken; readonly seen: SinkProgress | null; readonly writes: number },
+): Held {
+  if (held?.owner !== mine.owner) throw new CausewayError('sink_went_back', "the sink's fence of the partition is gone");
+  const { token, progress, writes } = held;
+  if (token > mine.token)
+    throw new CausewayError('partition_fenced', `the partition has a holder with the token ${token}, above ${mine.token}`);
+  if (token < mine.token)
+    throw new CausewayError('sink_went_back', `the sink's fence of the partition went back from ${mine.token} to ${token}`);
+  if (mine.seen !== null && (progress === null || compareSinkProgress(progress, mine.seen) < 0)) {
+    const now = progress === null ? 'nothing' : `offset ${progress.offset}`;
+    throw new CausewayError('sink_went_back', `the sink's progress went back from offset ${mine.seen.offset} to ${now}`);
+  }
+  if (writes < mine.writes)
+    throw new CausewayError('sink_went_back', `the sink's count of batches went back from ${mine.writes} to ${writes}`);
+  return held;
+}
+
+/** What is to be stored: the one that is further on. */
+export function advanced(stored: SinkProgress | null, wanted: SinkProgress | null): SinkProgress | null {
+  if (wanted === null) return stored;
+  return stored === null || compareSinkProgress(wanted, stored) > 0 ? wanted : stored;
+}

@@ -1,0 +1,244 @@
+import { assert, present } from '#core/assert.ts';
+import type { ConnectorContext } from '#core/connector.ts';
+import { CausewayError } from '#core/errors.ts';
+import type { Finding } from '#core/finding.ts';
+import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
+import type { Sequence } from '#core/sequence.ts';
+import {
+  hasPassed,
+  type Floor,
+  type KeyRange,
+  type RowChange,
+  type RowOutcome,
+  type Sink,
+  type SinkClaim,
+  type SinkLimits,
+  type SinkPartition,
+  type SinkProgress,
+  type SinkRow,
+} from '#core/sink.ts';
+import { checkSink } from './check.ts';
+import { Client } from './client.ts';
+import type { SinkConfig } from './config.ts';
+import { OwnTable } from './own-table.ts';
+import { DynamoPartition } from './partition.ts';
+import { items, sinkRow } from './read.ts';
+import { isTombstone, rowKeyIn, sequenceOf, shapeOf, tombstoneItem, type Shape } from './shape.ts';
+import { describeTable, differencesOf, provisionTable, wantedOwnTable, wantedTable } from './tables.ts';
+import { bury, writeRow } from './write.ts';
+
+const BATCH_BYTES_MAX = 16 * 1024 * 1024;
+/** Between two looks whether a table is still the one that the progress belongs to. */
+const VERIFY_MS = 60_000;
+
+/** Rows as items, each a register of its greatest sequence: DESIGN's section 7, DynamoDB. */
+export class DynamoSink implements Sink {
+  readonly kind = 'dynamodb';
+  readonly scansInOrder = false;
+  readonly limits: SinkLimits;
+  readonly #config: SinkConfig;
+  readonly #names: { readonly pipeline: string; readonly sink: string; readonly target: (table: TableId) => TableId };
+  readonly #partitions: number;
+  readonly #client: Client;
+  readonly #own: OwnTable;
+  /** By schema, which is one object for each version. */
+  readonly #shapes = new WeakMap<TableSchema, Shape>();
+  /** Under which the progress was claimed; null before. */
+  #claimant: string | null = null;
+  /** When each table was last seen to be the one that the progress belongs to. */
+  readonly #verified = new Map<string, { readonly atMs: number; readonly done: Promise<void> }>();
+  #inFlight = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(options: {
+    readonly config: SinkConfig;
+    readonly pipeline: string;
+    readonly sink: string;
+    readonly partitions: number;
+    readonly target: (table: TableId) => TableId;
+    readonly context: ConnectorContext;
+  }) {
+    const { config, pipeline, sink, target, partitions, context } = options;
+    this.limits = { batchRowsMax: config.batchRows, batchBytesMax: BATCH_BYTES_MAX };
+    this.#config = config;
+    this.#names = { pipeline, sink, target };
+    this.#partitions = partitions;
+    this.#client = new Client({ config, runtime: context.runtime });
+    this.#own = new OwnTable({ client: this.#client, name: config.progressTable, place: { pipeline, sink } });
+  }
+
+  check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {
+    const shapes = tables.map((table) => this.#shapeOf(table));
+    return checkSink({ client: this.#client, config: this.#config }, shapes, signal);
+  }
+
+  async provision(tables: readonly DescribedTable[], signal: AbortSignal): Promise<void> {
+    const parts = { client: this.#client, config: this.#config };
+    for (const table of tables) await provisionTable(parts, wantedTable(this.#shapeOf(table)), signal);
+  }
+
+  /** An attribute needs no table to be altered. What a default gives to the rows that are there, only a load brings. */
+  evolve(after: DescribedTable, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
+    return Promise.try(() => {
+      signal.throwIfAborted();
+      this.#shapeOf(after);
+      const defaulted = change.added.find(({ constantDefault }) => constantDefault !== null);
+      if (defaulted === undefined) return;
+      throw new CausewayError(
+        'schema_blocked',
+        `the column ${defaulted.name} of ${after.table} has a default, which items that are there do not get: approve it with ` +
+          '`causeway schema approve` and load the table again, or let them be without it',
+      );
+    });
+  }
+
+  async differences(table: DescribedTable, signal: AbortSignal): Promise<readonly string[]> {
+    const shape = this.#shapeOf(table);
+    return differencesOf(wantedTable(shape), await describeTable(this.#client, shape.tableName, signal));
+  }
+
+  async holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean> {
+    for await (const page of items(this.#client, this.#shapeOf(schema), signal)) if (page.some((item) => !isTombstone(item))) return true;
+    return false;
+  }
+
+  async claim(by: SinkClaim, signal: AbortSignal): Promise<void> {
+    await provisionTable({ client: this.#client, config: this.#config }, wantedOwnTable(this.#config), signal);
+    await this.#own.claim(by, signal);
+    this.#claimant = by.owner;
+  }
+
+  async assign(partition: number, signal: AbortSignal): Promise<SinkPartition> {
+    assert(partition >= 0 && partition < this.#partitions, 'a partition of the topic');
+    const claimant = present(this.#claimant, 'a claim before a partition is taken');
+    const held = await this.#own.raise(partition, claimant, signal);
+    return new DynamoPartition({ held, own: this.#own, write: (rows, writing) => this.#write(rows, writing) });
+  }
+
+  async progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>> {
+    const found = new Map<number, SinkProgress>();
+    for (const { partition, progress } of await this.#own.allHeld(signal)) if (progress !== null) found.set(partition, progress);
+    return found;
+  }
+
+  async sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }> {
+    const shape = this.#shapeOf(schema);
+    let rows = 0;
+    if (await this.#isSwept(floor, signal)) return { rows };
+    for await (const page of items(this.#client, shape, signal)) {
+      await this.#checkPassed(floor, signal);
+      const buried = await Promise.all(
+        page.map(async (item) => {
+          const sequence = sequenceOf(item);
+          const key = rowKeyIn(shape, item);
+          // What has no sequence is not ours.
+          if (sequence === null || key === null || sequence >= floor.sequence) return false;
+          const tombstone = tombstoneItem(shape, { key, sequence: floor.sequence });
+          return (await this.#within(signal, () => bury(this.#client, shape, tombstone, signal))) && !isTombstone(item);
+        }),
+      );
+      rows += buried.filter(Boolean).length;
+    }
+    await this.#checkPassed(floor, signal);
+    await this.#own.swept(floor.table, floor.sequence, signal);
+    return { rows };
+  }
+
+  sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>> {
+    return this.#own.sweeps(signal);
+  }
+
+  /** In no order: keys are hashed. */
+  async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
+    assert(range.from === null && range.to === null, 'a store of hashed keys is scanned whole');
+    const shape = this.#shapeOf(schema);
+    for await (const page of items(this.#client, shape, signal)) yield page.map((item) => sinkRow(shape, item));
+  }
+
+  remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
+    return this.#own.remove(owners, signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client[Symbol.asyncDispose]();
+  }
+
+  async #isSwept(floor: Floor, signal: AbortSignal): Promise<boolean> {
+    return ((await this.#own.sweeps(signal)).get(floor.table) ?? '') >= floor.sequence;
+  }
+
+  async #checkPassed(floor: Floor, signal: AbortSignal): Promise<void> {
+    const held = new Map((await this.#own.allHeld(signal)).map((one) => [one.partition, one]));
+    for (let partition = 0; partition < this.#partitions; partition += 1) {
+      const progress = held.get(partition)?.progress ?? null;
+      if (progress === null || !hasPassed(progress, floor))
+        throw new CausewayError('sink_went_back', `partition ${partition} has not passed the floor of ${floor.table}`);
+    }
+  }
+
+  #shapeOf(schema: TableSchema): Shape {
+    let shape = this.#shapes.get(schema);
+    if (shape === undefined) {
+      const { pipeline, sink, target } = this.#names;
+      shape = shapeOf(schema, { config: this.#config, pipeline, sink, target: target(schema.table) });
+      this.#shapes.set(schema, shape);
+    }
+    return shape;
+  }
+
+  /** All rows are tried, so that what fails one does not leave the others to be asked twice. */
+  async #write(rows: readonly RowChange[], signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    for (const schema of new Set(rows.map((change) => change.schema))) await this.#verify(this.#shapeOf(schema), signal);
+    const settled = await Promise.allSettled(
+      rows.map((change) => this.#within(signal, () => writeRow(this.#client, this.#shapeOf(change.schema), change, signal))),
+    );
+    return settled.map((one) => {
+      if (one.status === 'rejected') throw one.reason;
+      return one.value;
+    });
+  }
+
+  /** A table that was restored or made again has lost rows, and the progress that stands in another one does not show it. */
+  async #verify(shape: Shape, signal: AbortSignal): Promise<void> {
+    const nowMs = this.#client.runtime.monotonicMs();
+    let verified = this.#verified.get(shape.tableName);
+    if (verified === undefined || nowMs - verified.atMs >= VERIFY_MS) {
+      verified = { atMs: nowMs, done: this.#compareIdentity(shape, signal) };
+      this.#verified.set(shape.tableName, verified);
+    }
+    try {
+      await verified.done;
+    } catch (error) {
+      this.#verified.delete(shape.tableName);
+      throw error;
+    }
+  }
+
+  async #compareIdentity({ schema, tableName }: Shape, signal: AbortSignal): Promise<void> {
+    const table = await describeTable(this.#client, tableName, signal);
+    if (table === null) throw new CausewayError('sink_misconfigured', `there is no table ${tableName} in ${this.#config.region}`);
+    // A local store gives no id.
+    const now = `${table.TableArn ?? ''} ${table.TableId ?? table.CreationDateTime?.toISOString() ?? ''}`;
+    const before = await this.#own.tableId(schema.table, now, signal);
+    if (before === now) return;
+    const { pipeline, sink } = this.#names;
+    throw new CausewayError(
+      'sink_misconfigured',
+      `the table ${tableName} is not the one that the sink's progress belongs to (${now}, and not ${before}): it was restored, made again, or ` +
+        `stands in another region, so that rows can be missing. Start the sink anew: \`causeway pipeline remove -p ${pipeline} --sink ${sink} --confirm ${pipeline}\``,
+    );
+  }
+
+  /** No more than `concurrency` requests at once, whatever number of partitions asks. */
+  async #within<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    while (this.#inFlight >= this.#config.concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    signal.throwIfAborted();
+    this.#inFlight += 1;
+    try {
+      return await work();
+    } finally {
+      this.#inFlight -= 1;
+      this.#waiting.shift()?.();
+    }
+  }
+}

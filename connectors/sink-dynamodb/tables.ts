@@ -1,0 +1,151 @@
+import {
+  CreateTableCommand,
+  DescribeTableCommand,
+  UpdateContinuousBackupsCommand,
+  type CreateTableCommandInput,
+  type TableDescription,
+} from '@aws-sdk/client-dynamodb';
+import { CausewayError } from '#core/errors.ts';
+import { nameOf } from '../lib/dynamodb/errors.ts';
+import type { Client } from './client.ts';
+import type { SinkConfig } from './config.ts';
+import type { Shape } from './shape.ts';
+
+const POLL_MS = 500;
+/** A table is there after some ten seconds. */
+const CREATED_WITHIN_MS = 120_000;
+
+const BACKUPS_LATER: ReadonlySet<string> = new Set(['UnknownOperationException', 'ContinuousBackupsUnavailableException']);
+
+/** A table as it has to be. */
+export type WantedTable = {
+  readonly name: string;
+  readonly key: readonly { readonly name: string; readonly type: 'S' | 'N' | 'B'; readonly role: 'partition' | 'sort' }[];
+};
+
+export function wantedTable({ tableName, key }: Shape): WantedTable {
+  return { name: tableName, key };
+}
+
+export function wantedOwnTable({ progressTable }: SinkConfig): WantedTable {
+  return {
+    name: progressTable,
+    key: [
+      { name: 'pk', type: 'S', role: 'partition' },
+      { name: 'sk', type: 'S', role: 'sort' },
+    ],
+  };
+}
+
+/** Null where there is none. */
+export async function describeTable(client: Client, name: string, signal: AbortSignal): Promise<TableDescription | null> {
+  return await client.send(`the table ${name}`, signal, async (dynamo, abortSignal) => {
+    try {
+      return (await dynamo.send(new DescribeTableCommand({ TableName: name }), { abortSignal })).Table ?? null;
+    } catch (error) {
+      if (nameOf(error) === 'ResourceNotFoundException') return null;
+      throw error;
+    }
+  });
+}
+
+/** What keeps rows from being written to the table as it is; empty when nothing does. */
+export function differencesOf(wanted: WantedTable, table: TableDescription | null): readonly string[] {
+  if (table === null) return [`the table ${wanted.name} is missing`];
+  const found: string[] = [];
+  const types = new Map((table.AttributeDefinitions ?? []).map((one) => [one.AttributeName, one.AttributeType]));
+  const has = (table.KeySchema ?? []).map((one) => `${one.AttributeName ?? ''} ${types.get(one.AttributeName) ?? ''} ${one.KeyType ?? ''}`);
+  const wants = wanted.key.map(({ name, type, role }) => `${name} ${type} ${keyType(role)}`);
+  if (has.join() !== wants.join()) found.push(`the key of the table ${wanted.name} is ${has.join(', ')}, and not ${wants.join(', ')}`);
+  if (table.TableStatus === 'DELETING') found.push(`the table ${wanted.name} is being deleted`);
+  return found;
+}
+
+/** Makes the table where it is missing, and waits until it can be written. Errors: `sink_misconfigured`, `sink_unavailable`. */
+export async function provisionTable(
+  { client, config }: { readonly client: Client; readonly config: SinkConfig },
+  wanted: WantedTable,
+  signal: AbortSignal,
+): Promise<TableDescription> {
+  let table = await describeTable(client, wanted.name, signal);
+  if (table === null && config.provision === 'check') {
+    throw new CausewayError(
+      'sink_misconfigured',
+      `there is no table ${wanted.name} in ${config.region}; this makes it (or set \`provision: create\`):\n${createCommand(config, wanted)}`,
+    );
+  }
+  const isNew = table === null;
+  if (isNew) await create(client, wanted, signal);
+  table = await created(client, wanted.name, signal);
+  if (isNew) await switchBackupsOn(client, wanted.name, signal);
+  const differences = differencesOf(wanted, table);
+  if (differences.length > 0) throw new CausewayError('sink_misconfigured', differences.join('; '));
+  return table;
+}
+
+async function create(client: Client, wanted: WantedTable, signal: AbortSignal): Promise<void> {
+  const command = new CreateTableCommand(definitionOf(wanted));
+  await client.send(`the table ${wanted.name}`, signal, async (dynamo, abortSignal) => {
+    try {
+      await dynamo.send(command, { abortSignal });
+    } catch (error) {
+      // Somebody else makes it at the same time.
+      if (nameOf(error) !== 'ResourceInUseException') throw error;
+    }
+  });
+}
+
+/** Waits until the table can be written: one that is being updated can. */
+async function created(client: Client, name: string, signal: AbortSignal): Promise<TableDescription> {
+  const startedAt = client.runtime.monotonicMs();
+  while (true) {
+    const table = await describeTable(client, name, signal);
+    if (table !== null && table.TableStatus !== 'CREATING') return table;
+    if (client.runtime.monotonicMs() - startedAt > CREATED_WITHIN_MS)
+      throw new CausewayError('sink_unavailable', `the table ${name} is not active yet`);
+    await client.runtime.sleep(POLL_MS, signal);
+  }
+}
+
+async function switchBackupsOn(client: Client, name: string, signal: AbortSignal): Promise<void> {
+  const command = new UpdateContinuousBackupsCommand({
+    TableName: name,
+    PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
+  });
+  await client.send(`the table ${name}`, signal, async (dynamo, abortSignal) => {
+    try {
+      await dynamo.send(command, { abortSignal });
+    } catch (error) {
+      // A local store has none, and those of a new table can be in the making: `check` tells where they are off.
+      if (!BACKUPS_LATER.has(nameOf(error))) throw error;
+    }
+  });
+}
+
+function definitionOf({ name, key }: WantedTable): CreateTableCommandInput {
+  return {
+    TableName: name,
+    AttributeDefinitions: key.map((one) => ({ AttributeName: one.name, AttributeType: one.type })),
+    KeySchema: key.map((one) => ({ AttributeName: one.name, KeyType: keyType(one.role) })),
+    BillingMode: 'PAY_PER_REQUEST',
+    DeletionProtectionEnabled: true,
+    Tags: [{ Key: 'causeway', Value: 'sink' }],
+  };
+}
+
+export function createCommand({ region, endpoint }: SinkConfig, { name, key }: WantedTable): string {
+  const quoted = (text: string): string => (/^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`);
+  const at = [`--region ${region}`, ...(endpoint === undefined ? [] : [`--endpoint-url ${endpoint}`])].join(' ');
+  const attributes = key.map((one) => quoted(`AttributeName=${one.name},AttributeType=${one.type}`));
+  const keys = key.map((one) => quoted(`AttributeName=${one.name},KeyType=${keyType(one.role)}`));
+  const made = `aws dynamodb create-table ${at} --table-name ${name} --attribute-definitions ${attributes.join(' ')} --key-schema ${keys.join(' ')}`;
+  return [
+    `${made} --billing-mode PAY_PER_REQUEST --deletion-protection-enabled --tags Key=causeway,Value=sink`,
+    `aws dynamodb wait table-exists ${at} --table-name ${name}`,
+    `aws dynamodb update-continuous-backups ${at} --table-name ${name} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`,
+  ].join('\n');
+}
+
+function keyType(role: 'partition' | 'sort'): 'HASH' | 'RANGE' {
+  return role === 'partition' ? 'HASH' : 'RANGE';
+}

@@ -1,0 +1,64 @@
+// The DynamoDB sink on DynamoDB Local. What only the service does stands in docs/not-verified.md.
+import { DeleteTableCommand, DynamoDBClient, UpdateTableCommand } from '@aws-sdk/client-dynamodb';
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
+import { sinkContract } from '../contract/sink-contract.ts';
+import { sinkRefusals } from '../contract/sink-rows.ts';
+import { sinkValues } from '../contract/sink-tables.ts';
+import { codeThrown, plainSchema, sequenceAt, sinkBench, upsertAt } from '../contract/sink.ts';
+import { dynamoDbContext, dynamoDbSink } from '../support/dynamodb-sink-context.ts';
+import { describeShared, sharedService } from '../support/services.ts';
+
+describeShared('dynamodb', 'sink-dynamodb', () => {
+  let endpoint: string;
+  beforeAll(async () => {
+    ({ endpoint } = await sharedService('dynamodb'));
+  });
+  beforeEach(() => {
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'test');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
+    vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+  });
+
+  sinkContract('sink-dynamodb', () => Promise.resolve(dynamoDbContext(endpoint, { json: 'native', arrays: 'list' })));
+
+  describe('sink-dynamodb', () => {
+    const bench = sinkBench(() => Promise.resolve(dynamoDbContext(endpoint)));
+    const { never, owner } = bench;
+
+    test('a table that was made again stops the sink, since the progress that stands in another one does not show what is lost', async () => {
+      expect(await bench.apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'x', null])])).toEqual(['applied']);
+      const client = new DynamoDBClient({ region: 'eu-west-1', endpoint });
+      const TableName = bench.schema.table;
+      await client.send(new UpdateTableCommand({ TableName, DeletionProtectionEnabled: false }));
+      await client.send(new DeleteTableCommand({ TableName }));
+      client.destroy();
+      const later = bench.open();
+      await later.provision([bench.schema], never);
+      await later.claim({ ...owner, known: true }, never);
+      await using partition = await later.assign(0, never);
+      const rows = [upsertAt(bench.schema, sequenceAt(2), ['2', 'x', null])];
+      expect(await codeThrown(partition.apply({ rows, progress: null }, never))).toBe('sink_misconfigured');
+      expect(await bench.context.liveRows(bench.schema)).toEqual([]);
+    });
+
+    test('`provision: check` prints the command that makes a table, and `check` tells what is missing', async () => {
+      const config = configSchema.parse({ kind: 'dynamodb', region: 'eu-west-1', endpoint, progressTable: `${bench.schema.table}.none` });
+      await using sink = dynamoDbSink(config);
+      const absent = plainSchema(bench.context.table('absent'));
+      const refused = await sink.provision([absent], never).catch(String);
+      expect(refused).toContain(`aws dynamodb create-table --region eu-west-1 --endpoint-url ${endpoint} --table-name ${absent.table}`);
+      expect(refused).toContain('AttributeName=id,AttributeType=N');
+      const findings = await sink.check([absent, bench.schema], never);
+      expect(findings.filter(({ id }) => id === 'DD-001').map(({ level }) => level)).toEqual(['error', 'error', 'ok']);
+      expect(findings.filter(({ id }) => id === 'DD-011').map(({ level }) => level)).toEqual(['ok']);
+    });
+  });
+
+  // What differs where values stay texts.
+  describe('sink-dynamodb with texts', () => {
+    const bench = sinkBench(() => Promise.resolve(dynamoDbContext(endpoint, { numbers: 'text' })));
+    sinkValues(bench);
+    sinkRefusals(bench);
+  });
+});
