@@ -47,8 +47,8 @@ test('39: the offsets of the group are erased, and then the group itself: each s
 
 test('a member that the group has gone on without works on, until it is told', async () => {
   const { coverage } = await settles([
-    { tag: 'group_kicked', sink: 'warm', daemon: 0, atMs: 3_000, forMs: 4_000 },
-    { tag: 'group_kicked', sink: 'warm', daemon: 1, atMs: 8_000, forMs: 0 },
+    { tag: 'group_kicked', sink: 'warm', daemon: 0, atMs: 3_050, forMs: 4_000 },
+    { tag: 'group_kicked', sink: 'warm', daemon: 1, atMs: 8_050, forMs: 0 },
   ]);
   expect(coverage.faults.get('group_kicked')).toBe(2);
   expect(coverage.figures.get('group: stale commit refused') ?? 0).toBeGreaterThan(0);
@@ -57,7 +57,7 @@ test('a member that the group has gone on without works on, until it is told', a
 test('30: a storm of rebalances, with a member that is held past its session', async () => {
   const { coverage } = await settles([
     { tag: 'group_storm', sink: 'warm', atMs: 2_000, forMs: 6_000, everyMs: 120 },
-    { tag: 'pause', daemon: 0, atMs: 4_000, forMs: 3_000, clock: 'runs' },
+    { tag: 'pause', daemon: 0, atMs: 4_050, forMs: 3_000, clock: 'runs' },
   ]);
   expect(coverage.figures.get('group: rebalance')).toBeGreaterThan(5);
   expect(coverage.figures.get('group: left out of a rebalance')).toBeGreaterThan(0);
