@@ -1,14 +1,12 @@
-import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import type { ControlKey, ControlRow, RowVersion } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
+import type { Item } from '../lib/dynamodb/send.ts';
 import { pack, unpack } from '../lib/control/pack.ts';
 
 /*
  * An item: pk (S, the store's name), sk (S, the row's key), version (S), format (N), and the row as JSON in value (S), or compressed
  * in packed (B).
  */
-
-export type Item = Record<string, AttributeValue>;
 
 const FORMAT_VERSION = 1;
 /** Of a whole item, names included; the rest of ours is far below the difference to 400 KiB. */

@@ -3,11 +3,12 @@ import type { ControlKey, ControlRow, ControlStore, RowVersion, Swap } from '#co
 import { CausewayError } from '#core/errors.ts';
 import { randomName } from '#core/random-name.ts';
 import type { Runtime } from '#core/runtime.ts';
-import { dynamoError, nameOf } from '../lib/dynamodb/errors.ts';
+import { dynamoError } from '../lib/dynamodb/errors.ts';
+import { orAborted, unlessRefused, type Item } from '../lib/dynamodb/send.ts';
 import { callMsFor, jsonText, withinTime } from '../lib/control/call.ts';
 import type { Config } from './config.ts';
 import { verifyTable, type Send } from './provision.ts';
-import { itemOf, rowOf, type Item } from './rows.ts';
+import { itemOf, rowOf } from './rows.ts';
 
 /** Rows as items of one partition key. A swap is one conditional write, a read is strongly consistent. */
 export class DynamoControlStore implements ControlStore {
@@ -133,29 +134,12 @@ export class DynamoControlStore implements ControlStore {
 
   #send<T>(signal: AbortSignal, work: (client: DynamoDBClient, signal: AbortSignal) => Promise<T>): Promise<T> {
     return withinTime({ runtime: this.#runtime, callMs: this.#callMs, what: this.#what }, signal, async (call) => {
-      // The provider of credentials takes no signal.
-      const aborted = Promise.withResolvers<never>();
-      const abort = (): void => aborted.reject(call.reason as Error);
-      call.addEventListener('abort', abort, { once: true });
       try {
-        return await Promise.race([work(this.#client, call), aborted.promise]);
+        return await orAborted(call, () => work(this.#client, call));
       } catch (error) {
         call.throwIfAborted();
         throw dynamoError(error, 'control', this.#what);
-      } finally {
-        call.removeEventListener('abort', abort);
       }
     });
-  }
-}
-
-/** Null where the condition held; otherwise what stands there. */
-async function unlessRefused(sent: Promise<unknown>): Promise<{ readonly found: Item | undefined } | null> {
-  try {
-    await sent;
-    return null;
-  } catch (error) {
-    if (nameOf(error) !== 'ConditionalCheckFailedException') throw error;
-    return { found: (error as { readonly Item?: Item }).Item };
   }
 }

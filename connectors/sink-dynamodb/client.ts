@@ -1,9 +1,9 @@
 import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
 import type { Runtime } from '#core/runtime.ts';
-import { dynamoError, nameOf } from '../lib/dynamodb/errors.ts';
+import { dynamoError } from '../lib/dynamodb/errors.ts';
+import { orAborted } from '../lib/dynamodb/send.ts';
 import type { SinkConfig } from './config.ts';
 import { ValueRefused } from './encode.ts';
-import type { Item } from './shape.ts';
 
 const CONNECT_MS = 5_000;
 /** Of one request; without a limit of ours a connection that died silently is waited for for minutes. */
@@ -22,18 +22,12 @@ export class Client implements AsyncDisposable {
   /** `what` is the table, for people. Errors: `sink_unavailable`, `sink_throttled`, `sink_credentials`, `sink_misconfigured`. */
   async send<T>(what: string, signal: AbortSignal, work: (client: DynamoDBClient, signal: AbortSignal) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
-    // The provider of credentials takes no signal.
-    const aborted = Promise.withResolvers<never>();
-    const abort = (): void => aborted.reject(signal.reason as Error);
-    signal.addEventListener('abort', abort, { once: true });
     try {
-      return await Promise.race([work(this.#client, signal), aborted.promise]);
+      return await orAborted(signal, () => work(this.#client, signal));
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof ValueRefused) throw error;
       throw dynamoError(error, 'sink', what);
-    } finally {
-      signal.removeEventListener('abort', abort);
     }
   }
 
@@ -57,15 +51,4 @@ function clientConfig({ region, endpoint, concurrency }: SinkConfig): DynamoDBCl
       httpAgent: { keepAlive: true, maxSockets: concurrency },
     },
   };
-}
-
-/** Null where the condition held; otherwise what stands there, if anything. */
-export async function unlessRefused(sent: Promise<unknown>): Promise<{ readonly found: Item | undefined } | null> {
-  try {
-    await sent;
-    return null;
-  } catch (error) {
-    if (nameOf(error) !== 'ConditionalCheckFailedException') throw error;
-    return { found: (error as { readonly Item?: Item }).Item };
-  }
 }

@@ -3,7 +3,7 @@ import { fencingTokenOf, type FencingToken } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import { parseSequence, type Sequence } from '#core/sequence.ts';
 import { compareSinkProgress, type SinkProgress } from '#core/sink.ts';
-import type { Item } from './shape.ts';
+import type { Item } from '../lib/dynamodb/send.ts';
 
 /*
  * What a sink keeps beside the replicated tables, in one table for any number of sinks. `pk` is `pipeline/sink`; `sk` is
@@ -81,7 +81,10 @@ function numberIn(item: Item, name: string): number {
 }
 
 function foreign(): CausewayError {
-  return new CausewayError('sink_misconfigured', 'the progress table holds an item that is not of Causeway: give it a table of its own');
+  return new CausewayError(
+    'sink_misconfigured',
+    'the progress table holds an item that is not of Causeway: set `progressTable` to a table of its own',
+  );
 }
 
 /**

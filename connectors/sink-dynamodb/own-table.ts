@@ -5,7 +5,8 @@ import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { SinkClaim } from '#core/sink.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
-import { type Client, unlessRefused } from './client.ts';
+import { unlessRefused } from '../lib/dynamodb/send.ts';
+import type { Client } from './client.ts';
 import {
   CLAIM,
   heldItem,
@@ -20,7 +21,9 @@ import {
   type Held,
   type OwnPlace,
 } from './own-rows.ts';
-import type { Item } from './shape.ts';
+import type { Item } from '../lib/dynamodb/send.ts';
+
+const RAISE_PAUSE_MS = 50;
 
 /** Claim, partitions and sweeps of one sink. Each method is one linearizable step; reads are strongly consistent. */
 export class OwnTable {
@@ -87,6 +90,8 @@ export class OwnTable {
         );
       }
       if (now !== owner) throw claimed(this.place, now);
+      // Somebody else takes it at the same moment, or the service throttles.
+      await this.#client.runtime.sleep(RAISE_PAUSE_MS, signal);
     }
   }
 

@@ -2,7 +2,8 @@ import { ScanCommand } from '@aws-sdk/client-dynamodb';
 import { CausewayError } from '#core/errors.ts';
 import type { SinkRow } from '#core/sink.ts';
 import type { Client } from './client.ts';
-import { isTombstone, rowIn, rowKeyIn, sequenceOf, type Item, type Shape } from './shape.ts';
+import { isTombstone, rowIn, rowKeyIn, sequenceOf, type Shape } from './shape.ts';
+import type { Item } from '../lib/dynamodb/send.ts';
 
 /** Every item of the table, strongly consistent, in pages of up to 1 MB and in no order. */
 export async function* items(

@@ -5,10 +5,9 @@ import { parseRowKey, type RowKey } from '#core/key.ts';
 import { tableIdParts, type Column, type TableId, type TableSchema } from '#core/schema.ts';
 import { parseSequence, type Sequence } from '#core/sequence.ts';
 import type { Row } from '#core/value.ts';
+import type { Item } from '../lib/dynamodb/send.ts';
 import type { SinkConfig } from './config.ts';
 import { decoded, encoded, ValueRefused } from './encode.ts';
-
-export type Item = Record<string, AttributeValue>;
 
 /** The change's sequence, 24 bytes: compared by the service as unsigned bytes. */
 export const SEQUENCE = 'cw_seq';

@@ -86,8 +86,8 @@ export class DynamoSink implements Sink {
       if (defaulted === undefined) return;
       throw new CausewayError(
         'schema_blocked',
-        `the column ${defaulted.name} of ${after.table} has a default, which items that are there do not get: approve it with ` +
-          '`causeway schema approve` and load the table again, or let them be without it',
+        `the column ${defaulted.name} of ${after.table} has a default, which items that are there do not get: ` +
+          'copy the rows as docs/resync.md tells, or take the default away at the source',
       );
     });
   }
@@ -155,8 +155,10 @@ export class DynamoSink implements Sink {
     for await (const page of items(this.#client, shape, signal)) yield page.map((item) => sinkRow(shape, item));
   }
 
-  remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
-    return this.#own.remove(owners, signal);
+  async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
+    // A sink that never started has made nothing.
+    if ((await describeTable(this.#client, this.#config.progressTable, signal)) === null) return [];
+    return await this.#own.remove(owners, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -216,7 +218,7 @@ export class DynamoSink implements Sink {
 
   async #compareIdentity({ schema, tableName }: Shape, signal: AbortSignal): Promise<void> {
     const table = await describeTable(this.#client, tableName, signal);
-    if (table === null) throw new CausewayError('sink_misconfigured', `there is no table ${tableName} in ${this.#config.region}`);
+    if (table === null) throw missing(this.#config, tableName);
     // A local store gives no id.
     const now = `${table.TableArn ?? ''} ${table.TableId ?? table.CreationDateTime?.toISOString() ?? ''}`;
     const before = await this.#own.tableId(schema.table, now, signal);
@@ -232,13 +234,21 @@ export class DynamoSink implements Sink {
   /** No more than `concurrency` requests at once, whatever number of partitions asks. */
   async #within<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     while (this.#inFlight >= this.#config.concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    signal.throwIfAborted();
     this.#inFlight += 1;
     try {
+      // In here: one that gives up wakes the next, which would wait for ever otherwise.
+      signal.throwIfAborted();
       return await work();
     } finally {
       this.#inFlight -= 1;
       this.#waiting.shift()?.();
     }
   }
+}
+
+function missing({ region }: SinkConfig, tableName: string): CausewayError {
+  return new CausewayError(
+    'sink_misconfigured',
+    `there is no table ${tableName} in ${region}: \`causeway check --only sink\` prints what makes it, or set \`provision: create\``,
+  );
 }

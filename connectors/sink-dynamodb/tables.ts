@@ -56,7 +56,10 @@ export function differencesOf(wanted: WantedTable, table: TableDescription | nul
   const types = new Map((table.AttributeDefinitions ?? []).map((one) => [one.AttributeName, one.AttributeType]));
   const has = (table.KeySchema ?? []).map((one) => `${one.AttributeName ?? ''} ${types.get(one.AttributeName) ?? ''} ${one.KeyType ?? ''}`);
   const wants = wanted.key.map(({ name, type, role }) => `${name} ${type} ${keyType(role)}`);
-  if (has.join() !== wants.join()) found.push(`the key of the table ${wanted.name} is ${has.join(', ')}, and not ${wants.join(', ')}`);
+  if (has.join() !== wants.join())
+    found.push(
+      `the key of the table ${wanted.name} is ${has.join(', ')}, and not ${wants.join(', ')}: set \`keys\` or \`tables\` of the sink, or make another table`,
+    );
   if (table.TableStatus === 'DELETING') found.push(`the table ${wanted.name} is being deleted`);
   return found;
 }

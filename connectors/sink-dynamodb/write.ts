@@ -2,20 +2,10 @@ import { GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
 import { mergePartial } from '#core/value.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
-import { type Client, unlessRefused } from './client.ts';
+import { unlessRefused, type Item } from '../lib/dynamodb/send.ts';
+import type { Client } from './client.ts';
 import { ValueRefused } from './encode.ts';
-import {
-  isTombstone,
-  keyItem,
-  rowIn,
-  rowItem,
-  SEQUENCE,
-  sequenceOf,
-  sequenceValue,
-  tombstoneItem,
-  type Item,
-  type Shape,
-} from './shape.ts';
+import { isTombstone, keyItem, rowIn, rowItem, SEQUENCE, sequenceOf, sequenceValue, tombstoneItem, type Shape } from './shape.ts';
 
 const APPLIED: RowOutcome = { tag: 'applied' };
 const STALE: RowOutcome = { tag: 'stale' };

@@ -42,6 +42,30 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       expect(await bench.context.liveRows(bench.schema)).toEqual([]);
     });
 
+    test('a batch that is given up ends at once, also what has not been sent yet', async () => {
+      const context = dynamoDbContext(endpoint, { concurrency: 2 });
+      await using sink = context.open();
+      const schema = plainSchema(context.table('narrow'));
+      await sink.provision([schema], never);
+      await sink.claim(owner, never);
+      await using partition = await sink.assign(0, never);
+      const rows = Array.from({ length: 100 }, (_, id) => upsertAt(schema, sequenceAt(1), [String(id), 'x', null]));
+      const stop = new AbortController();
+      const applied = partition.apply({ rows, progress: null }, stop.signal);
+      while ((await context.liveRows(schema)).length === 0) await Promise.resolve();
+      stop.abort(new Error('enough'));
+      await expect(applied).rejects.toThrow('enough');
+      expect((await context.liveRows(schema)).length).toBeLessThan(rows.length);
+      await context[Symbol.asyncDispose]();
+    });
+
+    test('a sink that never started has nothing to remove', async () => {
+      const context = dynamoDbContext(endpoint);
+      await using sink = context.open();
+      expect(await sink.remove(['o'], never)).toEqual([]);
+      await context[Symbol.asyncDispose]();
+    });
+
     test('`provision: check` prints the command that makes a table, and `check` tells what is missing', async () => {
       const config = configSchema.parse({ kind: 'dynamodb', region: 'eu-west-1', endpoint, progressTable: `${bench.schema.table}.none` });
       await using sink = dynamoDbSink(config);

@@ -53,6 +53,14 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     suite: sink('a table that was made again'),
   },
   {
+    name: 'a request that gives up its turn at DynamoDB wakes nobody',
+    file: 'connectors/sink-dynamodb/sink.ts',
+    breaks: 'a stop that ends',
+    find: 'this.#waiting.shift()?.();',
+    put: 'if (!signal.aborted) this.#waiting.shift()?.();',
+    suite: sink('a batch that is given up'),
+  },
+  {
     name: 'a sweep of DynamoDB goes on where a partition has not passed the floor',
     file: 'connectors/sink-dynamodb/sink.ts',
     breaks: 'section 4',
