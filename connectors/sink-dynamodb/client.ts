@@ -37,7 +37,7 @@ export class Client implements AsyncDisposable {
   }
 }
 
-function clientConfig({ region, endpoint, concurrency }: SinkConfig): DynamoDBClientConfig {
+function clientConfig({ region, endpoint, inFlightRows }: SinkConfig): DynamoDBClientConfig {
   return {
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
@@ -47,8 +47,8 @@ function clientConfig({ region, endpoint, concurrency }: SinkConfig): DynamoDBCl
       connectionTimeout: CONNECT_MS,
       requestTimeout: REQUEST_MS,
       throwOnRequestTimeout: true,
-      httpsAgent: { keepAlive: true, maxSockets: concurrency },
-      httpAgent: { keepAlive: true, maxSockets: concurrency },
+      httpsAgent: { keepAlive: true, maxSockets: inFlightRows },
+      httpAgent: { keepAlive: true, maxSockets: inFlightRows },
     },
   };
 }

@@ -3,8 +3,8 @@ import * as z from 'zod';
 /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html */
 const TABLE_NAME = /^[a-zA-Z0-9_.-]{3,255}$/;
 const TABLE_PATTERN = /^(?:[a-zA-Z0-9_.-]|\{(?:pipeline|sink|schema|table)\})+$/;
-const CONCURRENCY_DEFAULT = 64;
-const CONCURRENCY_MAX = 1_000;
+const IN_FLIGHT_ROWS_DEFAULT = 500;
+const IN_FLIGHT_ROWS_MAX = 10_000;
 const BATCH_ROWS_DEFAULT = 1_000;
 const BATCH_ROWS_MAX = 10_000;
 
@@ -52,7 +52,19 @@ export const configSchema = z.strictObject({
   json: z.enum(['text', 'native']).default('text').describe('How json is kept: as its text, or as maps, lists and scalars.'),
   arrays: z.enum(['text', 'list']).default('text').describe('How arrays are kept: as the text of a JSON array, or as lists.'),
   batchRows: z.int().min(1).max(BATCH_ROWS_MAX).default(BATCH_ROWS_DEFAULT).describe('Most rows between two writes of progress.'),
-  concurrency: z.int().min(1).max(CONCURRENCY_MAX).default(CONCURRENCY_DEFAULT).describe('Most requests at once, of all partitions.'),
+  writes: z
+    .enum(['batches', 'single'])
+    .default('batches')
+    .describe(
+      'How items are written. `batches`: 25 statements of PartiQL in a request. `single`: each item by a request of its own, which needs no ' +
+        'right to run statements, and some ten times the processor time.',
+    ),
+  inFlightRows: z
+    .int()
+    .min(1)
+    .max(IN_FLIGHT_ROWS_MAX)
+    .default(IN_FLIGHT_ROWS_DEFAULT)
+    .describe('Most rows of a table that are on their way at once. Fewer are, while the service throttles.'),
 });
 
 export type SinkConfig = z.output<typeof configSchema>;

@@ -8,6 +8,7 @@ import type { Row } from '#core/value.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
 import type { SinkConfig } from './config.ts';
 import { decoded, encoded, ValueRefused } from './encode.ts';
+import { plainNumber } from './number-text.ts';
 
 /** The change's sequence, 24 bytes: compared by the service as unsigned bytes. */
 export const SEQUENCE = 'cw_seq';
@@ -41,6 +42,8 @@ export type Shape = {
   readonly tableName: string;
   readonly key: readonly KeyAttribute[];
   readonly config: SinkConfig;
+  /** Attributes that key an index of the table: one that is null is left out, and its item stands in no such index. */
+  readonly indexKeys: ReadonlySet<string>;
 };
 
 /** Errors: `sink_misconfigured` where no table can hold the rows. */
@@ -55,7 +58,7 @@ export function shapeOf(
       `the column ${reserved.name} of ${schema.table} has a name that the sink keeps for itself: names with ${OWN_PREFIX}`,
     );
   }
-  return { schema, tableName: tableNameOf(of), key: keyAttributes(schema, of.config), config: of.config };
+  return { schema, tableName: tableNameOf(of), key: keyAttributes(schema, of.config), config: of.config, indexKeys: new Set() };
 }
 
 function tableNameOf(of: {
@@ -138,15 +141,25 @@ function keyValue({ role, type, texts: places, isColumn }: KeyAttribute, texts: 
   return type === 'B' ? { B: bytes } : { S: text };
 }
 
+/** One text for each key, however the service spells it. */
+export function keyText({ key }: Pick<Shape, 'key'>, item: Item): string {
+  return key
+    .map(({ name }) => {
+      const { S, N, B } = item[name] ?? {};
+      return S ?? (N === undefined ? Buffer.from(B ?? []).toString('base64') : (plainNumber(N) ?? N));
+    })
+    .join('\u0000');
+}
+
 /** Errors: `ValueRefused`. */
 export function rowItem(shape: Shape, change: { readonly key: RowKey; readonly sequence: Sequence; readonly row: Row }): Item {
-  const { schema, config } = shape;
+  const { schema, config, indexKeys } = shape;
   const item: Item = {};
   const texts: Item = {};
   for (const [index, column] of schema.columns.entries()) {
     const value = change.row[index];
     if (value === undefined || value === null) {
-      item[column.name] = { NULL: true };
+      if (!indexKeys.has(column.name)) item[column.name] = { NULL: true };
       continue;
     }
     const { attribute, exact } = inColumn(column, () => encoded(column.type, value, config));

@@ -1,6 +1,6 @@
 import { assert, present } from '#core/assert.ts';
 import type { ConnectorContext } from '#core/connector.ts';
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
@@ -24,8 +24,9 @@ import { OwnTable } from './own-table.ts';
 import { DynamoPartition } from './partition.ts';
 import { items, sinkRow } from './read.ts';
 import { isTombstone, rowKeyIn, sequenceOf, shapeOf, tombstoneItem, type Shape } from './shape.ts';
-import { describeTable, differencesOf, provisionTable, wantedOwnTable, wantedTable } from './tables.ts';
-import { bury, writeRow } from './write.ts';
+import { ALONE_ROWS_MAX, TableWriter } from './table-writer.ts';
+import { describeTable, differencesOf, indexKeysOf, provisionTable, wantedOwnTable, wantedTable } from './tables.ts';
+import { bury } from './write.ts';
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 /** Between two looks whether a table is still the one that the progress belongs to. */
@@ -45,10 +46,11 @@ export class DynamoSink implements Sink {
   readonly #shapes = new WeakMap<TableSchema, Shape>();
   /** Under which the progress was claimed; null before. */
   #claimant: string | null = null;
-  /** When each table was last seen to be the one that the progress belongs to. */
-  readonly #verified = new Map<string, { readonly atMs: number; readonly done: Promise<void> }>();
-  #inFlight = 0;
-  readonly #waiting: (() => void)[] = [];
+  /** When each table was last seen to be the one that the progress belongs to, and what keys its indexes. */
+  readonly #verified = new Map<string, { readonly atMs: number; readonly indexKeys: Promise<ReadonlySet<string>> }>();
+  readonly #writers = new Map<string, TableWriter>();
+  readonly #onRetry: (code: ErrorCode) => void;
+  readonly #aloneRowsMax: number;
 
   constructor(options: {
     readonly config: SinkConfig;
@@ -56,9 +58,14 @@ export class DynamoSink implements Sink {
     readonly sink: string;
     readonly partitions: number;
     readonly target: (table: TableId) => TableId;
+    readonly onRetry: (code: ErrorCode) => void;
+    /** None, for tests: also a single row then takes the way of a batch. */
+    readonly aloneRowsMax?: number;
     readonly context: ConnectorContext;
   }) {
     const { config, pipeline, sink, target, partitions, context } = options;
+    this.#onRetry = options.onRetry;
+    this.#aloneRowsMax = options.aloneRowsMax ?? ALONE_ROWS_MAX;
     this.limits = { batchRowsMax: config.batchRows, batchBytesMax: BATCH_BYTES_MAX };
     this.#config = config;
     this.#names = { pipeline, sink, target };
@@ -127,6 +134,7 @@ export class DynamoSink implements Sink {
     if (await this.#isSwept(floor, signal)) return { rows };
     for await (const page of items(this.#client, shape, signal)) {
       await this.#checkPassed(floor, signal);
+      const writer = this.#writerOf(shape);
       const buried = await Promise.all(
         page.map(async (item) => {
           const sequence = sequenceOf(item);
@@ -134,7 +142,7 @@ export class DynamoSink implements Sink {
           // What has no sequence is not ours.
           if (sequence === null || key === null || sequence >= floor.sequence) return false;
           const tombstone = tombstoneItem(shape, { key, sequence: floor.sequence });
-          return (await this.#within(signal, () => bury(this.#client, shape, tombstone, signal))) && !isTombstone(item);
+          return (await writer.run(1, () => bury(this.#client, shape, tombstone, signal), signal)) && !isTombstone(item);
         }),
       );
       rows += buried.filter(Boolean).length;
@@ -188,61 +196,72 @@ export class DynamoSink implements Sink {
     return shape;
   }
 
-  /** All rows are tried, so that what fails one does not leave the others to be asked twice. */
+  /** Table by table side by side: one that is throttled holds up no other. */
   async #write(rows: readonly RowChange[], signal: AbortSignal): Promise<readonly RowOutcome[]> {
-    for (const schema of new Set(rows.map((change) => change.schema))) await this.#verify(this.#shapeOf(schema), signal);
-    const settled = await Promise.allSettled(
-      rows.map((change) => this.#within(signal, () => writeRow(this.#client, this.#shapeOf(change.schema), change, signal))),
+    const shapes = new Map<TableSchema, Shape>();
+    for (const schema of new Set(rows.map((change) => change.schema))) {
+      const shape = this.#shapeOf(schema);
+      shapes.set(schema, { ...shape, indexKeys: await this.#verify(shape, signal) });
+    }
+    const byTable = Map.groupBy(
+      rows.map((change, at) => ({ at, change, shape: present(shapes.get(change.schema), 'the shape of a row') })),
+      ({ shape }) => shape.tableName,
     );
-    return settled.map((one) => {
-      if (one.status === 'rejected') throw one.reason;
-      return one.value;
-    });
+    const outcomes = new Array<RowOutcome>(rows.length);
+    const settled = await Promise.allSettled(
+      [...byTable.values()].map(async (some) => {
+        const told = await this.#writerOf(present(some[0], 'a row').shape).write(some, signal);
+        for (const [place, { at }] of some.entries()) outcomes[at] = present(told[place], 'an outcome');
+      }),
+    );
+    for (const one of settled) if (one.status === 'rejected') throw one.reason;
+    return outcomes;
+  }
+
+  #writerOf({ tableName }: Shape): TableWriter {
+    let writer = this.#writers.get(tableName);
+    if (writer === undefined) {
+      writer = new TableWriter({
+        client: this.#client,
+        config: this.#config,
+        tableName,
+        aloneRowsMax: this.#aloneRowsMax,
+        onRetry: this.#onRetry,
+      });
+      this.#writers.set(tableName, writer);
+    }
+    return writer;
   }
 
   /** A table that was restored or made again has lost rows, and the progress that stands in another one does not show it. */
-  async #verify(shape: Shape, signal: AbortSignal): Promise<void> {
+  async #verify(shape: Shape, signal: AbortSignal): Promise<ReadonlySet<string>> {
     const nowMs = this.#client.runtime.monotonicMs();
     let verified = this.#verified.get(shape.tableName);
     if (verified === undefined || nowMs - verified.atMs >= VERIFY_MS) {
-      verified = { atMs: nowMs, done: this.#compareIdentity(shape, signal) };
+      verified = { atMs: nowMs, indexKeys: this.#compareIdentity(shape, signal) };
       this.#verified.set(shape.tableName, verified);
     }
     try {
-      await verified.done;
+      return await verified.indexKeys;
     } catch (error) {
       this.#verified.delete(shape.tableName);
       throw error;
     }
   }
 
-  async #compareIdentity({ schema, tableName }: Shape, signal: AbortSignal): Promise<void> {
+  async #compareIdentity({ schema, tableName }: Shape, signal: AbortSignal): Promise<ReadonlySet<string>> {
     const table = await describeTable(this.#client, tableName, signal);
     if (table === null) throw missing(this.#config, tableName);
     // A local store gives no id.
     const now = `${table.TableArn ?? ''} ${table.TableId ?? table.CreationDateTime?.toISOString() ?? ''}`;
     const before = await this.#own.tableId(schema.table, now, signal);
-    if (before === now) return;
+    if (before === now) return indexKeysOf(table);
     const { pipeline, sink } = this.#names;
     throw new CausewayError(
-      'sink_misconfigured',
+      'sink_table_replaced',
       `the table ${tableName} is not the one that the sink's progress belongs to (${now}, and not ${before}): it was restored, made again, or ` +
         `stands in another region, so that rows can be missing. Start the sink anew: \`causeway pipeline remove -p ${pipeline} --sink ${sink} --confirm ${pipeline}\``,
     );
-  }
-
-  /** No more than `concurrency` requests at once, whatever number of partitions asks. */
-  async #within<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    while (this.#inFlight >= this.#config.concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#inFlight += 1;
-    try {
-      // In here: one that gives up wakes the next, which would wait for ever otherwise.
-      signal.throwIfAborted();
-      return await work();
-    } finally {
-      this.#inFlight -= 1;
-      this.#waiting.shift()?.();
-    }
   }
 }
 

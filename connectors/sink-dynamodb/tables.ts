@@ -49,6 +49,13 @@ export async function describeTable(client: Client, name: string, signal: AbortS
   });
 }
 
+/** Names of the attributes that key one of its indexes. */
+export function indexKeysOf({ GlobalSecondaryIndexes, LocalSecondaryIndexes, KeySchema }: TableDescription): ReadonlySet<string> {
+  const own = new Set((KeySchema ?? []).map(({ AttributeName }) => AttributeName));
+  const all = [...(GlobalSecondaryIndexes ?? []), ...(LocalSecondaryIndexes ?? [])].flatMap((index) => index.KeySchema ?? []);
+  return new Set(all.flatMap(({ AttributeName }) => (AttributeName === undefined || own.has(AttributeName) ? [] : [AttributeName])));
+}
+
 /** What keeps rows from being written to the table as it is; empty when nothing does. */
 export function differencesOf(wanted: WantedTable, table: TableDescription | null): readonly string[] {
   if (table === null) return [`the table ${wanted.name} is missing`];

@@ -7,8 +7,8 @@ import type { Client } from './client.ts';
 import { ValueRefused } from './encode.ts';
 import { isTombstone, keyItem, rowIn, rowItem, SEQUENCE, sequenceOf, sequenceValue, tombstoneItem, type Shape } from './shape.ts';
 
-const APPLIED: RowOutcome = { tag: 'applied' };
-const STALE: RowOutcome = { tag: 'stale' };
+export const APPLIED: RowOutcome = { tag: 'applied' };
+export const STALE: RowOutcome = { tag: 'stale' };
 const WITHOUT_BASE: RowOutcome = { tag: 'rejected', code: 'partial_without_base', reason: 'the sink has no live row of the key' };
 const FOREIGN: RowOutcome = {
   tag: 'rejected',

@@ -1,4 +1,5 @@
 import type { ControlStore } from './control.ts';
+import type { ErrorCode } from './errors.ts';
 import type { Log } from './log.ts';
 import type { Logger, Runtime } from './runtime.ts';
 import type { TableId } from './schema.ts';
@@ -47,6 +48,8 @@ export type SinkConnector<Config> = {
     readonly partitions: number;
     /** Where a source table's rows go; the same name unless mapped. */
     readonly target: (table: TableId) => TableId;
+    /** Told of each attempt that the sink repeats by itself, as when it is throttled. What its callers repeat they count. */
+    readonly onRetry: (code: ErrorCode) => void;
     readonly context: ConnectorContext;
   }): Sink;
 };

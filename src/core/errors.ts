@@ -246,6 +246,13 @@ export const errorTable = {
     meaning: 'The sink lost commits that it had confirmed (it failed over or was restored).',
     mend: "None needed: the partition starts over from the sink's own progress. If the log no longer reaches back to it, log_offset_gone follows.",
   },
+  sink_table_replaced: {
+    retry: 'manual',
+    meaning:
+      "A table of the sink is not the one that the sink's progress belongs to: it was restored, made again, or stands in another region. Rows " +
+      'can be missing in it, and nothing was written.',
+    mend: 'The sink must be loaded again: docs/resync.md.',
+  },
   sink_unknown_progress: {
     retry: 'manual',
     meaning: 'A sink that was known has lost its progress.',

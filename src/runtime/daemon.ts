@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { ControlStore } from '#core/control.ts';
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import { codecOf } from '../codec/formats.ts';
 import type { Config, ListenAddress, PipelineConfig } from '../config/config.ts';
 import type { Connectors } from '../config/connectors.ts';
@@ -76,7 +76,7 @@ async function serveAndSupervise(options: DaemonOptions, given: PartsContext): P
       runtime,
       logger,
       metrics,
-      build: (owner) => buildParts(pipeline, { context, control, owner }),
+      build: (owner) => buildParts(pipeline, { context, control, metrics, owner }),
     }),
   );
   let stopping = false;
@@ -115,16 +115,23 @@ function sharedControl(config: Config, context: PartsContext, resources: AsyncDi
 
 async function buildParts(
   pipeline: PipelineConfig,
-  input: { readonly context: PartsContext; readonly control: () => Promise<ControlStore>; readonly owner: AsyncDisposableStack },
+  input: {
+    readonly context: PartsContext;
+    readonly control: () => Promise<ControlStore>;
+    readonly metrics: Metrics;
+    readonly owner: AsyncDisposableStack;
+  },
 ): Promise<PipelineParts> {
-  const { owner } = input;
+  const { owner, metrics } = input;
   const context = { ...input.context, logger: input.context.logger.with({ pipeline: pipeline.name }) };
   const control = await input.control();
   const source = owner.use(await createSource(pipeline, context));
   const log = owner.use(await createLog(pipeline, context));
   const sinks = new Map<string, Sink>();
   for (const sink of pipeline.sinks) {
-    sinks.set(sink.name, owner.use(await createSink({ pipeline, sink, partitions: log.partitions }, context)));
+    const onRetry = (reason: ErrorCode): void =>
+      metrics.count('causeway_apply_retries_total', { pipeline: pipeline.name, sink: sink.name, reason });
+    sinks.set(sink.name, owner.use(await createSink({ pipeline, sink, partitions: log.partitions, onRetry }, context)));
   }
   return { control, source, log, sinks };
 }

@@ -1,4 +1,4 @@
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { Log } from '#core/log.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
@@ -41,10 +41,15 @@ export async function createLog(pipeline: PipelineConfig, { connectors, runtime,
 }
 
 export async function createSink(
-  place: { readonly pipeline: PipelineConfig; readonly sink: SinkConfig; readonly partitions: number },
+  place: {
+    readonly pipeline: PipelineConfig;
+    readonly sink: SinkConfig;
+    readonly partitions: number;
+    readonly onRetry?: (code: ErrorCode) => void;
+  },
   { connectors, runtime, logger }: PartsContext,
 ): Promise<Sink> {
-  const { pipeline, sink, partitions } = place;
+  const { pipeline, sink, partitions, onRetry = () => undefined } = place;
   const connector = await known(connectors.sink, sink.kind);
   return connector.create({
     config: sink.config,
@@ -52,6 +57,7 @@ export async function createSink(
     sink: sink.name,
     partitions,
     target: (table) => targetOf(pipeline.tables, table),
+    onRetry,
     context: { runtime, logger },
   });
 }

@@ -3,7 +3,7 @@ import { DeleteTableCommand, DynamoDBClient, UpdateTableCommand } from '@aws-sdk
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
 import { sinkContract } from '../contract/sink-contract.ts';
-import { sinkRefusals } from '../contract/sink-rows.ts';
+import { sinkRefusals, sinkRows } from '../contract/sink-rows.ts';
 import { sinkValues } from '../contract/sink-tables.ts';
 import { codeThrown, plainSchema, sequenceAt, sinkBench, upsertAt } from '../contract/sink.ts';
 import { dynamoDbContext, dynamoDbSink } from '../support/dynamodb-sink-context.ts';
@@ -38,12 +38,12 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       await later.claim({ ...owner, known: true }, never);
       await using partition = await later.assign(0, never);
       const rows = [upsertAt(bench.schema, sequenceAt(2), ['2', 'x', null])];
-      expect(await codeThrown(partition.apply({ rows, progress: null }, never))).toBe('sink_misconfigured');
+      expect(await codeThrown(partition.apply({ rows, progress: null }, never))).toBe('sink_table_replaced');
       expect(await bench.context.liveRows(bench.schema)).toEqual([]);
     });
 
     test('a batch that is given up ends at once, also what has not been sent yet', async () => {
-      const context = dynamoDbContext(endpoint, { concurrency: 2 });
+      const context = dynamoDbContext(endpoint, { inFlightRows: 2 });
       await using sink = context.open();
       const schema = plainSchema(context.table('narrow'));
       await sink.provision([schema], never);
@@ -79,9 +79,9 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
     });
   });
 
-  // What differs where values stay texts.
-  describe('sink-dynamodb with texts', () => {
-    const bench = sinkBench(() => Promise.resolve(dynamoDbContext(endpoint, { numbers: 'text' })));
+  describe('sink-dynamodb with texts, each item by a request', () => {
+    const bench = sinkBench(() => Promise.resolve(dynamoDbContext(endpoint, { numbers: 'text', writes: 'single' })));
+    sinkRows(bench);
     sinkValues(bench);
     sinkRefusals(bench);
   });

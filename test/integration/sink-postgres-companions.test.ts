@@ -76,6 +76,7 @@ describePostgres('companions', (major) => {
       sink: 's',
       partitions: 1,
       target,
+      onRetry: () => undefined,
       context: { runtime: realRuntime(), logger: silentLogger },
     });
     opened.push(sink);

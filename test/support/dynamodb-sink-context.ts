@@ -6,8 +6,8 @@ import { rowKeyOf } from '#core/key.ts';
 import { present } from '#core/assert.ts';
 import { configSchema, type SinkConfig } from '../../connectors/sink-dynamodb/config.ts';
 import { encoded, ValueRefused } from '../../connectors/sink-dynamodb/encode.ts';
-import { connector } from '../../connectors/sink-dynamodb/index.ts';
 import type { Item } from '../../connectors/lib/dynamodb/send.ts';
+import { DynamoSink } from '../../connectors/sink-dynamodb/sink.ts';
 import { keyItem, rowIn, shapeOf, type Shape } from '../../connectors/sink-dynamodb/shape.ts';
 import type { SinkContext } from '../contract/sink.ts';
 import { typeCases, type TypeCase } from './canonical-values.ts';
@@ -18,14 +18,16 @@ const region = 'eu-west-1';
 /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
 const ITEM_BYTES_MAX = 400 * 1024;
 
-/** The sink `s` of the pipeline `p`. */
+/** The sink `s` of the pipeline `p`. A single row too takes the way of a batch. */
 export function dynamoDbSink(config: SinkConfig): Sink {
-  return connector.create({
+  return new DynamoSink({
     config,
     pipeline: 'p',
     sink: 's',
     partitions: 4,
     target: (table) => table,
+    aloneRowsMax: 0,
+    onRetry: () => undefined,
     context: { runtime: realRuntime(), logger: silentLogger },
   });
 }

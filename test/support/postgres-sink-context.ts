@@ -22,6 +22,7 @@ export function postgresSink(url: string, config: Readonly<Record<string, unknow
     sink: 's',
     partitions: 4,
     target: (table) => table,
+    onRetry: () => undefined,
     context: { runtime: realRuntime(), logger: silentLogger },
   });
 }

@@ -1,0 +1,146 @@
+import { present } from '#core/assert.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
+import type { RowChange, RowOutcome } from '#core/sink.ts';
+import { TOGETHER_ROWS_MAX, writeTogether, type Attempt, type TableRow } from './batch.ts';
+import type { Client } from './client.ts';
+import type { SinkConfig } from './config.ts';
+import { Paced } from './pace.ts';
+
+/** Of rows in one request to read or write; what is read back is about as large. */
+const TOGETHER_BYTES_MAX = 1024 * 1024;
+/** Up to here each row by a request of its own is as cheap, and one round trip less. */
+export const ALONE_ROWS_MAX = 4;
+/** From this share on, reading before writing pays: a read costs a tenth of a write, and a write that fails costs a whole one. */
+const LOOK_SHARE = 0.05;
+const PAUSE_MIN_MS = 50;
+const PAUSE_MAX_MS = 5_000;
+/** A table that took nothing for so long is told of, and tried again by who asked. */
+const GIVE_UP_MS = 30_000;
+
+type Placed = TableRow & { readonly at: number };
+/** Of one call. `failed` ends what is still tried again; `movedAtMs` is when a row was last settled. */
+type Effort = { failed: boolean; movedAtMs: number };
+
+/** Writes rows of one table, as many at once as the service takes. */
+export class TableWriter {
+  readonly #client: Client;
+  readonly #config: SinkConfig;
+  readonly #tableName: string;
+  readonly #aloneRowsMax: number;
+  readonly #onRetry: (code: ErrorCode) => void;
+  readonly #pace: Paced;
+  /** At the start it is not known what is there already, a replay for example. */
+  #looks = true;
+
+  constructor(of: {
+    readonly client: Client;
+    readonly config: SinkConfig;
+    readonly tableName: string;
+    readonly aloneRowsMax: number;
+    /** Told of each attempt that is repeated for some rows. */
+    readonly onRetry: (code: ErrorCode) => void;
+  }) {
+    this.#client = of.client;
+    this.#config = of.config;
+    this.#tableName = of.tableName;
+    this.#aloneRowsMax = of.aloneRowsMax;
+    this.#onRetry = of.onRetry;
+    this.#pace = new Paced({ rowsMax: of.config.inFlightRows });
+  }
+
+  /** Rows of distinct keys, in any order; the outcomes stand in theirs. All are tried, so that what fails one leaves no other half done. */
+  async write(rows: readonly TableRow[], signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    const outcomes = new Array<RowOutcome | undefined>(rows.length);
+    const effort: Effort = { failed: false, movedAtMs: this.#client.runtime.monotonicMs() };
+    const placed = rows.map((row, at): Placed => ({ ...row, at }));
+    const settled = await Promise.allSettled(this.#together(placed).map((some) => this.#settle(some, { outcomes, effort }, signal)));
+    for (const one of settled) if (one.status === 'rejected') throw one.reason;
+    return outcomes.map((outcome) => present(outcome, 'the outcome of a row'));
+  }
+
+  /** Waits for its turn, and counts against the table's pace. */
+  run<T>(rows: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return this.#pace.run(rows, work, signal);
+  }
+
+  async #settle(
+    some: readonly Placed[],
+    { outcomes, effort }: { readonly outcomes: (RowOutcome | undefined)[]; readonly effort: Effort },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { runtime } = this.#client;
+    let left = some;
+    for (let attempt = 0; ; attempt += 1) {
+      const attempts = await this.#try(left, effort, signal);
+      const later: Placed[] = [];
+      let code: ErrorCode = 'sink_throttled';
+      for (const [place, row] of left.entries()) {
+        const one = present(attempts[place], 'an attempt');
+        if (one.tag === 'later') {
+          later.push(row);
+          ({ code } = one);
+        } else {
+          outcomes[row.at] = one;
+        }
+      }
+      if (later.length < left.length) effort.movedAtMs = runtime.monotonicMs();
+      if (later.length === 0) return;
+      this.#onRetry(code);
+      if (effort.failed || runtime.monotonicMs() - effort.movedAtMs > GIVE_UP_MS) {
+        effort.failed = true;
+        throw new CausewayError(code, `the table ${this.#tableName} took none of ${later.length} rows: they are tried again`);
+      }
+      left = later;
+      await runtime.sleep(pauseMs(attempt, runtime.random()), signal);
+    }
+  }
+
+  async #try(rows: readonly Placed[], effort: Effort, signal: AbortSignal): Promise<readonly Attempt[]> {
+    try {
+      return await this.#pace.run(rows.length, () => this.#tryNow(rows, signal), signal);
+    } catch (error) {
+      effort.failed = true;
+      throw error;
+    }
+  }
+
+  async #tryNow(rows: readonly Placed[], signal: AbortSignal): Promise<readonly Attempt[]> {
+    const isFew = rows.length <= this.#aloneRowsMax;
+    const of = { client: this.#client, looks: this.#looks && !isFew, statements: this.#config.writes === 'batches' && !isFew };
+    const { attempts, worthLooking } = await writeTogether(of, rows, signal);
+    const throttled = attempts.filter((one) => one.tag === 'later' && one.code === 'sink_throttled').length;
+    this.#pace.settled({ taken: rows.length - throttled, throttled });
+    if (!isFew) this.#looks = worthLooking >= rows.length * LOOK_SHARE;
+    return attempts;
+  }
+
+  #together(rows: readonly Placed[]): readonly (readonly Placed[])[] {
+    const rowsMax = Math.min(TOGETHER_ROWS_MAX, this.#pace.rowsMax);
+    const all: Placed[][] = [];
+    let bytes = 0;
+    for (const row of rows) {
+      const size = charactersOf(row.change);
+      const last = all.at(-1);
+      if (last === undefined || last.length >= rowsMax || bytes + size > TOGETHER_BYTES_MAX) {
+        all.push([row]);
+        bytes = size;
+      } else {
+        last.push(row);
+        bytes += size;
+      }
+    }
+    return all;
+  }
+}
+
+/** Grows with each attempt, and is spread so that rows that were refused together do not come back together. */
+function pauseMs(attempt: number, random: number): number {
+  return random * Math.min(PAUSE_MAX_MS, PAUSE_MIN_MS * 2 ** attempt);
+}
+
+function charactersOf(change: RowChange): number {
+  if (change.tag === 'delete') return 0;
+  let characters = 0;
+  for (const value of change.row) characters += value?.length ?? 0;
+  return characters;
+}
