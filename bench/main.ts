@@ -12,6 +12,7 @@ import { idleCase, type IdleResult } from './cases/idle.ts';
 import { latencyKafkaCase } from './cases/latency-kafka.ts';
 import { latencyCase } from './cases/latency.ts';
 import { type MemoryResult, memoryCase } from './cases/memory.ts';
+import { sinkDynamoDbCase } from './cases/sink-dynamodb.ts';
 import { machine } from './machine.ts';
 import type { Result } from './pairs.ts';
 import { printResult } from './report.ts';
@@ -32,6 +33,7 @@ const cases: Readonly<Record<string, (options: Options) => Promise<AnyResult[]>>
   'handover-kafka': ({ runs }) => handoverCase({ runs, log: 'kafka' }),
   'capture-kafka': ({ runs, rows }) => captureKafkaCase({ runs, rows: rows ?? 500_000 }),
   'latency-kafka': ({ runs, rows }) => latencyKafkaCase({ runs, seconds: Math.round((rows ?? 20_000) / 1_000) }),
+  'sink-dynamodb': ({ runs, rows }) => sinkDynamoDbCase({ runs, rows: rows ?? 200_000 }),
   idle: ({ runs, rows }) => idleCase({ runs, seconds: Math.round((rows ?? 60_000) / 1_000) }),
   'memory-transaction': ({ rows }) => memoryCase({ kind: 'transaction', rows: rows ?? 1_000_000 }),
   'memory-stopped-sink': ({ rows }) => memoryCase({ kind: 'stopped-sink', rows: rows ?? 1_000_000 }),

@@ -17,7 +17,7 @@ import { insertStatement, updateStatement } from './statements.ts';
 import { APPLIED, STALE, writeRow } from './write.ts';
 
 /** Of a BatchGetItem, and of a BatchExecuteStatement ("Quotas in Amazon DynamoDB", API-specific limits). */
-export const TOGETHER_ROWS_MAX = 100;
+const KEYS_MAX = 100;
 const STATEMENTS_MAX = 25;
 
 /** A row of a batch: `shape` is of the schema version that its change has. */
@@ -81,6 +81,15 @@ function worthLooking(
 
 /** In the rows' order. Null where the service asks for fewer reads. */
 async function look(client: Client, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly (Item | null | undefined)[] | null> {
+  const looks = await Promise.all(inPieces(rows, KEYS_MAX).map((piece) => lookOnce(client, piece, signal)));
+  return looks.includes(null) ? null : looks.flatMap((found) => found ?? []);
+}
+
+async function lookOnce(
+  client: Client,
+  rows: readonly TableRow[],
+  signal: AbortSignal,
+): Promise<readonly (Item | null | undefined)[] | null> {
   const keys = new Map<string, Item>();
   const texts = rows.map(({ shape, change }) => {
     try {
@@ -108,6 +117,10 @@ async function look(client: Client, rows: readonly TableRow[], signal: AbortSign
     if (text === null) return undefined;
     return found.has(text) ? found.get(text) : null;
   });
+}
+
+function inPieces<T>(all: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(all.length / size) }, (_, at) => all.slice(at * size, (at + 1) * size));
 }
 
 function stepOf({ looks, statements }: Together, { shape, change }: TableRow, there: Item | null | undefined): Step {
@@ -143,10 +156,8 @@ function newItem({ shape, change }: TableRow, there: Item | null): Item | null {
 async function execute(client: Client, steps: readonly Step[], signal: AbortSignal): Promise<ReadonlyMap<number, Attempt | 'refused'>> {
   const statements = [...steps.entries()].flatMap(([at, step]) => (step.tag === 'statement' ? [{ at, request: step.request }] : []));
   const answers = new Map<number, Attempt | 'refused'>();
-  const batches: (typeof statements)[] = [];
-  for (let from = 0; from < statements.length; from += STATEMENTS_MAX) batches.push(statements.slice(from, from + STATEMENTS_MAX));
   await Promise.all(
-    batches.map(async (batch) => {
+    inPieces(statements, STATEMENTS_MAX).map(async (batch) => {
       const requests = batch.map(({ request }) => request);
       const told = await executeOne(client, requests, signal);
       for (const [place, { at }] of batch.entries()) answers.set(at, told[place] ?? UNAVAILABLE);

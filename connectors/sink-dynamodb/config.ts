@@ -3,8 +3,11 @@ import * as z from 'zod';
 /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html */
 const TABLE_NAME = /^[a-zA-Z0-9_.-]{3,255}$/;
 const TABLE_PATTERN = /^(?:[a-zA-Z0-9_.-]|\{(?:pipeline|sink|schema|table)\})+$/;
-const IN_FLIGHT_ROWS_DEFAULT = 500;
+const IN_FLIGHT_ROWS_DEFAULT = 4_000;
 const IN_FLIGHT_ROWS_MAX = 10_000;
+const SCAN_SEGMENTS_DEFAULT = 4;
+const SCAN_SEGMENTS_MAX = 100;
+const SCAN_READ_UNITS_DEFAULT = 1_000;
 const BATCH_ROWS_DEFAULT = 1_000;
 const BATCH_ROWS_MAX = 10_000;
 
@@ -51,6 +54,26 @@ export const configSchema = z.strictObject({
     ),
   json: z.enum(['text', 'native']).default('text').describe('How json is kept: as its text, or as maps, lists and scalars.'),
   arrays: z.enum(['text', 'list']).default('text').describe('How arrays are kept: as the text of a JSON array, or as lists.'),
+  scanSegments: z
+    .int()
+    .min(1)
+    .max(SCAN_SEGMENTS_MAX)
+    .default(SCAN_SEGMENTS_DEFAULT)
+    .describe('Parts of a table that a scan reads side by side.'),
+  scanReadUnits: z
+    .int()
+    .min(1)
+    .default(SCAN_READ_UNITS_DEFAULT)
+    .describe('Most read units a second that a scan of a table consumes: one for each 4 KB.'),
+  assumeRole: z
+    .strictObject({
+      arn: z
+        .string()
+        .regex(/^arn:[\w-]+:iam::\d{12}:role\/.+$/, { message: 'is no ARN of a role, such as arn:aws:iam::123456789012:role/causeway' }),
+      externalId: z.string().min(1).optional().describe('What the role asks for besides.'),
+    })
+    .optional()
+    .describe("A role to take on for the tables, with the credentials of the SDK's default chain."),
   batchRows: z.int().min(1).max(BATCH_ROWS_MAX).default(BATCH_ROWS_DEFAULT).describe('Most rows between two writes of progress.'),
   writes: z
     .enum(['batches', 'single'])

@@ -1,29 +1,95 @@
 import { ScanCommand } from '@aws-sdk/client-dynamodb';
 import { CausewayError } from '#core/errors.ts';
 import type { SinkRow } from '#core/sink.ts';
-import type { Client } from './client.ts';
-import { isTombstone, rowIn, rowKeyIn, sequenceOf, type Shape } from './shape.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
+import type { Client } from './client.ts';
+import type { SinkConfig } from './config.ts';
+import { isTombstone, rowIn, rowKeyIn, sequenceOf, type Shape } from './shape.ts';
 
-/** Every item of the table, strongly consistent, in pages of up to 1 MB and in no order. */
+/** Of a page, so that the first one of a large table does not take the budget of minutes. */
+const PAGE_ITEMS_MAX = 1_000;
+
+type Scanned = { readonly segment: number; readonly items: readonly Item[]; readonly next: Item | null };
+
+/**
+ * Every item of the table, strongly consistent, in pages and in no order. Segments are read side by side, one page ahead each, and
+ * together no faster than the budget of read units allows.
+ */
 export async function* items(
-  client: Client,
+  { client, config }: { readonly client: Client; readonly config: Pick<SinkConfig, 'scanSegments' | 'scanReadUnits'> },
   { tableName }: Pick<Shape, 'tableName'>,
   signal: AbortSignal,
-  over: { readonly segment?: number; readonly segments?: number } = {},
 ): AsyncIterable<readonly Item[]> {
-  let from: Item | undefined;
-  do {
-    const command: ScanCommand = new ScanCommand({
-      TableName: tableName,
-      ConsistentRead: true,
-      ...(from === undefined ? {} : { ExclusiveStartKey: from }),
-      ...(over.segments === undefined ? {} : { Segment: over.segment ?? 0, TotalSegments: over.segments }),
-    });
-    const page = await client.send(`the table ${tableName}`, signal, (dynamo, abortSignal) => dynamo.send(command, { abortSignal }));
-    if ((page.Items ?? []).length > 0) yield page.Items ?? [];
-    from = page.LastEvaluatedKey;
-  } while (from !== undefined);
+  const budget = new ReadBudget({ client, unitsPerSecond: config.scanReadUnits });
+  const stop = new AbortController();
+  const ended = AbortSignal.any([signal, stop.signal]);
+  const read = (segment: number, from: Item | undefined): Promise<Scanned> => {
+    const page = readPage({ client, budget, tableName, segment, segments: config.scanSegments }, from, ended);
+    // Seen when its turn comes, which can be long after it failed.
+    page.catch(() => undefined);
+    return page;
+  };
+  const ahead = new Map(Array.from({ length: config.scanSegments }, (_, segment) => [segment, read(segment, undefined)] as const));
+  try {
+    while (ahead.size > 0) {
+      const { segment, items: page, next } = await Promise.race(ahead.values());
+      if (next === null) ahead.delete(segment);
+      else ahead.set(segment, read(segment, next));
+      if (page.length > 0) yield page;
+    }
+  } finally {
+    // Whoever has seen enough, or met an error, waits for no page.
+    stop.abort(new DOMException('the scan has ended', 'AbortError'));
+    await Promise.allSettled(ahead.values());
+  }
+}
+
+async function readPage(
+  of: {
+    readonly client: Client;
+    readonly budget: ReadBudget;
+    readonly tableName: string;
+    readonly segment: number;
+    readonly segments: number;
+  },
+  from: Item | undefined,
+  signal: AbortSignal,
+): Promise<Scanned> {
+  const { client, budget, tableName, segment, segments } = of;
+  await budget.room(signal);
+  const command = new ScanCommand({
+    TableName: tableName,
+    ConsistentRead: true,
+    Segment: segment,
+    TotalSegments: segments,
+    Limit: PAGE_ITEMS_MAX,
+    ReturnConsumedCapacity: 'TOTAL',
+    ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+  });
+  const page = await client.send(`the table ${tableName}`, signal, (dynamo, abortSignal) => dynamo.send(command, { abortSignal }));
+  budget.spent(page.ConsumedCapacity?.CapacityUnits ?? 0);
+  return { segment, items: page.Items ?? [], next: page.LastEvaluatedKey ?? null };
+}
+
+/** What was read is paid for by waiting before the next page. */
+class ReadBudget {
+  readonly #of: { readonly client: Client; readonly unitsPerSecond: number };
+  #freeAtMs: number;
+
+  constructor(of: { readonly client: Client; readonly unitsPerSecond: number }) {
+    this.#of = of;
+    this.#freeAtMs = of.client.runtime.monotonicMs();
+  }
+
+  async room(signal: AbortSignal): Promise<void> {
+    const { runtime } = this.#of.client;
+    while (this.#freeAtMs > runtime.monotonicMs()) await runtime.sleep(this.#freeAtMs - runtime.monotonicMs(), signal);
+  }
+
+  spent(units: number): void {
+    const { client, unitsPerSecond } = this.#of;
+    this.#freeAtMs = Math.max(this.#freeAtMs, client.runtime.monotonicMs()) + (units / unitsPerSecond) * 1_000;
+  }
 }
 
 /** Errors: `sink_misconfigured` for an item whose key is not as this sink writes it. */

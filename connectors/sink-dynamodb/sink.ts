@@ -20,6 +20,7 @@ import {
 import { checkSink } from './check.ts';
 import { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
+import type { Item } from '../lib/dynamodb/send.ts';
 import { OwnTable } from './own-table.ts';
 import { DynamoPartition } from './partition.ts';
 import { items, sinkRow } from './read.ts';
@@ -105,7 +106,7 @@ export class DynamoSink implements Sink {
   }
 
   async holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean> {
-    for await (const page of items(this.#client, this.#shapeOf(schema), signal)) if (page.some((item) => !isTombstone(item))) return true;
+    for await (const page of this.#items(this.#shapeOf(schema), signal)) if (page.some((item) => !isTombstone(item))) return true;
     return false;
   }
 
@@ -132,7 +133,7 @@ export class DynamoSink implements Sink {
     const shape = this.#shapeOf(schema);
     let rows = 0;
     if (await this.#isSwept(floor, signal)) return { rows };
-    for await (const page of items(this.#client, shape, signal)) {
+    for await (const page of this.#items(shape, signal)) {
       await this.#checkPassed(floor, signal);
       const writer = this.#writerOf(shape);
       const buried = await Promise.all(
@@ -160,7 +161,7 @@ export class DynamoSink implements Sink {
   async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
     assert(range.from === null && range.to === null, 'a store of hashed keys is scanned whole');
     const shape = this.#shapeOf(schema);
-    for await (const page of items(this.#client, shape, signal)) yield page.map((item) => sinkRow(shape, item));
+    for await (const page of this.#items(shape, signal)) yield page.map((item) => sinkRow(shape, item));
   }
 
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
@@ -171,6 +172,10 @@ export class DynamoSink implements Sink {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client[Symbol.asyncDispose]();
+  }
+
+  #items(shape: Shape, signal: AbortSignal): AsyncIterable<readonly Item[]> {
+    return items({ client: this.#client, config: this.#config }, shape, signal);
   }
 
   async #isSwept(floor: Floor, signal: AbortSignal): Promise<boolean> {

@@ -1,13 +1,16 @@
 import { present } from '#core/assert.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
-import { TOGETHER_ROWS_MAX, writeTogether, type Attempt, type TableRow } from './batch.ts';
+import { writeTogether, type Attempt, type TableRow } from './batch.ts';
 import type { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import { Paced } from './pace.ts';
 
-/** Of rows in one request to read or write; what is read back is about as large. */
-const TOGETHER_BYTES_MAX = 1024 * 1024;
+/** Of rows that go together: what is read back of them is about as large. */
+const TOGETHER_CHARACTERS_MAX = 1024 * 1024;
+/** The limiter lets some four hundred of them through in a second, whatever their size. */
+const TOGETHER_AT_ONCE = 4;
+const TOGETHER_ROWS_MIN = 100;
 /** Up to here each row by a request of its own is as cheap, and one round trip less. */
 export const ALONE_ROWS_MAX = 4;
 /** From this share on, reading before writing pays: a read costs a tenth of a write, and a write that fails costs a whole one. */
@@ -115,18 +118,19 @@ export class TableWriter {
   }
 
   #together(rows: readonly Placed[]): readonly (readonly Placed[])[] {
-    const rowsMax = Math.min(TOGETHER_ROWS_MAX, this.#pace.rowsMax);
+    const share = Math.ceil(this.#pace.rowsMax / TOGETHER_AT_ONCE / TOGETHER_ROWS_MIN) * TOGETHER_ROWS_MIN;
+    const rowsMax = Math.min(this.#pace.rowsMax, share);
     const all: Placed[][] = [];
-    let bytes = 0;
+    let characters = 0;
     for (const row of rows) {
       const size = charactersOf(row.change);
       const last = all.at(-1);
-      if (last === undefined || last.length >= rowsMax || bytes + size > TOGETHER_BYTES_MAX) {
+      if (last === undefined || last.length >= rowsMax || characters + size > TOGETHER_CHARACTERS_MAX) {
         all.push([row]);
-        bytes = size;
+        characters = size;
       } else {
         last.push(row);
-        bytes += size;
+        characters += size;
       }
     }
     return all;
