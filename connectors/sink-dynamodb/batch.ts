@@ -10,7 +10,7 @@ import type { RowChange, RowOutcome } from '#core/sink.ts';
 import { mergePartial } from '#core/value.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
-import type { Client } from './client.ts';
+import type { Sender } from './client.ts';
 import { ValueRefused } from './encode.ts';
 import { isTombstone, keyItem, keyText, rowIn, rowItem, sequenceOf, tombstoneItem, type Shape } from './shape.ts';
 import { insertStatement, updateStatement } from './statements.ts';
@@ -31,7 +31,7 @@ const THROTTLED: Later = { tag: 'later', code: 'sink_throttled' };
 const UNAVAILABLE: Later = { tag: 'later', code: 'sink_unavailable' };
 
 export type Together = {
-  readonly client: Client;
+  readonly client: Sender;
   /** Reads the items first: what is stale is not written then, and what is there can be replaced by a statement. */
   readonly looks: boolean;
   /** Writes by statements, 25 in a request; otherwise each row by a request of its own. */
@@ -60,7 +60,7 @@ export async function writeTogether(of: Together, rows: readonly TableRow[], sig
   if (there === null) return { attempts: rows.map(() => THROTTLED), worthLooking: rows.length };
   const steps = rows.map((row, at) => stepOf(of, row, there[at]));
   const alone = [...steps.keys()].filter((at) => steps[at]?.tag === 'alone');
-  const [settled, decided] = await Promise.all([execute(of.client, steps, signal), putAlone(of.client, rows, alone, signal)]);
+  const [settled, decided] = await bothEnded(execute(of.client, steps, signal), putAlone(of.client, rows, alone, signal));
   const refused = [...settled].filter(([, attempt]) => attempt === 'refused').map(([at]) => at);
   const decidedLater = await putAlone(of.client, rows, refused, signal);
   const attempts = steps.map((step, at): Attempt => {
@@ -80,13 +80,13 @@ function worthLooking(
 }
 
 /** In the rows' order. Null where the service asks for fewer reads. */
-async function look(client: Client, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly (Item | null | undefined)[] | null> {
-  const looks = await Promise.all(inPieces(rows, KEYS_MAX).map((piece) => lookOnce(client, piece, signal)));
+async function look(client: Sender, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly (Item | null | undefined)[] | null> {
+  const looks = await allEnded(inPieces(rows, KEYS_MAX).map((piece) => lookOnce(client, piece, signal)));
   return looks.includes(null) ? null : looks.flatMap((found) => found ?? []);
 }
 
 async function lookOnce(
-  client: Client,
+  client: Sender,
   rows: readonly TableRow[],
   signal: AbortSignal,
 ): Promise<readonly (Item | null | undefined)[] | null> {
@@ -153,10 +153,10 @@ function newItem({ shape, change }: TableRow, there: Item | null): Item | null {
 }
 
 /** By the row's place: what became of each statement. */
-async function execute(client: Client, steps: readonly Step[], signal: AbortSignal): Promise<ReadonlyMap<number, Attempt | 'refused'>> {
+async function execute(client: Sender, steps: readonly Step[], signal: AbortSignal): Promise<ReadonlyMap<number, Attempt | 'refused'>> {
   const statements = [...steps.entries()].flatMap(([at, step]) => (step.tag === 'statement' ? [{ at, request: step.request }] : []));
   const answers = new Map<number, Attempt | 'refused'>();
-  await Promise.all(
+  await allEnded(
     inPieces(statements, STATEMENTS_MAX).map(async (batch) => {
       const requests = batch.map(({ request }) => request);
       const told = await executeOne(client, requests, signal);
@@ -167,7 +167,7 @@ async function execute(client: Client, steps: readonly Step[], signal: AbortSign
 }
 
 async function executeOne(
-  client: Client,
+  client: Sender,
   requests: readonly BatchStatementRequest[],
   signal: AbortSignal,
 ): Promise<readonly (Attempt | 'refused')[]> {
@@ -214,12 +214,12 @@ function answered(response: BatchStatementResponse | undefined): Attempt | 'refu
 
 /** By the row's place. */
 async function putAlone(
-  client: Client,
+  client: Sender,
   rows: readonly TableRow[],
   places: readonly number[],
   signal: AbortSignal,
 ): Promise<ReadonlyMap<number, Attempt>> {
-  const attempts = await Promise.all(
+  const attempts = await allEnded(
     places.map(async (at) => {
       const { shape, change } = present(rows[at], 'a row');
       return [at, (await unlessThrottled(writeRow(client, shape, change, signal))) ?? THROTTLED] as const;
@@ -236,4 +236,18 @@ async function unlessThrottled<T>(work: Promise<T>): Promise<T | null> {
     if (error instanceof CausewayError && error.code === 'sink_throttled') return null;
     throw error;
   }
+}
+
+/** Nothing goes on behind an error: the first one is thrown when all have ended. */
+async function allEnded<T>(work: readonly Promise<T>[]): Promise<readonly T[]> {
+  const ended = await Promise.allSettled(work);
+  return ended.map((one) => {
+    if (one.status === 'rejected') throw one.reason;
+    return one.value;
+  });
+}
+
+async function bothEnded<A, B>(a: Promise<A>, b: Promise<B>): Promise<readonly [A, B]> {
+  await allEnded<unknown>([a, b]);
+  return [await a, await b];
 }

@@ -1,6 +1,7 @@
 import { DescribeContinuousBackupsCommand, DescribeTimeToLiveCommand, type TableDescription } from '@aws-sdk/client-dynamodb';
 import type { Finding } from '#core/finding.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
+import { checkRights } from './check-rights.ts';
 import type { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Shape } from './shape.ts';
@@ -12,8 +13,12 @@ export async function checkSink(
   shapes: readonly Shape[],
   signal: AbortSignal,
 ): Promise<readonly Finding[]> {
-  const findings: Finding[] = [];
-  for (const wanted of [wantedOwnTable(of.config), ...shapes.map(wantedTable)]) findings.push(...(await checkTable(of, wanted, signal)));
+  const findings = await checkTable(of, wantedOwnTable(of.config), signal);
+  for (const shape of shapes) {
+    const found = await checkTable(of, wantedTable(shape), signal);
+    findings.push(...found);
+    if (found.length > 1) findings.push(await checkRights(of, shape, signal));
+  }
   return findings;
 }
 
@@ -21,7 +26,7 @@ async function checkTable(
   { client, config }: { readonly client: Client; readonly config: SinkConfig },
   wanted: WantedTable,
   signal: AbortSignal,
-): Promise<readonly Finding[]> {
+): Promise<Finding[]> {
   const table = await describeTable(client, wanted.name, signal);
   const title = `the table ${wanted.name} is there, with its key`;
   if (table === null) {
@@ -38,10 +43,32 @@ async function checkTable(
   const differences = differencesOf(wanted, table);
   return [
     { id: 'DD-001', level: differences.length > 0 ? 'error' : 'ok', title, details: differences, mend: [] },
+    capacity(wanted.name, table),
     globalTable(wanted.name, table),
+    encryption(wanted.name, table),
     await safety({ client, config }, { name: wanted.name, table }, signal),
     await expiry({ client, config }, wanted.name, signal),
   ];
+}
+
+function capacity(name: string, table: TableDescription): Finding {
+  const units = table.ProvisionedThroughput?.WriteCapacityUnits ?? 0;
+  const isProvisioned = table.BillingModeSummary?.BillingMode === 'PROVISIONED' || (table.BillingModeSummary === undefined && units > 0);
+  const most = table.OnDemandThroughput?.MaxWriteRequestUnits ?? -1;
+  const limit = isProvisioned ? units : most;
+  const details =
+    limit > 0
+      ? [`it takes ${limit} write units a second: a unit for each KB of a row, and as many for each index; what is more waits`]
+      : [];
+  return { id: 'DD-006', level: limit > 0 ? 'warning' : 'ok', title: `the table ${name} takes writes as they come`, details, mend: [] };
+}
+
+function encryption(name: string, { SSEDescription }: TableDescription): Finding {
+  const isLost = SSEDescription?.InaccessibleEncryptionDateTime !== undefined;
+  const details = isLost
+    ? [`the service cannot use its key ${SSEDescription.KMSMasterKeyArn ?? ''}: enable the key, or grant its use again`]
+    : [];
+  return { id: 'DD-010', level: isLost ? 'error' : 'ok', title: `the key of the table ${name} can be used`, details, mend: [] };
 }
 
 function globalTable(name: string, { Replicas, MultiRegionConsistency }: TableDescription): Finding {

@@ -16,6 +16,9 @@ const NO_LOGGER = { trace: nothing, debug: nothing, warn: nothing, error: nothin
   DynamoDBClientConfig['logger']
 >;
 
+/** What writes and reads of rows need of a client. */
+export type Sender = Pick<Client, 'runtime' | 'send'>;
+
 /** One client of the SDK. Every error that leaves it is a CausewayError; each request is sent once, since who asked knows what it may repeat. */
 export class Client implements AsyncDisposable {
   readonly runtime: Runtime;

@@ -59,6 +59,27 @@ export function encoded(type: CanonicalType, text: string, encoding: Encoding): 
   }
 }
 
+/** The type of the attribute that a value becomes, where that can key an index; null where it cannot. */
+export function scalarType(type: CanonicalType, { numbers, json, arrays }: Encoding): 'S' | 'N' | 'B' | null {
+  switch (type.tag) {
+    case 'bool':
+      return null;
+    case 'int':
+      return 'N';
+    case 'float':
+    case 'decimal':
+      return numbers === 'text' ? 'S' : 'N';
+    case 'bytes':
+      return 'B';
+    case 'json':
+      return json === 'text' ? 'S' : null;
+    case 'array':
+      return arrays === 'text' ? 'S' : null;
+    default:
+      return 'S';
+  }
+}
+
 /** The canonical text of an attribute that `encoded` made; null where the attribute is of another kind. */
 export function decoded(type: CanonicalType, attribute: AttributeValue, encoding: Encoding): string | null {
   switch (type.tag) {

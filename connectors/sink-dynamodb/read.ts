@@ -2,7 +2,7 @@ import { ScanCommand } from '@aws-sdk/client-dynamodb';
 import { CausewayError } from '#core/errors.ts';
 import type { SinkRow } from '#core/sink.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
-import type { Client } from './client.ts';
+import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import { isTombstone, rowIn, rowKeyIn, sequenceOf, type Shape } from './shape.ts';
 
@@ -16,7 +16,7 @@ type Scanned = { readonly segment: number; readonly items: readonly Item[]; read
  * together no faster than the budget of read units allows.
  */
 export async function* items(
-  { client, config }: { readonly client: Client; readonly config: Pick<SinkConfig, 'scanSegments' | 'scanReadUnits'> },
+  { client, config }: { readonly client: Sender; readonly config: Pick<SinkConfig, 'scanSegments' | 'scanReadUnits'> },
   { tableName }: Pick<Shape, 'tableName'>,
   signal: AbortSignal,
 ): AsyncIterable<readonly Item[]> {
@@ -46,7 +46,7 @@ export async function* items(
 
 async function readPage(
   of: {
-    readonly client: Client;
+    readonly client: Sender;
     readonly budget: ReadBudget;
     readonly tableName: string;
     readonly segment: number;
@@ -73,10 +73,10 @@ async function readPage(
 
 /** What was read is paid for by waiting before the next page. */
 class ReadBudget {
-  readonly #of: { readonly client: Client; readonly unitsPerSecond: number };
+  readonly #of: { readonly client: Sender; readonly unitsPerSecond: number };
   #freeAtMs: number;
 
-  constructor(of: { readonly client: Client; readonly unitsPerSecond: number }) {
+  constructor(of: { readonly client: Sender; readonly unitsPerSecond: number }) {
     this.#of = of;
     this.#freeAtMs = of.client.runtime.monotonicMs();
   }

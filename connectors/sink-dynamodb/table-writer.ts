@@ -2,7 +2,7 @@ import { present } from '#core/assert.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
 import { writeTogether, type Attempt, type TableRow } from './batch.ts';
-import type { Client } from './client.ts';
+import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import { Paced } from './pace.ts';
 
@@ -26,7 +26,7 @@ type Effort = { failed: boolean; movedAtMs: number };
 
 /** Writes rows of one table, as many at once as the service takes. */
 export class TableWriter {
-  readonly #client: Client;
+  readonly #client: Sender;
   readonly #config: SinkConfig;
   readonly #tableName: string;
   readonly #aloneRowsMax: number;
@@ -36,7 +36,7 @@ export class TableWriter {
   #looks = true;
 
   constructor(of: {
-    readonly client: Client;
+    readonly client: Sender;
     readonly config: SinkConfig;
     readonly tableName: string;
     readonly aloneRowsMax: number;

@@ -9,27 +9,34 @@ import { CausewayError } from '#core/errors.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
 import type { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
+import { scalarType } from './encode.ts';
 import type { Shape } from './shape.ts';
 
 const POLL_MS = 500;
 /** A table is there after some ten seconds. */
 const CREATED_WITHIN_MS = 120_000;
 
+/** A table whose settings are being changed takes writes all the while. */
+const WRITABLE: ReadonlySet<string> = new Set(['ACTIVE', 'UPDATING']);
 const BACKUPS_LATER: ReadonlySet<string> = new Set(['UnknownOperationException', 'ContinuousBackupsUnavailableException']);
 
 /** A table as it has to be. */
 export type WantedTable = {
   readonly name: string;
+  /** Types of the other attributes, where an index can be keyed by them. */
+  readonly attributes: ReadonlyMap<string, 'S' | 'N' | 'B' | null>;
   readonly key: readonly { readonly name: string; readonly type: 'S' | 'N' | 'B'; readonly role: 'partition' | 'sort' }[];
 };
 
-export function wantedTable({ tableName, key }: Shape): WantedTable {
-  return { name: tableName, key };
+export function wantedTable({ tableName, key, schema, config }: Shape): WantedTable {
+  const attributes = new Map(schema.columns.map(({ name, type }) => [name, scalarType(type, config)]));
+  return { name: tableName, key, attributes };
 }
 
 export function wantedOwnTable({ progressTable }: SinkConfig): WantedTable {
   return {
     name: progressTable,
+    attributes: new Map(),
     key: [
       { name: 'pk', type: 'S', role: 'partition' },
       { name: 'sk', type: 'S', role: 'sort' },
@@ -67,7 +74,18 @@ export function differencesOf(wanted: WantedTable, table: TableDescription | nul
     found.push(
       `the key of the table ${wanted.name} is ${has.join(', ')}, and not ${wants.join(', ')}: set \`keys\` or \`tables\` of the sink, or make another table`,
     );
-  if (table.TableStatus === 'DELETING') found.push(`the table ${wanted.name} is being deleted`);
+  for (const name of indexKeysOf(table)) {
+    const written = wanted.attributes.get(name);
+    const wants = types.get(name);
+    // An attribute that is no column of the source is never written, and its index stays empty.
+    if (written !== undefined && written !== wants) {
+      found.push(
+        `an index of the table ${wanted.name} has the key ${name} as ${wants ?? ''}, and the column becomes ${written ?? 'no key'}: drop the index`,
+      );
+    }
+  }
+  const state = table.TableStatus ?? 'ACTIVE';
+  if (!WRITABLE.has(state)) found.push(`the table ${wanted.name} is ${state}, and takes no writes`);
   return found;
 }
 

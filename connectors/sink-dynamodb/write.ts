@@ -3,7 +3,7 @@ import type { RowChange, RowOutcome } from '#core/sink.ts';
 import { mergePartial } from '#core/value.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
 import { unlessRefused, type Item } from '../lib/dynamodb/send.ts';
-import type { Client } from './client.ts';
+import type { Sender } from './client.ts';
 import { ValueRefused } from './encode.ts';
 import { isTombstone, keyItem, rowIn, rowItem, SEQUENCE, sequenceOf, sequenceValue, tombstoneItem, type Shape } from './shape.ts';
 
@@ -17,7 +17,7 @@ const FOREIGN: RowOutcome = {
 };
 
 /** Writes one row as a register: an item of a lower sequence is replaced whole. May be repeated. */
-export async function writeRow(client: Client, shape: Shape, change: RowChange, signal: AbortSignal): Promise<RowOutcome> {
+export async function writeRow(client: Sender, shape: Shape, change: RowChange, signal: AbortSignal): Promise<RowOutcome> {
   try {
     if (change.tag === 'partial') return await writePartial(client, shape, { ...change, tag: 'partial' }, signal);
     const item = change.tag === 'delete' ? tombstoneItem(shape, change) : rowItem(shape, change);
@@ -30,7 +30,7 @@ export async function writeRow(client: Client, shape: Shape, change: RowChange, 
 }
 
 /** Null where it took effect; otherwise the item that stands there. */
-async function putIfNewer(client: Client, { tableName, key }: Shape, item: Item, signal: AbortSignal): Promise<Item | null> {
+async function putIfNewer(client: Sender, { tableName, key }: Shape, item: Item, signal: AbortSignal): Promise<Item | null> {
   const command = new PutItemCommand({
     TableName: tableName,
     Item: item,
@@ -62,7 +62,7 @@ function refusedBy(found: Item): RowOutcome {
 
 /** What was read is merged and put in its place, unless that has changed meanwhile: then once more. */
 async function writePartial(
-  client: Client,
+  client: Sender,
   shape: Shape,
   change: RowChange & { readonly tag: 'partial' },
   signal: AbortSignal,
@@ -90,7 +90,7 @@ async function writePartial(
 }
 
 /** A value that no attribute can hold, of a row that would not have taken effect anyway, is stale. */
-async function refused(client: Client, shape: Shape, change: RowChange, error: ValueRefused, signal: AbortSignal): Promise<RowOutcome> {
+async function refused(client: Sender, shape: Shape, change: RowChange, error: ValueRefused, signal: AbortSignal): Promise<RowOutcome> {
   const rejected: RowOutcome = { tag: 'rejected', code: 'value_refused', reason: error.message };
   let key: Item;
   try {
@@ -104,14 +104,14 @@ async function refused(client: Client, shape: Shape, change: RowChange, error: V
   return sequence !== null && sequence >= change.sequence ? STALE : rejected;
 }
 
-async function read(client: Client, { tableName }: Shape, key: Item, signal: AbortSignal): Promise<Item | null> {
+async function read(client: Sender, { tableName }: Shape, key: Item, signal: AbortSignal): Promise<Item | null> {
   const command = new GetItemCommand({ TableName: tableName, Key: key, ConsistentRead: true });
   const { Item } = await client.send(`the table ${tableName}`, signal, (dynamo, abortSignal) => dynamo.send(command, { abortSignal }));
   return Item ?? null;
 }
 
 /** Puts a tombstone where an item of ours is older, live or not; false where it is not. */
-export async function bury(client: Client, shape: Shape, item: Item, signal: AbortSignal): Promise<boolean> {
+export async function bury(client: Sender, shape: Shape, item: Item, signal: AbortSignal): Promise<boolean> {
   const command = new PutItemCommand({
     TableName: shape.tableName,
     Item: item,

@@ -1,5 +1,5 @@
 // The DynamoDB sink on DynamoDB Local. What only the service does stands in docs/not-verified.md.
-import { DeleteTableCommand, DynamoDBClient, UpdateTableCommand } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand, DeleteTableCommand, DynamoDBClient, ScanCommand, UpdateTableCommand } from '@aws-sdk/client-dynamodb';
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
 import { sinkContract } from '../contract/sink-contract.ts';
@@ -59,6 +59,51 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       await context[Symbol.asyncDispose]();
     });
 
+    test('a null that keys an index is left out, and an index with a key of another type is told of', async () => {
+      const TableName = bench.context.table('indexed');
+      const schema = plainSchema(TableName);
+      const client = new DynamoDBClient({ region: 'eu-west-1', endpoint });
+      const indexed = (attribute: string, type: 'S' | 'N') => ({
+        AttributeDefinitions: [
+          { AttributeName: 'id', AttributeType: 'N' as const },
+          { AttributeName: attribute, AttributeType: type },
+        ],
+        IndexName: `by-${attribute}`,
+        KeySchema: [{ AttributeName: attribute, KeyType: 'HASH' as const }],
+        Projection: { ProjectionType: 'ALL' as const },
+      });
+      const { AttributeDefinitions, ...byA } = indexed('a', 'S');
+      const KeySchema = [{ AttributeName: 'id', KeyType: 'HASH' as const }];
+      await client.send(
+        new CreateTableCommand({
+          TableName,
+          BillingMode: 'PAY_PER_REQUEST',
+          AttributeDefinitions,
+          KeySchema,
+          GlobalSecondaryIndexes: [byA],
+        }),
+      );
+      const rows = [upsertAt(schema, sequenceAt(1), ['1', 'x', 'y']), upsertAt(schema, sequenceAt(1), ['2', null, null])];
+      expect(await bench.apply(rows)).toEqual(['applied', 'applied']);
+      expect(await bench.apply([upsertAt(schema, sequenceAt(2), ['1', null, 'z'])])).toEqual(['applied']);
+      expect(await bench.context.liveRows(schema)).toEqual(
+        expect.arrayContaining([
+          ['1', null, 'z'],
+          ['2', null, null],
+        ]),
+      );
+      expect((await client.send(new ScanCommand({ TableName, IndexName: 'by-a' }))).Items).toEqual([]);
+      expect(await bench.sink.differences(schema, never)).toEqual([]);
+      const { AttributeDefinitions: more, ...byBig } = indexed('big', 'N');
+      await client.send(
+        new UpdateTableCommand({ TableName, AttributeDefinitions: more, GlobalSecondaryIndexUpdates: [{ Create: byBig }] }),
+      );
+      client.destroy();
+      expect(await bench.sink.differences(schema, never)).toEqual([
+        expect.stringContaining('has the key big as N, and the column becomes S'),
+      ]);
+    });
+
     test('a sink that never started has nothing to remove', async () => {
       const context = dynamoDbContext(endpoint);
       await using sink = context.open();
@@ -76,6 +121,7 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       const findings = await sink.check([absent, bench.schema], never);
       expect(findings.filter(({ id }) => id === 'DD-001').map(({ level }) => level)).toEqual(['error', 'error', 'ok']);
       expect(findings.filter(({ id }) => id === 'DD-011').map(({ level }) => level)).toEqual(['ok']);
+      expect(findings.filter(({ id }) => id === 'DD-003').map(({ level }) => level)).toEqual(['ok']);
     });
   });
 
