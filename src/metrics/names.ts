@@ -98,6 +98,12 @@ export const metricTable = {
     labels: ['pipeline', 'sink', 'op', 'result'],
     help: 'What became of a change: applied, stale, duplicate, fenced, filtered or dead_lettered.',
   },
+  causeway_tombstones_written_total: {
+    type: 'counter',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'Rows that became tombstones, by deletes and by sweeps after a truncate. All are kept.',
+  },
   causeway_apply_retries_total: {
     type: 'counter',
     group: 'Flow and lag',

@@ -43,6 +43,7 @@ export function observeApply(deps: {
     outcome: (op, result, count) => {
       metrics.count('causeway_applied_total', { ...labels, op, result }, count);
       if (result === 'stale') metrics.count('causeway_sequence_regressions_total', labels, count);
+      if (op === 'delete' && result === 'applied') metrics.count('causeway_tombstones_written_total', labels, count);
       if (result === 'fenced') metrics.count('causeway_fenced_writes_total', labels, count);
     },
     batch: ({ partition, offset, bytes, durationMs, committedAt }) => {
@@ -70,7 +71,7 @@ export function observeApply(deps: {
     },
     parked: ({ code, keys }) => metrics.count('causeway_dlq_records_total', { ...labels, reason: code }, keys),
     released: ({ how, keys }) => metrics.count('causeway_dlq_released_total', { ...labels, how }, keys),
-    swept: () => undefined,
+    swept: ({ rows }) => metrics.count('causeway_tombstones_written_total', labels, rows),
   };
   let lastGap = '';
   /** Why the loop ended. A gap is met again at each attempt. */
