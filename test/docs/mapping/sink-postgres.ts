@@ -11,8 +11,8 @@ import type { Kept, SinkMapping } from './sink.ts';
 
 /** All that is asked of a target's session for a type: whether it is there. */
 function target(knows: (type: string) => boolean): Session {
-  const texts: Session['texts'] = (_statement, values = []) =>
-    Promise.resolve(values.filter((name) => knows(String(name))).map((name) => [String(name)]));
+  const texts: Session['texts'] = (_statement, names) =>
+    Promise.resolve((names ?? []).flatMap((name) => (typeof name === 'string' && knows(name) ? [[name]] : [])));
   return { texts } as Pick<Session, 'texts'> as Session;
 }
 
