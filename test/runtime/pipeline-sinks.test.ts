@@ -192,7 +192,8 @@ describe('a sink that is added to a pipeline that has published', () => {
   const logStore = { store: new MemoryLogStore() };
 
   beforeEach(async () => {
-    logStore.store = new MemoryLogStore({ partitions: 2 });
+    // What the other sink has is still there.
+    logStore.store = new MemoryLogStore({ partitions: 2, keepBytes: 1_000_000 });
     start({ logStore: logStore.store, sinkStores: { warm } });
     await clock.advance(5_000);
     insert(0);
