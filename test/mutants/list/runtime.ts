@@ -198,10 +198,10 @@ export const runtimeMutants: readonly Mutant[] = [
     suite: severalSinks,
   },
   {
-    name: 'a sink in trouble pauses every other one',
+    name: 'a sink in trouble keeps every other one from running',
     file: 'src/runtime/pipeline.ts',
-    find: '            unit.trouble.set(error);',
-    put: '            unit.trouble.set(error); for (const other of sinks) if (other !== unit) other.wanted.set(false);',
+    find: 'leading.on && !paused && !pausedSinks.includes(sink.config.name));',
+    put: 'leading.on && !paused && sinks.every((one) => one === sink || one.trouble.get() === null));',
     breaks: 'sinks are independent',
     suite: severalSinks,
   },
@@ -227,6 +227,6 @@ export const runtimeMutants: readonly Mutant[] = [
     find: 'startOffsets: ends.map((end) => end.end),',
     put: 'startOffsets: ends.map((end) => end.start),',
     breaks: 'a sink that is added later',
-    suite: severalSinks,
+    suite: unit('apply/apply'),
   },
 ];
