@@ -31,6 +31,9 @@ const CONDITIONS: ReadonlyMap<string, string> = new Map([
   ['54000', 'larger than the server allows'],
 ]);
 
+/** By SQLSTATE: the refusals that have words here. */
+export const refusedConditions: readonly string[] = [...CONDITIONS.keys()];
+
 export type Refusal = {
   /** True where the row itself is refused for ever; false where the batch only has to be cut. */
   readonly ofValue: boolean;

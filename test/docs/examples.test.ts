@@ -14,6 +14,7 @@ const root = join(import.meta.dirname, '../..');
 function valueOf(name: string): string {
   if (name.endsWith('_PORT')) return '8080';
   if (name.endsWith('_BROKER')) return 'kafka.example.com:9092';
+  if (name.endsWith('_ENDPOINT')) return 'http://127.0.0.1:8000';
   return name.endsWith('_DIR') ? '/tmp' : `postgres://user:secret@localhost/${name.replaceAll(/\W/g, '_')}`;
 }
 
@@ -48,7 +49,7 @@ const documents = ['README.md', ...pages.map((name) => join('docs', name))];
 
 /** Command lines that a text tells a reader to run, in a block or between backticks, without what a shell makes of them. */
 function commandsIn(text: string): readonly string[] {
-  return [...text.matchAll(/(?:^ *|`|<\()causeway ([^`#|()\n]*)/gm)].map(([, line = '']) => line.trim());
+  return [...text.matchAll(/(?:^ *|`|<\()(?:causeway|npm start --) ([^`#|()\n]*)/gm)].map(([, line = '']) => line.trim());
 }
 
 async function misunderstandings(text: string): Promise<readonly string[]> {

@@ -4,6 +4,7 @@ import { errorTable } from '../../src/core/errors.ts';
 import { fullJsonSchema } from '../../src/config/json-schema.ts';
 import type { JsonSchema } from '../../src/config/parts.ts';
 import { metricTable } from '../../src/metrics/names.ts';
+import { typesText } from './mapping/page.ts';
 
 /*
  * The pages of docs/ that are made from code. `vitest run --project unit test/docs -u` writes them; without `-u` the test
@@ -41,6 +42,10 @@ export function metricsPage(): Promise<string> {
 \`max by (pipeline, sink)\`. Node's own metrics (\`nodejs_…\`, \`process_…\`) stand beside these. Made from \`src/metrics/names.ts\`.
 
 ${sections.join('\n')}`);
+}
+
+export async function typesPage(): Promise<string> {
+  return page(await typesText());
 }
 
 export async function configurationPage(): Promise<string> {

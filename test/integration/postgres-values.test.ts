@@ -3,8 +3,9 @@ import fc from 'fast-check';
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import { startupOptions, valueSettings } from '../../connectors/lib/postgres/session-settings.ts';
-import { canonicalType, fromCanonical, toCanonical } from '../../connectors/lib/postgres/values.ts';
+import { canonicalType, fromCanonical, toCanonical, type PostgresType } from '../../connectors/lib/postgres/values.ts';
 import { typeLookup, typesQuery, type TypeRow } from '../../connectors/lib/postgres/values-catalogue.ts';
+import { sourceCases } from '../docs/mapping/catalogue.ts';
 import { canonicalValues, typeCases } from '../support/canonical-values.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
 
@@ -124,6 +125,10 @@ describePostgres('the value mapping', (major) => {
   }
 
   async function mapping(client: pg.Client, name: string): Promise<ReturnType<typeof canonicalType>> {
+    return canonicalType(await typeNamed(client, name));
+  }
+
+  async function typeNamed(client: pg.Client, name: string): Promise<PostgresType> {
     // The catalogue parses a name with its modifiers for us: as the type of a column.
     await client.query(`CREATE TEMPORARY TABLE typed (value ${name})`);
     const { rows } = await client.query<{ oid: string; typmod: string }>(
@@ -133,7 +138,7 @@ describePostgres('the value mapping', (major) => {
     const found = rows[0];
     if (found === undefined) throw new Error(`no type ${name}`);
     const types = await client.query<TypeRow>(typesQuery, [`{${found.oid}}`]);
-    return canonicalType(typeLookup(types.rows)(Number(found.oid), Number(found.typmod)));
+    return typeLookup(types.rows)(Number(found.oid), Number(found.typmod));
   }
 
   test('every built-in type comes back as the same value and the same text', async () => {
@@ -166,6 +171,19 @@ describePostgres('the value mapping', (major) => {
     const tested = new Set(Object.keys(edges).map((name) => name.replace(/\(\d+(?:,\d+)?\)/, '')));
     const missing = rows.map((row) => row.name).filter((name) => !tested.has(plainName(name)) && !isSystemType(name));
     expect(missing).toEqual([]);
+  });
+
+  test('docs/types.md tells of every type of the server, as it is there', async () => {
+    await using at = await session();
+    const { client } = at;
+    await client.query(`CREATE TYPE public.mood AS ENUM ('sad', 'ok'); CREATE DOMAIN public.cents AS numeric(12,2);
+      CREATE TYPE public.pair AS (a int, b text)`);
+    for (const { name, type } of sourceCases) expect({ name, type: await typeNamed(client, name) }).toEqual({ name, type });
+    const told = new Set(sourceCases.map(({ name }) => plainName(name.replace(/\(.*\)/, ''))));
+    const untold = Object.keys(edges).map((name) => name.replace(/\(\d+(?:,\d+)?\)/, ''));
+    expect(
+      untold.filter((name) => !told.has(plainName(name)) && !/^made\.|\[\]$|^(int2vector|regclass|tid|pg_snapshot|xid8)$/.test(name)),
+    ).toEqual([]);
   });
 
   test.each(typeCases)('any $sourceType is printed as its canonical text', async ({ sourceType, type, edges: texts }) => {

@@ -20,13 +20,14 @@ export function fakePipeline(of: {
   readonly sinkStores: Readonly<Record<string, MemorySinkStore>>;
   readonly describedAs?: string;
   readonly metrics?: Metrics;
+  readonly snapshot?: 'initial' | 'never';
 }): Pipeline {
-  const { clock, database, control, logStore, sinkStores, describedAs = 'test' } = of;
+  const { clock, database, control, logStore, sinkStores, describedAs = 'test', snapshot = 'initial' } = of;
   return createPipeline({
     config: {
       name: 'orders',
       source: part,
-      tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
+      tables: [{ pattern: 'public.*', snapshot, target: null }],
       log: part,
       sinks: Object.keys(sinkStores).map((name) => ({ ...part, name, parkedKeysMax: 10, freshnessMs: null })),
       logFormat: 1,

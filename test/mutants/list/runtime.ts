@@ -1,6 +1,7 @@
 import { integration, unit, type Mutant } from '../mutant.ts';
 
 const waits = unit('runtime/pipeline-waits');
+const severalSinks = unit('runtime/pipeline-sinks');
 
 /** What an operator is told. */
 export const runtimeMutants: readonly Mutant[] = [
@@ -179,5 +180,53 @@ export const runtimeMutants: readonly Mutant[] = [
     put: '',
     breaks: 'O1: a stall shows',
     suite: unit('runtime/consumer-state'),
+  },
+  {
+    name: 'only the first of several sinks is run',
+    file: 'src/runtime/pipeline.ts',
+    find: 'const sinkUnits = sinks.map((unit) =>',
+    put: 'const sinkUnits = sinks.slice(0, 1).map((unit) =>',
+    breaks: 'sinks are independent',
+    suite: severalSinks,
+  },
+  {
+    name: 'what keeps one sink is told of the whole pipeline',
+    file: 'src/runtime/pipeline.ts',
+    find: '            unit.trouble.set(error);',
+    put: '            captureTrouble.set(error);',
+    breaks: 'DESIGN section 5, what fails how',
+    suite: severalSinks,
+  },
+  {
+    name: 'a sink in trouble keeps every other one from running',
+    file: 'src/runtime/pipeline.ts',
+    find: 'leading.on && !paused && !pausedSinks.includes(sink.config.name));',
+    put: 'leading.on && !paused && sinks.every((one) => one === sink || one.trouble.get() === null));',
+    breaks: 'sinks are independent',
+    suite: severalSinks,
+  },
+  {
+    name: 'the log is held for the first of several sinks only',
+    file: 'src/runtime/pipeline.ts',
+    find: '      config.sinks.map(({ name }) => name),\n      signal,',
+    put: '      config.sinks.slice(0, 1).map(({ name }) => name),\n      signal,',
+    breaks: 'DESIGN section 4, the embedded log',
+    suite: unit('runtime/pipeline'),
+  },
+  {
+    name: 'a sink that is added later starts without a load of its tables',
+    file: 'src/apply/sink-row.ts',
+    find: 'if (loaded.length > 0) {',
+    put: 'if (loaded.length > 1_000) {',
+    breaks: 'a sink that is added later',
+    suite: severalSinks,
+  },
+  {
+    name: 'a sink that is added later starts with what stands in the log, whose beginning may be gone',
+    file: 'src/apply/sink-row.ts',
+    find: 'startOffsets: ends.map((end) => end.end),',
+    put: 'startOffsets: ends.map((end) => end.start),',
+    breaks: 'a sink that is added later',
+    suite: unit('apply/apply'),
   },
 ];
