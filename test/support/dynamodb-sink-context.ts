@@ -5,18 +5,17 @@ import type { Sink } from '#core/sink.ts';
 import { rowKeyOf } from '#core/key.ts';
 import { present } from '#core/assert.ts';
 import { configSchema, type SinkConfig } from '../../connectors/sink-dynamodb/config.ts';
-import { encoded, ValueRefused } from '../../connectors/sink-dynamodb/encode.ts';
+import { encoded } from '../../connectors/sink-dynamodb/encode.ts';
 import { connector } from '../../connectors/sink-dynamodb/index.ts';
 import type { Item } from '../../connectors/lib/dynamodb/send.ts';
 import { keyItem, rowIn, shapeOf, type Shape } from '../../connectors/sink-dynamodb/shape.ts';
 import type { SinkContext } from '../contract/sink.ts';
 import { typeCases, type TypeCase } from './canonical-values.ts';
+import { dynamoDbLimits, isBeyondDynamoDb, ITEM_BYTES_MAX } from './dynamodb-limits.ts';
 import { silentLogger } from './silent-logger.ts';
 import { realRuntime } from './test-runtime.ts';
 
 const region = 'eu-west-1';
-/** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
-const ITEM_BYTES_MAX = 400 * 1024;
 
 /** The sink `s` of the pipeline `p`. */
 export function dynamoDbSink(config: SinkConfig): Sink {
@@ -84,8 +83,10 @@ export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, 
       config.numbers === 'native'
         ? { sourceType: 'numeric', type: { tag: 'decimal', precision: null, scale: null }, good: '1.50', bad: '-Infinity' }
         : { sourceType: 'text', type: { tag: 'text' }, good: 'short', bad: 'x'.repeat(ITEM_BYTES_MAX) },
-    refusesValue: (type, text) => isRefused(() => encoded(type, text, config)),
-    refusesKey: (schema, key) => isRefused(() => keyItem(shape(schema), key)),
+    refusesValue: (type, text) => isBeyondDynamoDb(type, text, config),
+    refusesKey: (type, text) => text === '' && (type.tag === 'text' || type.tag === 'bytes'),
+    limitCases: dynamoDbLimits(config),
+    manyRows: 1_000,
     hasTables: true,
     hasColumns: false,
     takesOver: false,
@@ -100,15 +101,5 @@ export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, 
 
 /** Its edges that an attribute can hold. */
 function taken(entry: TypeCase, config: SinkConfig): TypeCase {
-  return { ...entry, edges: entry.edges.filter((edge) => !isRefused(() => encoded(entry.type, edge, config))) };
-}
-
-function isRefused(work: () => unknown): boolean {
-  try {
-    work();
-    return false;
-  } catch (error) {
-    if (error instanceof ValueRefused) return true;
-    throw error;
-  }
+  return { ...entry, edges: entry.edges.filter((edge) => !isBeyondDynamoDb(entry.type, edge, config)) };
 }
