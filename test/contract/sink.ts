@@ -176,10 +176,10 @@ type KeyRangeText = { readonly from: readonly string[] | null; readonly to: read
 export const byText = (a: unknown, b: unknown): number => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);
 
 /** What the tests of the contract share. All but the functions is new for each test. */
-export type SinkBench = {
+export type SinkBench<Context extends SinkContext = SinkContext> = {
   readonly never: AbortSignal;
   readonly owner: SinkClaim;
-  context: SinkContext;
+  context: Context;
   sink: Sink;
   /** `plainSchema`, provisioned. */
   schema: TableSchema;
@@ -195,7 +195,7 @@ export type SinkBench = {
 };
 
 /** Called inside of a `describe`. */
-export function sinkBench(makeContext: () => Promise<SinkContext>): SinkBench {
+export function sinkBench<Context extends SinkContext>(makeContext: () => Promise<Context>): SinkBench<Context> {
   const never = new AbortController().signal;
   const owner = { owner: 'o', known: false };
   let opened: AsyncDisposable[];
@@ -223,7 +223,7 @@ export function sinkBench(makeContext: () => Promise<SinkContext>): SinkBench {
   const one = async (): Promise<{ sequence: Sequence | null; row: Row | null } | undefined> =>
     stored(bench.schema, keyOf(bench.schema, ['1', null, null]));
 
-  const bench = { never, owner, open, assign, apply, stored, one } as SinkBench;
+  const bench = { never, owner, open, assign, apply, stored, one } as SinkBench<Context>;
 
   beforeEach(async () => {
     opened = [];

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { BatchWriteItemCommand, DeleteItemCommand, DynamoDBClient, PutItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
 import type { TableId, TableSchema } from '#core/schema.ts';
+import type { Runtime } from '#core/runtime.ts';
 import type { Sink } from '#core/sink.ts';
 import { rowKeyOf } from '#core/key.ts';
 import { present } from '#core/assert.ts';
@@ -18,19 +19,26 @@ import { realRuntime } from './test-runtime.ts';
 const region = 'eu-west-1';
 
 /** The sink `s` of the pipeline `p`. */
-export function dynamoDbSink(config: SinkConfig): Sink {
+export function dynamoDbSink(config: SinkConfig, runtime: Runtime = realRuntime()): Sink {
   return connector.create({
     config,
     pipeline: 'p',
     sink: 's',
     partitions: 4,
     target: (table) => table,
-    context: { runtime: realRuntime(), logger: silentLogger },
+    context: { runtime, logger: silentLogger },
   });
 }
 
+export type DynamoDbContext = SinkContext & {
+  /** What `open` gives, by way of a proxy. */
+  openAt(endpoint: string): Sink;
+  openWith(runtime: Runtime): Sink;
+  readonly progressTable: string;
+};
+
 /** Tables of its own for each context, in one DynamoDB Local. */
-export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, unknown>> = {}): SinkContext {
+export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, unknown>> = {}): DynamoDbContext {
   const prefix = `t${randomBytes(6).toString('hex')}`;
   const progressTable = `${prefix}.progress`;
   const config = configSchema.parse({
@@ -53,6 +61,9 @@ export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, 
     (await all(progressTable)).filter(({ sk }) => sk?.S?.startsWith('partition/') === true);
   return {
     open: () => dynamoDbSink(config),
+    openAt: (other) => dynamoDbSink({ ...config, endpoint: other }),
+    openWith: (runtime) => dynamoDbSink(config, runtime),
+    progressTable,
     table: (name) => `${prefix}.${name}` as TableId,
     liveRows: async (schema) =>
       (await all(shape(schema).tableName)).filter((item) => item['cw_deleted'] === undefined).map((item) => rowIn(shape(schema), item)),
