@@ -11,7 +11,7 @@ export type Effect = {
   readonly image: Image | null;
 };
 
-type Place = {
+export type Place = {
   readonly endpoint: string;
   readonly region: string;
   /** The local store keeps the tables of each key apart. */
