@@ -107,26 +107,30 @@ describeShared('dynamodb', 'sink-dynamodb under faults', () => {
 
   describe.concurrent('whatever befalls requests', () => {
     // First, because it takes as long as a request may: the others run beside it.
-    test('a request that is never answered ends by itself, and the same call then takes effect, or finds that it had', async () => {
-      await using at = await ground();
-      const rows = Array.from({ length: 10 }, (_, id) => upsertAt(at.schema, sequenceAt(1), [String(id), 'x', null]));
-      let writes = 0;
-      at.proxy.onRequest = ({ writes: isWrite }) => {
-        if (!isWrite || writes === 2) return null;
-        writes += 1;
-        return { tag: writes === 1 ? 'silence' : 'hang' };
-      };
-      const code = await at.partition.apply({ rows, progress: progressAt(1) }, never).then(
-        () => 'nothing',
-        (error: unknown) => codeOf(error),
-      );
-      // One that tries again by itself is as good.
-      expect(['sink_unavailable', 'nothing']).toContain(code);
-      expect(at.proxy.heal()).toBeGreaterThan(0);
-      await attempted(at.partition, rows, 1);
-      expect(await at.rows()).toHaveLength(10);
-      expect(await at.impossible()).toEqual({ repeated: [], falling: [], gone: [] });
-    });
+    test(
+      'a request that is never answered ends by itself, and the same call then takes effect, or finds that it had',
+      { timeout: 40_000 },
+      async () => {
+        await using at = await ground();
+        const rows = Array.from({ length: 10 }, (_, id) => upsertAt(at.schema, sequenceAt(1), [String(id), 'x', null]));
+        let writes = 0;
+        at.proxy.onRequest = ({ writes: isWrite }) => {
+          if (!isWrite || writes === 2) return null;
+          writes += 1;
+          return { tag: writes === 1 ? 'silence' : 'hang' };
+        };
+        const code = await at.partition.apply({ rows, progress: progressAt(1) }, never).then(
+          () => 'nothing',
+          (error: unknown) => codeOf(error),
+        );
+        // One that tries again by itself is as good.
+        expect(['sink_unavailable', 'nothing']).toContain(code);
+        expect(at.proxy.heal()).toBeGreaterThan(0);
+        await attempted(at.partition, rows, 1);
+        expect(await at.rows()).toHaveLength(10);
+        expect(await at.impossible()).toEqual({ repeated: [], falling: [], gone: [] });
+      },
+    );
 
     test('two appliers with shuffled and repeated batches end as the newest event of each key', async () => {
       await using at = await ground();
