@@ -3,6 +3,7 @@ import type { TableId } from '#core/schema.ts';
 import { typeCases } from '../support/canonical-values.ts';
 import { MemorySink, MemorySinkStore } from '../support/memory-sink.ts';
 import { sinkContract } from './sink-contract.ts';
+import { contractColumn, text } from './sink.ts';
 
 sinkContract('memory', () => {
   const store = new MemorySinkStore();
@@ -27,6 +28,16 @@ sinkContract('memory', () => {
       return Promise.resolve();
     },
     typeCases,
+    limitCases: [
+      {
+        what: 'a value that is refused',
+        columns: [contractColumn('id', 'text', text, false), contractColumn('v', 'text', text)],
+        key: [0],
+        at: [['1', 'taken']],
+        over: [['2', 'poisonous']],
+      },
+    ],
+    manyRows: 20_000,
     poison: { sourceType: 'text', type: { tag: 'text' }, good: 'taken', bad: 'poisonous' },
     hasTables: true,
     hasColumns: true,

@@ -1,6 +1,8 @@
 import { describe } from 'vitest';
 
+import { sinkLimits } from './sink-limits.ts';
 import { sinkProgress } from './sink-progress.ts';
+import { sinkReplays } from './sink-replays.ts';
 import { sinkRows } from './sink-rows.ts';
 import { sinkTables } from './sink-tables.ts';
 import { sinkBench, type SinkContext } from './sink.ts';
@@ -11,6 +13,8 @@ export function sinkContract(name: string, makeContext: () => Promise<SinkContex
     const bench = sinkBench(makeContext);
     sinkTables(bench);
     sinkRows(bench);
+    sinkReplays(bench);
+    sinkLimits(bench);
     sinkProgress(bench);
   });
 }

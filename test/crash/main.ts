@@ -9,7 +9,7 @@ type CrashRound = Round & {
   readonly cut: Counts;
 };
 
-const course = courseOf({ count: 'kills', faults: 500, rate: 25, file: 'test-results/crash.jsonl' });
+const course = courseOf({ count: 'kills', sinks: ['postgres'], faults: 500, rate: 25, file: 'test-results/crash.jsonl' });
 await using ground = await CrashGround.create({ transactionsPerSecond: course.transactionsPerSecond });
 
 const rounds = await runRounds<CrashRound>(course, async ({ random, faultsWanted }) => {

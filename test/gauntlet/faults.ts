@@ -1,7 +1,7 @@
 // The faults of the gauntlet. They come in bursts: those of one burst overlap, and behind it everything has to recover.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { leaseTtlMs, partitions, places, type GauntletGround, type Place, type Role } from '../support/gauntlet-ground.ts';
-import type { PostgresServer } from '../support/postgres-server.ts';
+import { seededRandom } from '../support/random.ts';
 import type { TcpProxy, Trouble } from '../support/tcp-proxy.ts';
 
 const troubles = ['cut', 'delay', 'black hole from the daemon', 'black hole to the daemon', 'lost reply'] as const;
@@ -22,6 +22,8 @@ export type Fault = { readonly afterMs: number; readonly forMs: number } & (
       /** Of the brokers; null for all. */
       readonly broker: number | null;
     }
+  /** The store itself throttles and fails. */
+  | { readonly tag: 'weather'; readonly share: number; readonly seed: number }
   | Stranded
 );
 
@@ -46,6 +48,7 @@ const shares = { kill: 11, freeze: 9, broker: 7, server: 10, network: 29, strand
 const burstMax = 6;
 const holderShare = 0.75;
 const brokerShare = 0.4;
+const weatherShare = 0.2;
 /** Of the consumer group, unless configured: who applied keeps its partitions for so long. */
 const sessionTimeoutMs = 6_000;
 /** The store of a checkpoint comes once a second; the lease ends two to three seconds after the control store was heard last. */
@@ -94,18 +97,23 @@ export const brokenPromises: readonly Fault[] = [
 ];
 
 /** Faults that overlap, none of them twice at one place. */
-export function drawBurst(random: () => number): readonly Fault[] {
+export function drawBurst(random: () => number, { hasWeather }: { readonly hasWeather: boolean }): readonly Fault[] {
   const burst: Fault[] = [];
   const struck = new Set<string>();
   const size = 1 + Math.floor(random() * burstMax);
   for (let draw = 0; draw < size; draw += 1) {
-    const fault = drawFault(random);
+    const fault = hasWeather && random() < weatherShare ? drawWeather(random) : drawFault(random);
     const places = struckPlaces(fault);
     if (places.some((place) => struck.has(place))) continue;
     for (const place of places) struck.add(place);
     burst.push(fault);
   }
   return burst;
+}
+
+function drawWeather(random: () => number): Fault {
+  const upTo = (count: number): number => Math.floor(random() * count);
+  return { tag: 'weather', afterMs: upTo(2_500), forMs: 500 + upTo(7_000), share: 0.05 + random() * 0.6, seed: upTo(2 ** 31) };
 }
 
 function drawFault(random: () => number): Fault {
@@ -165,6 +173,8 @@ function struckPlaces(fault: Fault): readonly string[] {
       return [`leader of ${fault.partition}`];
     case 'server':
       return [fault.server];
+    case 'weather':
+      return [fault.tag];
   }
 }
 
@@ -180,6 +190,8 @@ export function nameOf(fault: Fault): string {
       return fault.server === 'control' ? 'kill of the control store' : `kill of the ${fault.server}`;
     case 'network':
       return `${fault.trouble}, daemon and ${fault.place}`;
+    case 'weather':
+      return 'the sink throttles and fails';
     case 'stranded':
       return `${fault.end} of a daemon stranded without its ${fault.place}`;
   }
@@ -210,12 +222,18 @@ export async function inflict(fault: Fault, ground: GauntletGround): Promise<boo
       return true;
     case 'network':
       return await troubleNetwork(fault, ground);
+    case 'weather': {
+      const { weather } = ground.servers.sink;
+      weather?.strike(seededRandom(fault.seed), fault.share);
+      await sleep(fault.forMs);
+      return (weather?.heal() ?? 0) > 0;
+    }
     case 'stranded':
       return await strand(fault, ground);
   }
 }
 
-async function killServer(server: PostgresServer, forMs: number): Promise<void> {
+async function killServer(server: { kill(): Promise<void>; start(): Promise<void> }, forMs: number): Promise<void> {
   await server.kill();
   await sleep(forMs);
   await server.start();

@@ -1,12 +1,29 @@
 // The DynamoDB sink on DynamoDB Local. What only the service does stands in docs/not-verified.md.
 import { CreateTableCommand, DeleteTableCommand, DynamoDBClient, ScanCommand, UpdateTableCommand } from '@aws-sdk/client-dynamodb';
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { MonoMs } from '#core/position.ts';
 import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
 import { sinkContract } from '../contract/sink-contract.ts';
 import { sinkRefusals, sinkRows } from '../contract/sink-rows.ts';
 import { sinkValues } from '../contract/sink-tables.ts';
-import { codeThrown, plainSchema, sequenceAt, sinkBench, upsertAt } from '../contract/sink.ts';
+import {
+  bigint,
+  codeThrown,
+  contractColumn,
+  contractSchema,
+  deleteAt,
+  partialAt,
+  plainSchema,
+  progressAt,
+  sequenceAt,
+  sinkBench,
+  text,
+  upsertAt,
+} from '../contract/sink.ts';
+import { itemsOf } from '../support/dynamodb-effects.ts';
+import { DynamoDbProxy } from '../support/dynamodb-proxy.ts';
 import { dynamoDbContext, dynamoDbSink } from '../support/dynamodb-sink-context.ts';
+import { realRuntime } from '../support/test-runtime.ts';
 import { describeShared, sharedService } from '../support/services.ts';
 
 describeShared('dynamodb', 'sink-dynamodb', () => {
@@ -25,14 +42,16 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
   describe('sink-dynamodb', () => {
     const bench = sinkBench(() => Promise.resolve(dynamoDbContext(endpoint)));
     const { never, owner } = bench;
-
-    test('a table that was made again stops the sink, since the progress that stands in another one does not show what is lost', async () => {
-      expect(await bench.apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'x', null])])).toEqual(['applied']);
+    const removeTable = async (TableName: string): Promise<void> => {
       const client = new DynamoDBClient({ region: 'eu-west-1', endpoint });
-      const TableName = bench.schema.table;
       await client.send(new UpdateTableCommand({ TableName, DeletionProtectionEnabled: false }));
       await client.send(new DeleteTableCommand({ TableName }));
       client.destroy();
+    };
+
+    test('a table that was made again stops the sink, since the progress that stands in another one does not show what is lost', async () => {
+      expect(await bench.apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'x', null])])).toEqual(['applied']);
+      await removeTable(bench.schema.table);
       const later = bench.open();
       await later.provision([bench.schema], never);
       await later.claim({ ...owner, known: true }, never);
@@ -40,6 +59,97 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       const rows = [upsertAt(bench.schema, sequenceAt(2), ['2', 'x', null])];
       expect(await codeThrown(partition.apply({ rows, progress: null }, never))).toBe('sink_table_replaced');
       expect(await bench.context.liveRows(bench.schema)).toEqual([]);
+    });
+
+    test('a table that is made again under a sink that runs is noticed within a minute', async () => {
+      let laterMs = 0;
+      const real = realRuntime();
+      const runtime = { ...real, monotonicMs: () => (real.monotonicMs() + laterMs) as MonoMs };
+      await using sink = bench.context.openWith(runtime);
+      await sink.claim(owner, never);
+      await using partition = await sink.assign(0, never);
+      const rows = [upsertAt(bench.schema, sequenceAt(1), ['1', 'x', null])];
+      expect(await bench.apply(rows, partition)).toEqual(['applied']);
+      await removeTable(bench.schema.table);
+      await bench.open().provision([bench.schema], never);
+      laterMs = 60_000;
+      expect(await codeThrown(partition.apply({ rows, progress: progressAt(9) }, never))).toBe('sink_misconfigured');
+      expect(await bench.context.liveRows(bench.schema)).toEqual([]);
+      expect((await sink.progress(never)).size).toBe(0);
+    });
+
+    test('progress that is lost while the data stays stops who holds it, and everything is then found to be there', async () => {
+      const rows = ['1', '2'].map((id) => upsertAt(bench.schema, sequenceAt(2), [id, 'x', null]));
+      expect(await bench.apply(rows)).toEqual(['applied', 'applied']);
+      await bench.partition.save(progressAt(5), never);
+      await removeTable(bench.context.progressTable);
+      const newer = [upsertAt(bench.schema, sequenceAt(3), ['1', 'y', null])];
+      expect(await codeThrown(bench.partition.apply({ rows: newer, progress: progressAt(6) }, never))).toBe('sink_misconfigured');
+      const later = bench.open();
+      await later.claim({ ...owner, known: true }, never);
+      // There is a table again, and it knows nothing of who held a partition.
+      expect(await codeThrown(bench.partition.apply({ rows: newer, progress: progressAt(6) }, never))).toBe('sink_went_back');
+      await using partition = await later.assign(0, never);
+      expect(partition.start).toBeNull();
+      expect(await bench.apply([upsertAt(bench.schema, sequenceAt(1), ['1', 'w', null])], partition)).toEqual(['stale']);
+      expect(await bench.apply(rows, partition)).toEqual(['stale', 'stale']);
+      expect(await bench.apply(newer, partition)).toEqual(['applied']);
+    });
+
+    test('an item is its newest image and nothing else: no attribute of a dropped column, and of a deleted row the key alone', async () => {
+      await using proxy = await DynamoDbProxy.create(endpoint);
+      await using sink = bench.context.openAt(proxy.endpoint);
+      const columns = [
+        contractColumn('id', 'bigint', bigint, false),
+        contractColumn('kept', 'numeric', { tag: 'decimal', precision: null, scale: null }),
+        contractColumn('dropped', 'numeric', { tag: 'decimal', precision: null, scale: null }),
+        contractColumn('big', 'text', text),
+      ];
+      const wide = contractSchema(bench.context.table('dropping'), columns);
+      const narrow = contractSchema(
+        wide.table,
+        columns.filter(({ name }) => name !== 'dropped'),
+      );
+      await sink.provision([wide], never);
+      await sink.claim(owner, never);
+      await using partition = await sink.assign(1, never);
+      const batches: (readonly unknown[])[] = [];
+      proxy.onRequest = ({ body }) => {
+        const { Statements = [], RequestItems = {} } = body as {
+          Statements?: unknown[];
+          RequestItems?: Record<string, { Keys?: unknown[] }>;
+        };
+        batches.push(Statements, ...Object.values(RequestItems).map(({ Keys = [] }) => Keys));
+        return null;
+      };
+      const ids = Array.from({ length: 60 }, (_, id) => String(id));
+      // Their texts are not those of their numbers, so that the item has to keep them.
+      const whole = (commit: number) => ids.map((id) => upsertAt(wide, sequenceAt(commit), [id, '1.00', '2.00', 'x']));
+      const fewer = (commit: number) => ids.map((id) => upsertAt(narrow, sequenceAt(commit), [id, '3', 'y']));
+      const part = (commit: number) => ids.map((id) => partialAt(narrow, sequenceAt(commit), [id, '4', undefined]));
+      const gone = (commit: number) => ids.map((id) => deleteAt(wide, sequenceAt(commit), id));
+      const names = { wide: ['big', 'cw_seq', 'cw_text', 'dropped', 'id', 'kept'], narrow: ['big', 'cw_seq', 'id', 'kept'] };
+      const tombstone = ['cw_deleted', 'cw_seq', 'id'];
+      const steps = [
+        [whole(1), names.wide],
+        [fewer(2), names.narrow],
+        [whole(3), names.wide],
+        [part(4), names.narrow],
+        [whole(5), names.wide],
+        [gone(6), tombstone],
+        [fewer(7), names.narrow],
+        [gone(8), tombstone],
+        [whole(9), names.wide],
+      ] as const;
+      const place = { endpoint, region: 'eu-west-1', accessKeyId: 'test' };
+      for (const [rows, expected] of steps) {
+        expect(new Set(await bench.apply(rows, partition))).toEqual(new Set(['applied']));
+        const items = await itemsOf(place, wide.table);
+        expect(items).toHaveLength(ids.length);
+        expect(new Set(items.map((item) => Object.keys(item).sort().join()))).toEqual(new Set([expected.join()]));
+      }
+      for (const [rows] of steps) expect(new Set(await bench.apply(rows, partition))).toEqual(new Set(['stale']));
+      for (const batch of batches) expect(new Set(batch.map((named) => JSON.stringify(named))).size).toBe(batch.length);
     });
 
     test('a batch that is given up ends at once, also what has not been sent yet', async () => {

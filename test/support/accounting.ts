@@ -65,20 +65,13 @@ export interface Judgement {
 }
 
 export async function judge(source: pg.Client, sink: pg.Client, accounts: readonly WriterAccount[]): Promise<Judgement> {
-  const atSource = await marksOf(source);
   const atSink = await marksOf(sink);
   const effects = await sink.query<{ count: string }>('SELECT count(*) AS count FROM audit.effects');
   return {
     marks: atSink.size,
     effects: Number(effects.rows[0]?.count),
     verdict: {
-      lostAtSource: firstFew(
-        accounts
-          .flatMap(({ writer, committed }) => [...committed].map((number) => `${writer}/${number}`))
-          .filter((mark) => !atSource.has(mark)),
-      ),
-      missingMarks: firstFew([...atSource].filter((mark) => !atSink.has(mark))),
-      surplusMarks: firstFew([...atSink].filter((mark) => !atSource.has(mark))),
+      ...(await compareMarks(source, atSink, accounts)),
       differentTables: await differentTables(source, sink),
       repeatedEffects: await lines(
         sink,
@@ -92,6 +85,21 @@ export async function judge(source: pg.Client, sink: pg.Client, accounts: readon
       ),
       unmatchedRegisters: await unmatchedRegisters(sink),
     },
+  };
+}
+
+/** `atSink`: `writer/number` of each. */
+export async function compareMarks(
+  source: pg.Client,
+  atSink: ReadonlySet<string>,
+  accounts: readonly WriterAccount[],
+): Promise<Pick<Verdict, 'lostAtSource' | 'missingMarks' | 'surplusMarks'>> {
+  const atSource = await marksOf(source);
+  const committed = accounts.flatMap((account) => [...account.committed].map((number) => `${account.writer}/${number}`));
+  return {
+    lostAtSource: firstFew(committed.filter((mark) => !atSource.has(mark))),
+    missingMarks: firstFew([...atSource].filter((mark) => !atSink.has(mark))),
+    surplusMarks: firstFew([...atSink].filter((mark) => !atSource.has(mark))),
   };
 }
 
@@ -138,6 +146,6 @@ async function lines(client: pg.Client, query: string): Promise<string[]> {
   return rows.map(({ line }) => line);
 }
 
-function firstFew(marks: readonly string[]): string[] {
+export function firstFew(marks: readonly string[]): string[] {
   return marks.slice(0, 10);
 }

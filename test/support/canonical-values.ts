@@ -140,9 +140,20 @@ function shortest(value: number, bits: 32 | 64): string {
   if (bits === 64) return value.toExponential();
   for (let digits = 0; digits < 9; digits += 1) {
     const printed = value.toExponential(digits);
-    if (Math.fround(Number(printed)) === value) return trimMantissa(printed);
+    if (Math.fround(Number(printed)) === value) return trimMantissa(evenOf(printed, value, digits));
   }
   return trimMantissa(value.toExponential(9));
+}
+
+/** Half-way between two texts JavaScript takes the greater one, and Postgres the even one. */
+function evenOf(printed: string, value: number, digits: number): string {
+  const [mantissa = '', exponent = ''] = printed.split('e');
+  const longer = value.toExponential(digits + 1);
+  const isHalfWay = /5e/.test(longer) && Number(longer) === value;
+  const last = Number(mantissa.at(-1));
+  if (!isHalfWay || last % 2 === 0) return printed;
+  const even = `${mantissa.slice(0, -1)}${String(last - 1)}e${exponent}`;
+  return Math.fround(Number(even)) === value ? even : printed;
 }
 
 function trimMantissa(printed: string): string {
@@ -179,8 +190,7 @@ export function canonicalValues(type: CanonicalType): fc.Arbitrary<string> {
     case 'uuid':
       return fc.uuid();
     case 'json':
-      // A number alone is printed alike by json and jsonb; objects are not.
-      return fc.oneof(fc.integer().map(String), fc.constantFrom('null', 'true', '[]', '{}', '"a"'));
+      return jsons();
     case 'enum':
       return fc.constantFrom(...type.labels);
     case 'bit':
@@ -202,13 +212,37 @@ function integers(bits: 16 | 32 | 64, unsigned: boolean): fc.Arbitrary<bigint> {
 }
 
 function decimals(precision: number | null, scale: number | null): fc.Arbitrary<string> {
-  const digits = precision ?? 30;
+  const upTo = (digits: number): fc.Arbitrary<bigint> => fc.bigInt({ min: -(10n ** BigInt(digits)) + 1n, max: 10n ** BigInt(digits) - 1n });
+  // Without limits: digits around the 38 that some stores stop at, many of them, and zeros at the end.
+  const zeros = fc.tuple(upTo(20), fc.integer({ min: 0, max: 40 })).map(([value, more]) => value * 10n ** BigInt(more));
+  const values = precision === null ? fc.oneof(upTo(30), upTo(38), upTo(60), zeros) : upTo(precision);
   const scales = scale === null ? fc.integer({ min: 0, max: 20 }) : fc.constant(scale);
-  return fc.tuple(fc.bigInt({ min: -(10n ** BigInt(digits)) + 1n, max: 10n ** BigInt(digits) - 1n }), scales).map(([value, behind]) => {
+  return fc.tuple(values, scales).map(([value, behind]) => {
     const negative = value < 0n ? '-' : '';
     const padded = String(value < 0n ? -value : value).padStart(behind + 1, '0');
     return behind === 0 ? negative + padded : `${negative}${padded.slice(0, -behind)}.${padded.slice(-behind)}`;
   });
+}
+
+/** As jsonb prints them, which json keeps: members by the length of their names, then by their bytes. */
+function jsons(): fc.Arbitrary<string> {
+  const strings = fc.string({ unit: 'grapheme', maxLength: 8 }).map((value) => JSON.stringify(value.replaceAll('\0', '')));
+  const byLength = (a: string, b: string): number =>
+    Buffer.byteLength(a) - Buffer.byteLength(b) || Buffer.compare(Buffer.from(a), Buffer.from(b));
+  const { value } = fc.letrec<{ value: string }>((tie) => ({
+    value: fc.oneof(
+      { depthSize: 'small', withCrossShrink: true },
+      fc.constantFrom('null', 'true', 'false', '[]', '{}'),
+      decimals(null, null),
+      strings,
+      fc.array(tie('value'), { maxLength: 3 }).map((values) => `[${values.join(', ')}]`),
+      fc.dictionary(fc.string({ unit: 'grapheme-ascii', maxLength: 4 }), tie('value'), { maxKeys: 3 }).map((members) => {
+        const names = Object.keys(members).sort(byLength);
+        return `{${names.map((name) => `${JSON.stringify(name)}: ${members[name] ?? ''}`).join(', ')}}`;
+      }),
+    ),
+  }));
+  return value;
 }
 
 function dates(): fc.Arbitrary<string> {

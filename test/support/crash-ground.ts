@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Judgement } from './accounting.ts';
 import { Daemon } from './daemon.ts';
-import { LedgerLoad } from './ledger-load.ts';
+import { LedgerLoad, postgresLedgerSink } from './ledger-load.ts';
 import { freePort, PostgresServer } from './postgres-server.ts';
 import { wantedMajors } from './postgres-servers.ts';
 
@@ -41,7 +41,7 @@ export class CrashGround implements AsyncDisposable {
     const majors = wantedMajors();
     const source = await PostgresServer.create({ major: majors.at(-1) ?? 18 });
     const sink = await PostgresServer.create({ major: majors[0] ?? 14 });
-    const load = await LedgerLoad.create({ source, sink, ...options });
+    const load = await LedgerLoad.create({ source, sink: postgresLedgerSink(sink), ...options });
     const ground = new CrashGround({ folder, source, sink, ports: [await freePort(), await freePort()], load });
     ground.daemon = ground.start();
     await ground.daemon.untilWatermark(0, comesUpWithinMs);

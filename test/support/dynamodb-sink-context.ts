@@ -1,25 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { BatchWriteItemCommand, DeleteItemCommand, DynamoDBClient, PutItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
 import type { TableId, TableSchema } from '#core/schema.ts';
+import type { Runtime } from '#core/runtime.ts';
 import type { Sink } from '#core/sink.ts';
 import { rowKeyOf } from '#core/key.ts';
 import { present } from '#core/assert.ts';
 import { configSchema, type SinkConfig } from '../../connectors/sink-dynamodb/config.ts';
-import { encoded, ValueRefused } from '../../connectors/sink-dynamodb/encode.ts';
+import { encoded } from '../../connectors/sink-dynamodb/encode.ts';
 import type { Item } from '../../connectors/lib/dynamodb/send.ts';
 import { DynamoSink } from '../../connectors/sink-dynamodb/sink.ts';
 import { keyItem, rowIn, shapeOf, type Shape } from '../../connectors/sink-dynamodb/shape.ts';
 import type { SinkContext } from '../contract/sink.ts';
 import { typeCases, type TypeCase } from './canonical-values.ts';
+import { dynamoDbLimits, isBeyondDynamoDb, ITEM_BYTES_MAX } from './dynamodb-limits.ts';
 import { silentLogger } from './silent-logger.ts';
 import { realRuntime } from './test-runtime.ts';
 
 const region = 'eu-west-1';
-/** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html */
-const ITEM_BYTES_MAX = 400 * 1024;
 
 /** The sink `s` of the pipeline `p`. A single row too takes the way of a batch. */
-export function dynamoDbSink(config: SinkConfig): Sink {
+export function dynamoDbSink(config: SinkConfig, runtime: Runtime = realRuntime()): Sink {
   return new DynamoSink({
     config,
     pipeline: 'p',
@@ -28,12 +28,19 @@ export function dynamoDbSink(config: SinkConfig): Sink {
     target: (table) => table,
     aloneRowsMax: 0,
     onRetry: () => undefined,
-    context: { runtime: realRuntime(), logger: silentLogger },
+    context: { runtime, logger: silentLogger },
   });
 }
 
+export type DynamoDbContext = SinkContext & {
+  /** What `open` gives, by way of a proxy. */
+  openAt(endpoint: string): Sink;
+  openWith(runtime: Runtime): Sink;
+  readonly progressTable: string;
+};
+
 /** Tables of its own for each context, in one DynamoDB Local. */
-export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, unknown>> = {}): SinkContext {
+export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, unknown>> = {}): DynamoDbContext {
   const prefix = `t${randomBytes(6).toString('hex')}`;
   const progressTable = `${prefix}.progress`;
   const config = configSchema.parse({
@@ -56,6 +63,9 @@ export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, 
     (await all(progressTable)).filter(({ sk }) => sk?.S?.startsWith('partition/') === true);
   return {
     open: () => dynamoDbSink(config),
+    openAt: (other) => dynamoDbSink({ ...config, endpoint: other }),
+    openWith: (runtime) => dynamoDbSink(config, runtime),
+    progressTable,
     table: (name) => `${prefix}.${name}` as TableId,
     liveRows: async (schema) =>
       (await all(shape(schema).tableName)).filter((item) => item['cw_deleted'] === undefined).map((item) => rowIn(shape(schema), item)),
@@ -86,8 +96,10 @@ export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, 
       config.numbers === 'native'
         ? { sourceType: 'numeric', type: { tag: 'decimal', precision: null, scale: null }, good: '1.50', bad: '-Infinity' }
         : { sourceType: 'text', type: { tag: 'text' }, good: 'short', bad: 'x'.repeat(ITEM_BYTES_MAX) },
-    refusesValue: (type, text) => isRefused(() => encoded(type, text, config)),
-    refusesKey: (schema, key) => isRefused(() => keyItem(shape(schema), key)),
+    refusesValue: (type, text) => isBeyondDynamoDb(type, text, config),
+    refusesKey: (type, text) => text === '' && (type.tag === 'text' || type.tag === 'bytes'),
+    limitCases: dynamoDbLimits(config),
+    manyRows: 1_000,
     hasTables: true,
     hasColumns: false,
     takesOver: false,
@@ -102,15 +114,5 @@ export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, 
 
 /** Its edges that an attribute can hold. */
 function taken(entry: TypeCase, config: SinkConfig): TypeCase {
-  return { ...entry, edges: entry.edges.filter((edge) => !isRefused(() => encoded(entry.type, edge, config))) };
-}
-
-function isRefused(work: () => unknown): boolean {
-  try {
-    work();
-    return false;
-  } catch (error) {
-    if (error instanceof ValueRefused) return true;
-    throw error;
-  }
+  return { ...entry, edges: entry.edges.filter((edge) => !isBeyondDynamoDb(entry.type, edge, config)) };
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Judgement } from './accounting.ts';
 import { DaemonPost } from './daemon-post.ts';
+import { gauntletSink, type GauntletSink, type SinkKind } from './gauntlet-sink.ts';
 import { type Door, type KafkaBroker, KafkaCluster } from './kafka-cluster.ts';
 import { LedgerLoad } from './ledger-load.ts';
 import { freePort, PostgresServer } from './postgres-server.ts';
@@ -26,7 +27,7 @@ const comesUpWithinMs = 120_000;
 /** The longest pause between two attempts of the product is half a minute. */
 const recoversWithinMs = 180_000;
 
-type Servers = { readonly source: PostgresServer; readonly sink: PostgresServer; readonly control: PostgresServer };
+type Servers = { readonly source: PostgresServer; readonly sink: GauntletSink; readonly control: PostgresServer };
 
 export class GauntletGround implements AsyncDisposable {
   readonly servers: Servers;
@@ -61,27 +62,32 @@ export class GauntletGround implements AsyncDisposable {
     this.#watched = this.posts.map((post, at) => this.#watch(post, at));
   }
 
-  static async create(options: { readonly transactionsPerSecond: number }): Promise<GauntletGround> {
-    const majors = wantedMajors();
-    const [oldest, newest] = [majors[0] ?? 14, majors.at(-1) ?? 18];
+  static async create({
+    sink = 'postgres',
+    transactionsPerSecond,
+  }: {
+    readonly sink?: SinkKind;
+    readonly transactionsPerSecond: number;
+  }): Promise<GauntletGround> {
+    const newest = wantedMajors().at(-1) ?? 18;
     const servers: Servers = {
       source: await PostgresServer.create({ major: newest }),
-      sink: await PostgresServer.create({ major: oldest }),
+      sink: await gauntletSink(sink),
       control: await PostgresServer.create({ major: newest }),
     };
     const cluster = await KafkaCluster.create({ brokers: 3, doors: daemons });
-    const load = await LedgerLoad.create({ ...servers, ...options });
+    const load = await LedgerLoad.create({ source: servers.source, sink: servers.sink, transactionsPerSecond });
     const folder = tempFolder();
     const ways: Record<Place, readonly TcpProxy[]>[] = [];
     const posts: DaemonPost[] = [];
     for (const [at, door] of cluster.doors.entries()) {
-      const way = async ({ port }: PostgresServer): Promise<TcpProxy> => await TcpProxy.create({ host: '127.0.0.1', port });
+      const way = async ({ port }: { readonly port: number }): Promise<TcpProxy> => await TcpProxy.create({ host: '127.0.0.1', port });
       const [source, sink, control] = await Promise.all([way(servers.source), way(servers.sink), way(servers.control)]);
       ways.push({ source: [source], sink: [sink], broker: door.proxies, 'control store': [control] });
       const port = await freePort();
       const configFile = join(folder.path, `daemon-${at}.yaml`);
       writeFileSync(configFile, configOf(servers, { source, sink, control, door, port }));
-      posts.push(new DaemonPost({ configFile, port }));
+      posts.push(new DaemonPost({ configFile, port, env: servers.sink.env }));
     }
     const ground = new GauntletGround({ servers, cluster, posts, ways, load, folder });
     try {
@@ -197,6 +203,6 @@ pipelines:
       connectTimeout: 2s
     lease: { ttl: ${leaseTtlMs}ms }
     sinks:
-      copy: { kind: postgres, url: '${through(sink, by.sink, 'app')}', provision: create }
+      copy: ${sink.configured(by.sink.port)}
 `;
 }

@@ -8,33 +8,62 @@ import type { PostgresServer } from './postgres-server.ts';
 const writers = 3;
 const database = 'app';
 
+/** Where the ledger is copied to, as the judge sees it. */
+export type LedgerSink = {
+  /** Before the daemon first comes up. */
+  prepare(): Promise<void>;
+  /** From here on each effect is written down. Once the sink has its tables, and before the first change. */
+  audit(): Promise<void>;
+  judge(source: pg.Client, accounts: readonly WriterAccount[]): Promise<Judgement>;
+};
+
+/** The database `app` of a server. */
+export function postgresLedgerSink(server: PostgresServer): LedgerSink {
+  return {
+    prepare: async () => {
+      await server.createDatabase(database);
+    },
+    audit: async () => {
+      await server.query(auditSchema, database);
+    },
+    judge: async (source, accounts) => {
+      const sink = await server.connect(database);
+      try {
+        return await judge(source, sink, accounts);
+      } finally {
+        await sink.end();
+      }
+    },
+  };
+}
+
 export class LedgerLoad {
   readonly #source: PostgresServer;
-  readonly #sink: PostgresServer;
+  readonly #sink: LedgerSink;
   readonly #transactionsPerSecond: number;
   readonly #accounts: readonly WriterAccount[] = Array.from({ length: writers }, (_, number) => openAccount(number + 1));
 
-  private constructor(source: PostgresServer, sink: PostgresServer, transactionsPerSecond: number) {
+  private constructor(source: PostgresServer, sink: LedgerSink, transactionsPerSecond: number) {
     this.#source = source;
     this.#sink = sink;
     this.#transactionsPerSecond = transactionsPerSecond;
   }
 
-  /** Makes the database `app` on both servers, and the tables at the source. */
+  /** Makes the database `app` and its tables at the source, and what the sink wants. */
   static async create(of: {
     readonly source: PostgresServer;
-    readonly sink: PostgresServer;
+    readonly sink: LedgerSink;
     readonly transactionsPerSecond: number;
   }): Promise<LedgerLoad> {
     await of.source.createDatabase(database);
-    await of.sink.createDatabase(database);
+    await of.sink.prepare();
     await of.source.query(ledgerSchema, database);
     return new LedgerLoad(of.source, of.sink, of.transactionsPerSecond);
   }
 
   /** Once the sink has its version tables, and before the first change. */
   async audit(): Promise<void> {
-    await this.#sink.query(auditSchema, database);
+    await this.#sink.audit();
   }
 
   /** Transactions whose commit was answered. */
@@ -76,14 +105,12 @@ export class LedgerLoad {
       await Promise.all(writing);
     }
     const source = await this.#source.connect(database);
-    const sink = await this.#sink.connect(database);
     try {
       await arrived(await clockOf(source));
       // At once: what the watermark claims has to be true when it claims it.
-      return await judge(source, sink, this.#accounts);
+      return await this.#sink.judge(source, this.#accounts);
     } finally {
       await source.end();
-      await sink.end();
     }
   }
 }

@@ -1,18 +1,51 @@
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { Sink, SinkPartition } from '#core/sink.ts';
-import type { Row } from '#core/value.ts';
+import type { CanonicalType, Row } from '#core/value.ts';
 
 import { configSchema, type Register } from '../../connectors/sink-postgres/config.ts';
 import { connector } from '../../connectors/sink-postgres/index.ts';
 import { quoteIdentifier, quoteTable } from '../../connectors/lib/postgres/quote.ts';
 import { startupOptions, valueSettings } from '../../connectors/lib/postgres/session-settings.ts';
 import { fromCanonical, toCanonical } from '../../connectors/lib/postgres/values.ts';
-import type { SinkContext } from '../contract/sink.ts';
+import { bigint, contractColumn, text, type LimitCase, type SinkContext } from '../contract/sink.ts';
 import { typeCases } from './canonical-values.ts';
 import { TestDatabase } from './postgres.ts';
+import { seededRandom } from './random.ts';
 import { silentLogger } from './silent-logger.ts';
 import { realRuntime } from './test-runtime.ts';
 import pg from 'pg';
+
+const ofType = (sourceType: string, type: CanonicalType, at: readonly string[], over: readonly string[]): LimitCase => ({
+  what: sourceType,
+  columns: [contractColumn('id', 'bigint', bigint, false), contractColumn('v', sourceType, type)],
+  key: [0],
+  at: at.map((value, index) => [String(index), value]),
+  over: over.map((value, index) => [String(100 + index), value]),
+});
+
+/** A gigabyte of one value is left out. Appendix K of the manual, "PostgreSQL Limits", and chapter 8, "Data Types". */
+const postgresLimits: readonly LimitCase[] = [
+  ofType('smallint', { tag: 'int', bits: 16, unsigned: false }, ['32767', '-32768'], ['32768', '-32769']),
+  ofType('numeric(12,2)', { tag: 'decimal', precision: 12, scale: 2 }, ['9999999999.99'], ['10000000000.00']),
+  ofType('character varying(20)', text, ['é'.repeat(20)], ['é'.repeat(21)]),
+  ofType('text', text, ['\u007f', '\u{10ffff}'], ['a\0b', '\0']),
+  ofType('date', { tag: 'date' }, ['4713-01-01 BC', '5874897-12-31'], ['4714-11-23 BC', '5874898-01-01']),
+  ofType('timestamp without time zone', { tag: 'timestamp' }, ['294276-12-31T23:59:59.999999'], ['294277-01-01T00:00:00']),
+  // An entry of a B-tree has at most 2704 bytes, compressed.
+  {
+    what: 'a key of an index',
+    columns: [contractColumn('k', 'text', text, false)],
+    key: [0],
+    at: [[unlike(2_600)]],
+    over: [[unlike(2_900)]],
+  },
+];
+
+/** A text that cannot be compressed. */
+function unlike(length: number): string {
+  const random = seededRandom(length);
+  return Array.from({ length }, () => String.fromCharCode(0x21 + Math.floor(random() * 90))).join('');
+}
 
 /** A sink of the pipeline `p`, named `s`. */
 export function postgresSink(url: string, config: Readonly<Record<string, unknown>> = {}): Sink {
@@ -95,6 +128,8 @@ export class PostgresSinkHost implements AsyncDisposable {
         await client.query(`DELETE FROM ${quoteIdentifier(own)}.sink_owner`);
       },
       typeCases,
+      limitCases: postgresLimits,
+      manyRows: 20_000,
       poison: { sourceType: 'integer', type: { tag: 'int', bits: 32, unsigned: false }, good: '17', bad: '77777777777' },
       hasTables: true,
       hasColumns: true,

@@ -7,7 +7,7 @@ import { present } from '#core/assert.ts';
 import type { Judgement } from './accounting.ts';
 import { causeway, type Ran } from './command-line.ts';
 import { Daemon } from './daemon.ts';
-import { LedgerLoad } from './ledger-load.ts';
+import { LedgerLoad, postgresLedgerSink } from './ledger-load.ts';
 import { freePort, PostgresServer } from './postgres-server.ts';
 import { wantedMajors } from './postgres-servers.ts';
 import { tempFolder, type TempFolder } from './temp-folder.ts';
@@ -55,7 +55,11 @@ export class RollingGround implements AsyncDisposable {
       sink: await PostgresServer.create({ major: oldest }),
       control: await PostgresServer.create({ major: newest }),
     };
-    const load = await LedgerLoad.create({ ...servers, transactionsPerSecond: of.transactionsPerSecond });
+    const load = await LedgerLoad.create({
+      source: servers.source,
+      sink: postgresLedgerSink(servers.sink),
+      transactionsPerSecond: of.transactionsPerSecond,
+    });
     const folder = tempFolder();
     const places: Place[] = [];
     for (const name of ['a', 'b']) {

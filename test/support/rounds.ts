@@ -11,6 +11,7 @@ export type Counts = Readonly<Partial<Record<string, number>>>;
 
 export type Round = Judgement & {
   readonly commit: string;
+  readonly sink: string;
   readonly seed: number;
   readonly round: number;
   readonly startedAt: string;
@@ -20,10 +21,12 @@ export type Round = Judgement & {
 };
 
 /** What a kind of run tells of a round itself. */
-export type Told<R extends Round> = Omit<R, 'commit' | 'seed' | 'round' | 'startedAt' | 'seconds'>;
+export type Told<R extends Round> = Omit<R, 'commit' | 'sink' | 'seed' | 'round' | 'startedAt' | 'seconds'>;
 
 export type Course = {
   readonly commit: string;
+  /** The kind of the store that is copied to. */
+  readonly sink: string;
   readonly seed: number;
   readonly faultsWanted: number;
   readonly faultsPerRound: number;
@@ -32,12 +35,14 @@ export type Course = {
 };
 
 /** What the command line asks for; `count` names the option that says how many faults. */
-export function courseOf(defaults: {
+export function courseOf<Sink extends string>(defaults: {
   readonly count: string;
+  /** Kinds of sinks to choose from; the first one unless asked. */
+  readonly sinks: readonly [Sink, ...Sink[]];
   readonly faults: number;
   readonly rate: number;
   readonly file: string;
-}): Course {
+}): Course & { readonly sink: Sink } {
   const { values } = parseArgs({
     options: {
       [defaults.count]: { type: 'string', default: String(defaults.faults) },
@@ -45,12 +50,16 @@ export function courseOf(defaults: {
       seed: { type: 'string', default: '1' },
       'per-round': { type: 'string', default: '20' },
       rate: { type: 'string', default: String(defaults.rate) },
+      sink: { type: 'string', default: defaults.sinks[0] },
     },
   });
+  const sink = defaults.sinks.find((kind) => kind === values['sink']);
+  if (sink === undefined) throw new Error(`--sink is one of ${defaults.sinks.join(', ')}`);
   // Daemons and servers end with this process; a round that is cut off leaves no line and is done again.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
   return {
     commit: commitHash(join(import.meta.dirname, '../..')),
+    sink,
     seed: Number(values['seed']),
     faultsWanted: Number(values[defaults.count]),
     faultsPerRound: Number(values['per-round']),
@@ -64,7 +73,7 @@ export async function runRounds<R extends Round>(
   course: Course,
   run: (of: { readonly random: () => number; readonly faultsWanted: number }) => Promise<Told<R>>,
 ): Promise<readonly R[]> {
-  const { commit, seed, file, faultsWanted, faultsPerRound } = course;
+  const { commit, sink, seed, file, faultsWanted, faultsPerRound } = course;
   const rounds = readRounds<R>(course);
   if (rounds.length > 0) say(`goes on behind round ${rounds.length}, ${faultsIn(rounds)} faults`);
   while (faultsIn(rounds) < faultsWanted && rounds.every(({ verdict }) => isInnocent(verdict))) {
@@ -74,7 +83,7 @@ export async function runRounds<R extends Round>(
     const random = seededRandom(seed * 100_003 + number);
     const told = await run({ random, faultsWanted: Math.min(faultsPerRound, faultsWanted - faultsIn(rounds)) });
     const seconds = Math.round((Date.now() - startedAt.getTime()) / 100) / 10;
-    const round = { commit, seed, round: number, startedAt: startedAt.toISOString(), seconds, ...told } as R;
+    const round = { commit, sink, seed, round: number, startedAt: startedAt.toISOString(), seconds, ...told } as R;
     rounds.push(round);
     mkdirSync(dirname(file), { recursive: true });
     appendFileSync(file, `${JSON.stringify(round)}\n`);
@@ -83,21 +92,21 @@ export async function runRounds<R extends Round>(
   return rounds;
 }
 
-/** Of this commit and seed. */
-function readRounds<R extends Round>({ file, commit, seed }: Course): R[] {
+/** Of this commit, sink and seed. */
+function readRounds<R extends Round>({ file, commit, sink, seed }: Course): R[] {
   if (!existsSync(file)) return [];
   const lines = readFileSync(file, 'utf8').split('\n');
   return lines
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as R)
-    .filter((round) => round.commit === commit && round.seed === seed);
+    .filter((round) => round.commit === commit && round.sink === sink && round.seed === seed);
 }
 
 /** Tells what was found. Returns whether every round went well. */
-export function conclude({ commit, seed }: Course, rounds: readonly Round[], tables: readonly string[]): boolean {
+export function conclude({ commit, sink, seed }: Course, rounds: readonly Round[], tables: readonly string[]): boolean {
   const wrong = rounds.filter(({ verdict }) => !isInnocent(verdict));
   const seconds = Math.round(rounds.reduce((sum, round) => sum + round.seconds, 0));
-  say(`commit ${commit}, seed ${seed}`);
+  say(`commit ${commit}, sink ${sink}, seed ${seed}`);
   say(`${faultsIn(rounds)} faults in ${rounds.length} rounds and ${seconds} s; rounds that went wrong: ${wrong.length}`);
   say(['', ...tables].join('\n'));
   for (const { round, verdict } of wrong) say(`round ${round}: ${JSON.stringify(verdict, null, 2)}`);

@@ -1,6 +1,7 @@
 import { integration, unit, type Mutant } from '../mutant.ts';
 
 const sink = (only: string): Mutant['suite'] => integration('sink-dynamodb', only);
+const faults = (only: string): Mutant['suite'] => integration('sink-dynamodb-faults', only);
 const values = unit('connectors/sink-dynamodb/encode');
 
 export const sinkDynamoDbMutants: readonly Mutant[] = [
@@ -83,5 +84,53 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     find: 'return parts.digits.length <= DIGITS_MAX && ',
     put: 'return ',
     suite: values,
+  },
+  {
+    name: 'a table of DynamoDB is compared at the start alone',
+    file: 'connectors/sink-dynamodb/sink.ts',
+    breaks: '43',
+    find: 'const VERIFY_MS = 60_000;',
+    put: 'const VERIFY_MS = 60_000_000;',
+    suite: sink('noticed within a minute'),
+  },
+  {
+    name: 'a tombstone of DynamoDB keeps more than its key',
+    file: 'connectors/sink-dynamodb/shape.ts',
+    breaks: '42',
+    find: '[SEQUENCE]: sequenceValue(change.sequence), [DELETED]: { BOOL: true } };',
+    put: '[SEQUENCE]: sequenceValue(change.sequence), [DELETED]: { BOOL: true }, [TEXTS]: { M: {} } };',
+    suite: sink('newest image and nothing else'),
+  },
+  {
+    name: 'a conflict with a transaction stops the sink',
+    file: 'connectors/lib/dynamodb/errors.ts',
+    breaks: 'A5',
+    find: "    'TransactionConflictException',\n",
+    put: '',
+    suite: faults('conflicts with transactions'),
+  },
+  {
+    name: 'throttling stops the sink',
+    file: 'connectors/lib/dynamodb/errors.ts',
+    breaks: 'A5',
+    find: ", 'ThrottlingException']",
+    put: ']',
+    suite: faults('throttling of requests'),
+  },
+  {
+    name: 'a request to DynamoDB that is never answered is waited for',
+    file: 'connectors/sink-dynamodb/client.ts',
+    breaks: 'A5',
+    find: 'throwOnRequestTimeout: true,',
+    put: 'throwOnRequestTimeout: false,',
+    suite: faults('never answered'),
+  },
+  {
+    name: 'a partition of DynamoDB of another owner is written on',
+    file: 'connectors/sink-dynamodb/own-rows.ts',
+    breaks: 'A4 C7',
+    find: 'if (held?.owner !== mine.owner) throw',
+    put: 'if (held === null) throw',
+    suite: sink('keeps partitions, batches and progress'),
   },
 ];

@@ -1,0 +1,23 @@
+import type { GauntletSink } from './gauntlet-sink.ts';
+import { postgresLedgerSink } from './ledger-load.ts';
+import { PostgresServer } from './postgres-server.ts';
+import { wantedMajors } from './postgres-servers.ts';
+
+/** A server of the oldest version. */
+export async function postgresGauntletSink(): Promise<GauntletSink> {
+  const server = await PostgresServer.create({ major: wantedMajors()[0] ?? 14 });
+  return {
+    ...postgresLedgerSink(server),
+    port: server.port,
+    configured: (port) => {
+      const url = new URL(server.url('app'));
+      url.port = String(port);
+      return `{ kind: postgres, url: '${url.href}', provision: create }`;
+    },
+    env: {},
+    kill: () => server.kill(),
+    start: () => server.start(),
+    weather: null,
+    dispose: () => server.dispose(),
+  };
+}
