@@ -44,6 +44,7 @@ export async function sinkDynamoDbCase({ runs, rows }: { readonly runs: number; 
   await using service = await Answers.start();
   const all = Array.from({ length: rows }, (_, id) => valuesOf(id));
   const changes = all.map((values): RowChange => ({ tag: 'upsert', schema, key: keyOf(values), sequence, row: values }));
+  const fresh = changes.map((change) => ({ ...change, isNew: true }) as RowChange);
   const fewRows = Math.round(rows * SINGLE_SHARE);
   const contest = (name: string, what: string, reference: string, of: Contestants): Promise<Result> =>
     compareRates(
@@ -61,7 +62,7 @@ export async function sinkDynamoDbCase({ runs, rows }: { readonly runs: number; 
   return [
     await contest('sink-dynamodb-load', `${rows} rows into an empty table`, 'bare INSERT loop', {
       holding: 'nothing',
-      ours: () => throughSink(endpoint, changes, 'batches'),
+      ours: () => throughSink(endpoint, fresh, 'batches'),
       theirs: () => insertLoop(endpoint, all),
     }),
     await contest('sink-dynamodb-update', `${rows} rows over rows`, 'bare loop of BatchGetItem and UPDATE', {

@@ -32,8 +32,11 @@ const UNAVAILABLE: Later = { tag: 'later', code: 'sink_unavailable' };
 
 export type Together = {
   readonly client: Sender;
-  /** Reads the items first: what is stale is not written then, and what is there can be replaced by a statement. */
-  readonly looks: boolean;
+  /**
+   * Reads all items first, so that what is stale is not written. Otherwise only those that statements need: of rows that are not new at
+   * the source, so that an item is there to be replaced.
+   */
+  readonly looksAtAll: boolean;
   /** Writes by statements, 25 in a request; otherwise each row by a request of its own. */
   readonly statements: boolean;
 };
@@ -41,11 +44,13 @@ export type Together = {
 export type Tried = {
   /** In the rows' order. */
   readonly attempts: readonly Attempt[];
-  /** Rows of which a look spares, or would have spared, a write that fails. */
-  readonly worthLooking: number;
+  /** Rows that need no look where nothing is replayed, and those of them of which a look spared, or would have spared, a write. */
+  readonly blind: { readonly rows: number; readonly worthLooking: number };
 };
 
-/** How a row is written, as far as is known: `there` is its item, null where there is none, undefined where nobody looked. */
+/** What is known of a row's item: null where there is none, undefined where nobody looked. */
+type There = Item | null | undefined;
+
 type Step =
   | { readonly tag: 'done'; readonly attempt: Attempt }
   | { readonly tag: 'statement'; readonly request: BatchStatementRequest }
@@ -56,9 +61,10 @@ type Step =
  * condition that failed is decided by a put, and the rest is for later. Errors: those of `Client.send`, throttling excepted.
  */
 export async function writeTogether(of: Together, rows: readonly TableRow[], signal: AbortSignal): Promise<Tried> {
-  const there = of.looks ? await look(of.client, rows, signal) : rows.map(() => undefined);
-  if (there === null) return { attempts: rows.map(() => THROTTLED), worthLooking: rows.length };
-  const steps = rows.map((row, at) => stepOf(of, row, there[at]));
+  const looked = rows.map(({ change }) => of.looksAtAll || (of.statements && !isNew(change)));
+  const there = await lookAtSome(of.client, { rows, looked }, signal);
+  if (there === null) return { attempts: rows.map(() => THROTTLED), blind: { rows: 0, worthLooking: 0 } };
+  const steps = rows.map((row, at) => stepOf(of, row, { there: there[at], isUnknown: looked[at] === true && there[at] === undefined }));
   const alone = [...steps.keys()].filter((at) => steps[at]?.tag === 'alone');
   const [settled, decided] = await bothEnded(execute(of.client, steps, signal), putAlone(of.client, rows, alone, signal));
   const refused = [...settled].filter(([, attempt]) => attempt === 'refused').map(([at]) => at);
@@ -68,28 +74,47 @@ export async function writeTogether(of: Together, rows: readonly TableRow[], sig
     const answer = decided.get(at) ?? decidedLater.get(at) ?? settled.get(at) ?? UNAVAILABLE;
     return answer === 'refused' ? UNAVAILABLE : answer;
   });
-  return { attempts, worthLooking: worthLooking(of, { there, attempts, refused: refused.length }) };
+  const wasRefused = new Set(refused);
+  const isBlind = ({ change }: TableRow): boolean => !of.statements || isNew(change);
+  const isWorthIt = (at: number): boolean => (of.statements ? !isAbsent(there[at]) || wasRefused.has(at) : attempts[at]?.tag === 'stale');
+  const blind = [...rows.keys()].filter((at) => isBlind(present(rows[at], 'a row')));
+  return { attempts, blind: { rows: blind.length, worthLooking: blind.filter(isWorthIt).length } };
 }
 
-function worthLooking(
-  { looks, statements }: Together,
-  of: { readonly there: readonly (Item | null | undefined)[]; readonly attempts: readonly Attempt[]; readonly refused: number },
-): number {
-  if (!statements) return of.attempts.filter(({ tag }) => tag === 'stale').length;
-  return looks ? of.there.filter((item) => item !== null).length : of.refused;
+/** As far as is known. */
+function isAbsent(there: There): boolean {
+  return there === null || there === undefined;
+}
+
+function isNew(change: RowChange): boolean {
+  return change.tag === 'upsert' && change.isNew === true;
 }
 
 /** In the rows' order. Null where the service asks for fewer reads. */
-async function look(client: Sender, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly (Item | null | undefined)[] | null> {
+async function lookAtSome(
+  client: Sender,
+  { rows, looked }: { readonly rows: readonly TableRow[]; readonly looked: readonly boolean[] },
+  signal: AbortSignal,
+): Promise<readonly There[] | null> {
+  const places = [...rows.keys()].filter((at) => looked[at] === true);
+  const found = await look(
+    client,
+    places.map((at) => present(rows[at], 'a row')),
+    signal,
+  );
+  if (found === null) return null;
+  const there = rows.map((): There => undefined);
+  for (const [place, at] of places.entries()) there[at] = found[place];
+  return there;
+}
+
+/** In the rows' order. Null where the service asks for fewer reads. */
+async function look(client: Sender, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly There[] | null> {
   const looks = await allEnded(inPieces(rows, KEYS_MAX).map((piece) => lookOnce(client, piece, signal)));
   return looks.includes(null) ? null : looks.flatMap((found) => found ?? []);
 }
 
-async function lookOnce(
-  client: Sender,
-  rows: readonly TableRow[],
-  signal: AbortSignal,
-): Promise<readonly (Item | null | undefined)[] | null> {
+async function lookOnce(client: Sender, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly There[] | null> {
   const keys = new Map<string, Item>();
   const texts = rows.map(({ shape, change }) => {
     try {
@@ -123,11 +148,15 @@ function inPieces<T>(all: readonly T[], size: number): readonly (readonly T[])[]
   return Array.from({ length: Math.ceil(all.length / size) }, (_, at) => all.slice(at * size, (at + 1) * size));
 }
 
-function stepOf({ looks, statements }: Together, { shape, change }: TableRow, there: Item | null | undefined): Step {
+function stepOf(
+  { statements }: Together,
+  { shape, change }: TableRow,
+  { there, isUnknown }: { readonly there: There; readonly isUnknown: boolean },
+): Step {
   const sequence = there ? sequenceOf(there) : null;
   if (sequence !== null && sequence >= change.sequence) return { tag: 'done', attempt: STALE };
   const isForeign = there ? sequence === null : false;
-  if (!statements || isForeign || (looks && there === undefined)) return { tag: 'alone' };
+  if (!statements || isForeign || isUnknown) return { tag: 'alone' };
   try {
     const item = newItem({ shape, change }, there ?? null);
     if (item === null) return { tag: 'alone' };

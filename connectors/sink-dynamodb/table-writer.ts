@@ -32,8 +32,8 @@ export class TableWriter {
   readonly #aloneRowsMax: number;
   readonly #onRetry: (code: ErrorCode) => void;
   readonly #pace: Paced;
-  /** At the start it is not known what is there already, a replay for example. */
-  #looks = true;
+  /** At the start it is not known whether what comes is there already: a replay. */
+  #looksAtAll = true;
 
   constructor(of: {
     readonly client: Sender;
@@ -109,11 +109,11 @@ export class TableWriter {
 
   async #tryNow(rows: readonly Placed[], signal: AbortSignal): Promise<readonly Attempt[]> {
     const isFew = rows.length <= this.#aloneRowsMax;
-    const of = { client: this.#client, looks: this.#looks && !isFew, statements: this.#config.writes === 'batches' && !isFew };
-    const { attempts, worthLooking } = await writeTogether(of, rows, signal);
+    const of = { client: this.#client, looksAtAll: this.#looksAtAll && !isFew, statements: this.#config.writes === 'batches' && !isFew };
+    const { attempts, blind } = await writeTogether(of, rows, signal);
     const throttled = attempts.filter((one) => one.tag === 'later' && one.code === 'sink_throttled').length;
     this.#pace.settled({ taken: rows.length - throttled, throttled });
-    if (!isFew) this.#looks = worthLooking >= rows.length * LOOK_SHARE;
+    if (!isFew && blind.rows > 0) this.#looksAtAll = blind.worthLooking >= blind.rows * LOOK_SHARE;
     return attempts;
   }
 

@@ -81,15 +81,19 @@ export function rowChangeOf(input: {
   readonly key: RowKey;
   readonly sequence: Sequence;
   readonly row: Row | null;
+  /** The first operation of those that the change stands for. */
+  readonly op?: ChangeOp | undefined;
 }): RowChange {
-  const { schema, key, sequence, row } = input;
+  const { schema, key, sequence, row, op } = input;
   if (row === null) return { schema, key, sequence, tag: 'delete' };
-  return { schema, key, sequence, tag: isPartial(row) ? 'partial' : 'upsert', row };
+  if (isPartial(row)) return { schema, key, sequence, tag: 'partial', row };
+  if (op === 'insert' || op === 'read') return { schema, key, sequence, tag: 'upsert', row, isNew: true };
+  return { schema, key, sequence, tag: 'upsert', row };
 }
 
 function folded(event: FoldEvent, row: Row | null, bytes: Uint8Array | null, absorbed: ChangeOp[] | null): FoldedChange {
   const { schema, record } = event;
-  const change = rowChangeOf({ schema, key: record.key, sequence: record.sequence, row });
+  const change = rowChangeOf({ schema, key: record.key, sequence: record.sequence, row, op: absorbed?.[0] ?? record.op });
   return { change, record, bytes, committedAt: record.committedAt, absorbed };
 }
 

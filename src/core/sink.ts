@@ -12,7 +12,12 @@ export type RowChange = {
   readonly key: RowKey;
   readonly sequence: Sequence;
 } & (
-  | { readonly tag: 'upsert'; readonly row: Row }
+  | {
+      readonly tag: 'upsert';
+      readonly row: Row;
+      /** The row began at the source with this change. A hint: where it is replayed, the sink has the row or a newer one. */
+      readonly isNew?: boolean;
+    }
   | { readonly tag: 'delete' }
   /** Some columns are undefined. Takes effect only on a live row of a lower sequence. */
   | { readonly tag: 'partial'; readonly row: Row }

@@ -13,7 +13,8 @@ export function costsText(measured: readonly Measured[]): string {
 
 DynamoDB is paid for in units: for writes, for reads, and for what is stored. This page tells how many units an event takes, so that a price list of
 your region gives the rest. The figures are counted by \`test/integration/sink-dynamodb-costs.test.ts\`, which stands between the sink and DynamoDB
-Local and adds up the consumed capacity that the store tells; the rules are those of the service's manual.
+Local and adds up the consumed capacity that the store tells; of statements it tells none, and the rules of the service's manual are applied to the
+items before and after.
 
 ## The rules
 
@@ -38,8 +39,8 @@ Provisioned capacity counts units in each second (WCU, RCU), on-demand capacity 
 
 ## What an event takes
 
-${measured[0]?.events ?? 0} events in a batch, rows of about 650 bytes unless said otherwise, a table without indexes. The last column is for the whole batch: the
-look at the fence and the progress of its partition, and the progress that is stored behind it, in the sink's own table; calls, write units + read
+${measured[0]?.events ?? 0} events in a batch, rows of about 650 bytes unless said otherwise, a table without indexes. In a batch of a thousand 25 rows are written in a
+call, and 100 are read. The last column is for the whole batch: the look at the fence and the progress of its partition, and the progress that is stored behind it, in the sink's own table; calls, write units + read
 units.
 
 | Event | Calls | Write units | Read units | Besides, for each batch |
@@ -47,8 +48,9 @@ units.
 ${rows.join('\n')}
 
 - **A delete is a write**: it puts a tombstone, and is paid by the size of the row that it replaces. Tombstones are kept, and stored bytes are paid for.
-- **A partial update** reads the row first, strongly consistent, because its unchanged columns are not in the event. \`REPLICA IDENTITY FULL\` at the
-  source saves the read.
+- **What is not new at the source is read first**, a hundred rows in a call and eventually consistent, so that 25 rows go out in one call and what is
+  stale is not written. \`writes: single\` saves the read, and takes a call for each row.
+- **A replay** is paid in reads alone: a batch in which one row of twenty is there already makes the next ones look before they write.
 - **Changes of one key in one batch are one write**: a row that is updated ten times while the sink is behind is written once.
 - **A sink that is idle** stores progress about once a second for each partition while anything is captured at all: of an idle source that is the
   watermark of every fifth second.

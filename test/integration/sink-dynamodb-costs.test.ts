@@ -46,12 +46,13 @@ describeShared('dynamodb', 'docs/costs.md', () => {
         .map(([, one]) => one);
       measured.push({ what, events: EVENTS, of, besides });
     };
-    // The first batch also looks whether the table is the one that the progress belongs to.
-    await partition.apply({ rows: [upsertAt(schema, sequenceAt(1), ['-1', 'x', null])], progress: null }, never);
+    // The first batch also looks whether the table is the one that the progress belongs to, and whether its rows are replayed.
+    const first = { ...upsertAt(schema, sequenceAt(1), ['-1', 'x', null]), isNew: true } as RowChange;
+    await partition.apply({ rows: [first], progress: null }, never);
 
     await measure(
       'new row',
-      rows((id, at) => upsertAt(schema, at, [id, 'a', SMALL]), 10),
+      rows((id, at) => ({ ...upsertAt(schema, at, [id, 'a', SMALL]), isNew: true }) as RowChange, 10),
       partition,
       'applied',
     );

@@ -73,7 +73,7 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       await removeTable(bench.schema.table);
       await bench.open().provision([bench.schema], never);
       laterMs = 60_000;
-      expect(await codeThrown(partition.apply({ rows, progress: progressAt(9) }, never))).toBe('sink_misconfigured');
+      expect(await codeThrown(partition.apply({ rows, progress: progressAt(9) }, never))).toBe('sink_table_replaced');
       expect(await bench.context.liveRows(bench.schema)).toEqual([]);
       expect((await sink.progress(never)).size).toBe(0);
     });

@@ -150,17 +150,22 @@ function made(over: Readonly<Record<string, unknown>> = {}) {
 
 const rows = (count: number, commit: number): RowChange[] =>
   Array.from({ length: count }, (_, id) => upsertAt(schema, sequenceAt(commit), [String(id), `a${commit}`, null]));
+const fresh = (count: number, commit: number): RowChange[] => rows(count, commit).map((row) => ({ ...row, isNew: true }) as RowChange);
 const all = (count: number, tag: RowOutcome['tag']): RowOutcome['tag'][] => Array.from({ length: count }, () => tag);
 
 describe('rows that go together', () => {
-  test('are looked at once, and then inserted without a look for as long as nothing is there', async () => {
+  test('are looked at, except new ones for as long as nothing is there', async () => {
     const { store, write } = made();
-    expect(await write(rows(30, 1))).toEqual(all(30, 'applied'));
+    expect(await write(fresh(30, 1))).toEqual(all(30, 'applied'));
     expect(store.calls).toEqual(['BatchGetItem 30', 'BatchExecuteStatement 25', 'BatchExecuteStatement 5']);
-    expect(await write(rows(30, 1).map((row) => ({ ...row, key: row.key.replace('"]', '00"]') as RowChange['key'] })))).toEqual(
-      all(30, 'applied'),
-    );
-    expect(store.calls).toEqual(['BatchExecuteStatement 25', 'BatchExecuteStatement 5']);
+    const others = fresh(30, 1).map((row) => ({ ...row, key: row.key.replace('"]', '00"]') as RowChange['key'] }));
+    expect(await write([...others, ...rows(5, 2)])).toEqual(all(35, 'applied'));
+    expect(store.calls).toEqual(['BatchGetItem 5', 'BatchExecuteStatement 25', 'BatchExecuteStatement 10']);
+    // What is replayed is found out by the first of its batches.
+    expect(await write(fresh(30, 1))).toEqual(all(30, 'stale'));
+    expect(store.calls.slice(0, 3)).toEqual(['BatchExecuteStatement 25', 'BatchExecuteStatement 5', 'PutItem 1']);
+    expect(await write(fresh(30, 1))).toEqual(all(30, 'stale'));
+    expect(store.calls).toEqual(['BatchGetItem 30']);
   });
 
   test('replace what is there: an attribute that the new item has not goes away', async () => {
@@ -170,7 +175,7 @@ describe('rows that go together', () => {
     expect(await write([upsertAt(schema, sequenceAt(2), ['1', 'x2', null]), deleteAt(schema, sequenceAt(2), '2')])).toEqual(
       all(2, 'applied'),
     );
-    expect(store.calls.filter((call) => call.startsWith('Put'))).toEqual(['PutItem 1', 'PutItem 1']);
+    expect(store.calls).toEqual(['BatchGetItem 2', 'BatchExecuteStatement 2']);
     expect(await write([upsertAt(schema, sequenceAt(3), ['1', 'x3', null]), upsertAt(wide, sequenceAt(3), ['2', 'r', 's', 't'])])).toEqual(
       all(2, 'applied'),
     );
