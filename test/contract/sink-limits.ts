@@ -28,65 +28,63 @@ export function sinkLimits(bench: SinkBench): void {
   const { apply, never } = bench;
 
   describe('limits', () => {
-    const provisioned = async (limit: LimitCase, index: number): Promise<TableSchema> => {
-      const schema = contractSchema(bench.context.table(`limit${String(index)}`), limit.columns, limit.key);
-      await bench.sink.provision([schema], never);
-      return schema;
+    it('a row just at one is taken as it is; one over it is refused, alone and without a trace, or stale behind a newer one', async () => {
+      for (const [index, limit] of bench.context.limitCases.entries()) {
+        const schema = contractSchema(bench.context.table(`limit${String(index)}`), limit.columns, limit.key);
+        await bench.sink.provision([schema], never);
+        await overSmallRows(schema, limit);
+        await amongOthers(schema, limit, index);
+        await behindNewer(schema, limit);
+      }
+    });
+
+    /** A partial image that would make a row too large leaves it as it was. */
+    const overSmallRows = async (schema: TableSchema, { over, what }: LimitCase): Promise<void> => {
+      const bases = over.map((row): Row => row.map((value, column) => (schema.key.includes(column) ? value : null)));
+      const based = await apply(bases.map((row) => upsertAt(schema, sequenceAt(1), row)));
+      // Of a key that is too large there is no row.
+      const isBased = (_: Row, at: number): boolean => based[at] === 'applied';
+      const [kept, larger] = [bases.filter(isBased), over.filter(isBased)];
+      expect(await apply(larger.map((row) => partialAt(schema, sequenceAt(2), row))), what).toEqual(larger.map(() => 'value_refused'));
+      const found = await scanned(bench.sink, schema, never);
+      expect(
+        sameRows(
+          found.map(({ row }) => row),
+          kept,
+        ) && found.every(({ sequence }) => sequence === sequenceAt(1)),
+        what,
+      ).toBe(true);
+      expect(new Set(await apply(found.map(({ key }) => ({ tag: 'delete', schema, key, sequence: sequenceAt(2) })))), what).toEqual(
+        new Set(found.length === 0 ? [] : ['applied']),
+      );
     };
 
-    it('a row just at one is taken as it is; one over it is refused, alone and without a trace', async () => {
-      for (const [index, limit] of bench.context.limitCases.entries()) {
-        const schema = await provisioned(limit, index);
-        const longest = Math.max(limit.at.length, limit.over.length);
-        const rows = Array.from({ length: longest }, (_, place) => [limit.over[place], limit.at[place]]).flat();
-        const sent = rows.filter((row) => row !== undefined);
-        const outcomes = await bench.partition.apply(
-          { rows: sent.map((row) => upsertAt(schema, sequenceAt(1), row)), progress: progressAt(index) },
-          never,
-        );
-        expect(tags(outcomes), limit.what).toEqual(sent.map((row) => (limit.over.includes(row) ? 'value_refused' : 'applied')));
-        const found = (await scanned(bench.sink, schema, never)).map(({ row }) => row);
-        // Not by `toEqual` at once: a row of hundreds of kilobytes is no message for people.
-        expect(sameRows(found, limit.at), limit.what).toBe(true);
-        expect((await bench.sink.progress(never)).get(0), limit.what).toEqual(progressAt(index));
-      }
-    });
+    const amongOthers = async (schema: TableSchema, { at, over, what }: LimitCase, index: number): Promise<void> => {
+      const places = Array.from({ length: Math.max(at.length, over.length) }, (_, place) => [over[place], at[place]]);
+      const sent = places.flat().filter((row) => row !== undefined);
+      const rows = sent.map((row) => upsertAt(schema, sequenceAt(3), row));
+      const outcomes = await bench.partition.apply({ rows, progress: progressAt(index) }, never);
+      expect(tags(outcomes), what).toEqual(sent.map((row) => (over.includes(row) ? 'value_refused' : 'applied')));
+      const found = (await scanned(bench.sink, schema, never)).filter(({ sequence }) => sequence === sequenceAt(3));
+      // Not by `toEqual` at once: a row of hundreds of kilobytes is no message for people.
+      expect(
+        sameRows(
+          found.map(({ row }) => row),
+          at,
+        ),
+        what,
+      ).toBe(true);
+      expect((await bench.sink.progress(never)).get(0), what).toEqual(progressAt(index));
+    };
 
-    it('a row over one is stale, and not refused, where something newer is stored', async () => {
-      for (const [index, limit] of bench.context.limitCases.entries()) {
-        const schema = await provisioned(limit, index);
-        const deletes = limit.over.map((row): RowChange => ({ tag: 'delete', schema, key: keyOf(schema, row), sequence: sequenceAt(2) }));
-        const deleted = await apply(deletes);
-        const outcomes = await apply(limit.over.map((row) => upsertAt(schema, sequenceAt(1), row)));
-        // Of a key that is too large no tombstone can be kept either.
-        expect(outcomes, limit.what).toEqual(deleted.map((tag) => (tag === 'applied' ? 'stale' : 'value_refused')));
-      }
-    });
-
-    it('a partial image that would make a row too large is refused, and the row stays as it was', async () => {
-      for (const [index, limit] of bench.context.limitCases.entries()) {
-        const schema = await provisioned(limit, index);
-        const isKey = (column: number): boolean => schema.key.includes(column);
-        const bare = (row: Row): Row => row.map((value, column) => (isKey(column) ? value : null));
-        const bases = limit.over.map(bare);
-        if ((await apply(bases.map((row) => upsertAt(schema, sequenceAt(1), row)))).some((tag) => tag !== 'applied')) continue;
-        expect(await apply(limit.over.map((row) => partialAt(schema, sequenceAt(2), row))), limit.what).toEqual(
-          limit.over.map(() => 'value_refused'),
-        );
-        const found = await scanned(bench.sink, schema, never);
-        expect(
-          found.map(({ sequence }) => sequence),
-          limit.what,
-        ).toEqual(bases.map(() => sequenceAt(1)));
-        expect(
-          sameRows(
-            found.map(({ row }) => row),
-            bases,
-          ),
-          limit.what,
-        ).toBe(true);
-      }
-    });
+    const behindNewer = async (schema: TableSchema, { over, what }: LimitCase): Promise<void> => {
+      const deletes = over.map((row): RowChange => ({ tag: 'delete', schema, key: keyOf(schema, row), sequence: sequenceAt(5) }));
+      const deleted = await apply(deletes);
+      // Of a key that is too large no tombstone can be kept either.
+      expect(await apply(over.map((row) => upsertAt(schema, sequenceAt(4), row))), what).toEqual(
+        deleted.map((tag) => (tag === 'applied' ? 'stale' : 'value_refused')),
+      );
+    };
   });
 
   describe('values one by one', () => {

@@ -129,7 +129,7 @@ export class PostgresSinkHost implements AsyncDisposable {
       },
       typeCases,
       limitCases: postgresLimits,
-      manyRows: 20_000,
+      manyRows: 8_000,
       poison: { sourceType: 'integer', type: { tag: 'int', bits: 32, unsigned: false }, good: '17', bad: '77777777777' },
       hasTables: true,
       hasColumns: true,
