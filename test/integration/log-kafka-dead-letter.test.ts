@@ -173,6 +173,8 @@ describeShared('kafka', 'dead letters in Kafka', () => {
   test('that went missing are an error for a sink that is known, and never made anew', async () => {
     const at = await made();
     await asAdmin(at.brokers, (admin) => admin.deleteTopics({ topics: [at.dead] }));
+    // A broker hears of it a little later than the controller answers.
+    await expect.poll(() => asAdmin(at.brokers, (admin) => admin.listTopics()), { timeout: 10_000 }).not.toContain(at.dead);
     expect(await codeRejected(at.log.prepareConsumer('warm', { known: true }, never))).toBe('log_offset_gone');
     expect(await asAdmin(at.brokers, (admin) => admin.listTopics())).not.toContain(at.dead);
     await at.log.prepareConsumer('warm', { known: false }, never);
