@@ -30,7 +30,7 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
   },
   {
     name: 'a partition of DynamoDB is written without a look at its fence',
-    file: 'connectors/sink-dynamodb/own-rows.ts',
+    file: 'connectors/lib/sink/held.ts',
     breaks: 'section 5',
     find: 'if (token > mine.token)',
     put: 'if (token < 0)',
@@ -38,7 +38,7 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
   },
   {
     name: 'progress in DynamoDB that went back goes unnoticed',
-    file: 'connectors/sink-dynamodb/own-rows.ts',
+    file: 'connectors/lib/sink/held.ts',
     breaks: 'section 7',
     find: 'if (mine.seen !== null && (progress === null || compareSinkProgress(progress, mine.seen) < 0)) {',
     put: 'if (mine.seen === undefined) {',
