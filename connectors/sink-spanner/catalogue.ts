@@ -41,9 +41,21 @@ export async function readDialect(reader: Reader): Promise<Dialect> {
   return textOf(row?.[0]) === 'POSTGRESQL' ? 'POSTGRESQL' : 'GOOGLE_STANDARD_SQL';
 }
 
+/** Names of the tables, by the same in lower case. */
+export async function readNames(reader: Reader, dialect: Dialect): Promise<ReadonlyMap<string, string>> {
+  const rows = await reader.query({
+    sql: `SELECT table_name FROM information_schema.tables WHERE table_schema = '${schemaOf(dialect)}' AND table_type = 'BASE TABLE'`,
+  });
+  return new Map(rows.map((row) => textOf(row[0]) ?? '').map((name) => [name.toLowerCase(), name]));
+}
+
+function schemaOf(dialect: Dialect): string {
+  return dialect === 'POSTGRESQL' ? 'public' : '';
+}
+
 /** Every table of the default schema. The columns of the information schema are named alike in both dialects. */
 export async function readCatalogue(reader: Reader, dialect: Dialect): Promise<Catalogue> {
-  const schema = dialect === 'POSTGRESQL' ? 'public' : '';
+  const schema = schemaOf(dialect);
   const select = async (columns: string, from: string, order = ''): Promise<readonly (readonly (string | null)[])[]> =>
     (await reader.query({ sql: `SELECT ${columns} FROM information_schema.${from} ${order}` })).map((row) => texts(row));
   const tables = await select(

@@ -1,5 +1,5 @@
 import { CausewayError } from '#core/errors.ts';
-import { readCatalogue, type Catalogue } from './catalogue.ts';
+import { readCatalogue, readNames, type Catalogue } from './catalogue.ts';
 import type { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
@@ -22,9 +22,8 @@ export async function catalogueOf(store: Store, dialect: Dialect, signal: AbortS
   return await snapshot(store, 'the information schema', signal, (reader) => readCatalogue(reader, dialect));
 }
 
-/** The statements for what is missing, in an order that works. */
-export function missingStatements(wanted: readonly WantedTable[], catalogue: Catalogue, dialect: Dialect): readonly string[] {
-  return wanted.filter(({ name }) => !catalogue.has(name.toLowerCase())).map((table) => createStatement(table, dialect));
+export async function namesOf(store: Store, dialect: Dialect, signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+  return await snapshot(store, 'the information schema', signal, (reader) => readNames(reader, dialect));
 }
 
 /** Makes all tables that are missing, in one request. Errors: `sink_misconfigured` with the statements where they may not be made. */
@@ -34,15 +33,15 @@ export async function makeTables(
   { provision, dialect }: Pick<SinkConfig, 'provision'> & { readonly dialect: Dialect },
   signal: AbortSignal,
 ): Promise<void> {
-  const lacking = async (): Promise<readonly string[]> => missingStatements(wanted, await catalogueOf(store, dialect, signal), dialect);
-  const missing = await lacking();
-  if (missing.length === 0) return;
-  if (provision === 'check') {
+  const lacking = async (): Promise<readonly string[]> => {
+    const names = await namesOf(store, dialect, signal);
+    const missing = wanted.filter(({ name }) => !names.has(name.toLowerCase())).map((table) => createStatement(table, dialect));
+    if (missing.length === 0 || provision === 'create') return missing;
     throw new CausewayError(
       'sink_misconfigured',
       `the sink lacks what these statements make (or set \`provision: create\`):\n${statements(missing)}`,
     );
-  }
+  };
   await changeSchema(store.client, lacking, signal);
 }
 

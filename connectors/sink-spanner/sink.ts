@@ -5,7 +5,7 @@ import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Floor, KeyRange, Sink, SinkClaim, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
-import { readDialect, type Catalogue } from './catalogue.ts';
+import { readDialect } from './catalogue.ts';
 import { checkSink } from './check.ts';
 import { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
@@ -13,7 +13,7 @@ import type { Dialect } from './dialect.ts';
 import { quoted, versionNameOf, type Place } from './names.ts';
 import { allProgress, allSweeps, claimPlace, closePlace, forgetPlace, raiseFence, takeTables } from './own-tables.ts';
 import { SpannerPartition } from './partition.ts';
-import { catalogueOf, changeSchema, makeTables, missingStatements, statements } from './provision.ts';
+import { catalogueOf, changeSchema, makeTables, namesOf, statements } from './provision.ts';
 import { scanPages } from './read.ts';
 import { Sessions } from './sessions.ts';
 import { columnNames, shapeOf, type Shape } from './shape.ts';
@@ -75,18 +75,16 @@ export class SpannerSink implements Sink {
   async evolve(after: DescribedTable, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
     const { dialect, shapes } = await this.#shapesOf([after], signal);
     const shape = present(shapes[0], 'a shape');
-    const lacking = (catalogue: Catalogue): readonly string[] =>
-      addStatements(shape, change.added, catalogue, { ...this.#config, dialect });
-    const missing = lacking(await catalogueOf(this.#store, dialect, signal));
-    if (missing.length === 0) return;
-    if (this.#config.provision === 'check') {
+    const lacking = async (): Promise<readonly string[]> => {
+      const missing = addStatements(shape, change.added, await catalogueOf(this.#store, dialect, signal), { ...this.#config, dialect });
+      if (missing.length === 0 || this.#config.provision === 'create') return missing;
       throw new CausewayError(
         'schema_blocked',
         `the sink lacks what these statements make (or set \`provision: create\`):\n${statements(missing)}`,
       );
-    }
+    };
     try {
-      await changeSchema(this.#store.client, async () => lacking(await catalogueOf(this.#store, dialect, signal)), signal);
+      await changeSchema(this.#store.client, lacking, signal);
     } catch (error) {
       if (!(error instanceof CausewayError) || error.code !== 'sink_misconfigured') throw error;
       throw new CausewayError('schema_blocked', error.message);
@@ -151,16 +149,16 @@ export class SpannerSink implements Sink {
 
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     const dialect = await this.#dialectOf(signal);
-    const catalogue = await catalogueOf(this.#store, dialect, signal);
+    const names = await namesOf(this.#store, dialect, signal);
     // A sink that never started has made nothing.
-    if (missingStatements(wantedOwnTables(), catalogue, dialect).length > 0) return [];
+    if (wantedOwnTables().some(({ name }) => !names.has(name))) return [];
     const { partitions, tables } = await closePlace(this.#store, this.#place, owners, signal);
     const versions = tables.map(({ target }) => versionNameOf(target));
     const left = async (): Promise<readonly string[]> => {
-      const now = await catalogueOf(this.#store, dialect, signal);
+      const now = await namesOf(this.#store, dialect, signal);
       return versions.flatMap((name) => {
         const found = now.get(name);
-        return found === undefined ? [] : [`DROP TABLE ${quoted(found.name, dialect)}`];
+        return found === undefined ? [] : [`DROP TABLE ${quoted(found, dialect)}`];
       });
     };
     await changeSchema(this.#store.client, left, signal);
