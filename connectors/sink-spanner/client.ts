@@ -92,6 +92,8 @@ async function clientOptions({ project, endpoint, keyFile }: SinkConfig): Promis
   const isPlain = url?.protocol === 'http:';
   const options: ClientOptions = {
     projectId: project,
+    // Otherwise a read that is refused is asked for again, for seven seconds, whatever `retry` says.
+    gaxServerStreamingRetries: true,
     servicePath: url?.hostname ?? SERVICE,
     port: url === null || url.port === '' ? HTTPS_PORT : Number(url.port),
     ...(keyFile === undefined ? {} : { keyFilename: keyFile }),

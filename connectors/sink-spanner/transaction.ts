@@ -1,16 +1,17 @@
 import type { protos } from '@google-cloud/spanner';
 import type { SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js';
 import { present } from '#core/assert.ts';
-import { backoffMs, CausewayError } from '#core/errors.ts';
+import { backoffMs } from '#core/errors.ts';
 import type { Client, CallOptions } from './client.ts';
 import { ABORTED, refusalOf, spannerError, statusOf } from './errors.ts';
 import type { Sessions } from './sessions.ts';
-import { joined, sizeOf, type Received, type Wire } from './wire.ts';
+import { Collector, type PartialResultSet, type ReadRow } from './result-set.ts';
+import type { Wire } from './wire.ts';
 
 /** An aborted transaction is tried again for so long; then the worker waits, as for a service that is down. */
 const ABORTED_MS = 20_000;
 const BACKOFF_FIRST_MS = 5;
-const BACKOFF_MAX_MS = 500;
+const BACKOFF_MAX_MS = 250;
 
 /** Keys in the key's own order. A range's bounds may be prefixes; without one it is open there. */
 export type Keys =
@@ -31,7 +32,7 @@ export type Read = {
   readonly bytesMax?: number;
 };
 
-export type ReadRow = readonly Received[];
+export type { ReadRow };
 
 /** `isAll`: there are no more rows of those keys. */
 export type Found = { readonly rows: readonly ReadRow[]; readonly isAll: boolean };
@@ -191,52 +192,28 @@ class Transaction implements Reader {
   ): Promise<{ readonly rows: readonly ReadRow[]; readonly isCut: boolean }> {
     return await this.#client.sendRaw(this.#signal, async ({ data }, options) => {
       const stream = start(data, options, this.#id === null ? { begin: this.#begin } : { id: this.#id });
-      // The stream's own iterator ends as if it were complete where the stream is destroyed: its end is asked for.
-      const abort = (): void => stream.cancel();
-      this.#signal.addEventListener('abort', abort, { once: true });
+      const collector = new Collector(width, bytesMax);
+      const stop = (): void => stream.cancel();
+      this.#signal.addEventListener('abort', stop, { once: true });
       try {
-        return await this.#collected(stream, width, bytesMax);
+        // By its events: its iterator passes over messages, and then ends as if it were complete.
+        await new Promise<void>((resolve, reject) => {
+          stream.on('data', (message: PartialResultSet) => {
+            if (collector.isCut) return;
+            this.#id ??= idOf(message);
+            collector.add(message);
+            if (!collector.isCut) return;
+            stream.cancel();
+            resolve();
+          });
+          stream.once('end', resolve);
+          stream.on('error', reject);
+        });
       } finally {
-        this.#signal.removeEventListener('abort', abort);
+        this.#signal.removeEventListener('abort', stop);
       }
+      return { rows: collector.rows(), isCut: collector.isCut };
     });
-  }
-
-  async #collected(
-    stream: ReturnType<SpannerClient['streamingRead']>,
-    knownWidth: number | null,
-    bytesMax: number,
-  ): Promise<{ readonly rows: readonly ReadRow[]; readonly isCut: boolean }> {
-    const values: Received[] = [];
-    let width = knownWidth ?? 0;
-    let bytes = 0;
-    let isChunked = false;
-    let isCut = false;
-    let hasEnded = false;
-    stream.once('end', () => {
-      hasEnded = true;
-    });
-    for await (const message of stream as AsyncIterable<PartialResultSet>) {
-      const id = message.metadata?.transaction?.id;
-      if (this.#id === null && id !== undefined && id !== null && id.length > 0) this.#id = id;
-      if (knownWidth === null) width = message.metadata?.rowType?.fields?.length ?? width;
-      const [first, ...rest] = message.values ?? [];
-      if (first !== undefined) {
-        const last = isChunked ? values.pop() : undefined;
-        values.push(last === undefined ? first : joined(last, first), ...rest);
-      }
-      isChunked = message.chunkedValue === true;
-      bytes += (message.values ?? []).reduce((sum, one) => sum + sizeOf(one), 0);
-      // Goes on until a row is whole: one may be larger than the limit.
-      isCut = bytes >= bytesMax && values.length >= width && values.length > 0 && (!isChunked || values.length > width);
-      if (isCut) break;
-    }
-    if (isCut) stream.cancel();
-    else if (!hasEnded) throw new CausewayError('sink_unavailable', 'a read of the service was cut short');
-    const whole = Math.floor((isChunked ? values.length - 1 : values.length) / Math.max(width, 1));
-    if (!isCut && whole * width !== values.length)
-      throw new CausewayError('sink_unavailable', 'a read of the service ended inside of a row');
-    return { rows: Array.from({ length: whole }, (_, at) => values.slice(at * width, (at + 1) * width)), isCut };
   }
 }
 
@@ -244,15 +221,10 @@ type Begin = { readonly readWrite: object } | { readonly readOnly: { readonly st
 type Selector = { readonly begin: Begin } | { readonly id: Uint8Array | string };
 type Start = (data: SpannerClient, options: CallOptions, transaction: Selector) => ReturnType<SpannerClient['streamingRead']>;
 
-/** google.spanner.v1.PartialResultSet, as far as it is used. */
-type PartialResultSet = {
-  readonly metadata?: {
-    readonly rowType?: { readonly fields?: readonly unknown[] | null } | null;
-    readonly transaction?: { readonly id?: Uint8Array | string | null } | null;
-  } | null;
-  readonly values?: readonly Received[] | null;
-  readonly chunkedValue?: boolean | null;
-};
+function idOf({ metadata }: PartialResultSet): Uint8Array | string | null {
+  const id = metadata?.transaction?.id ?? '';
+  return id.length === 0 ? null : id;
+}
 
 function keySet(keys: Keys): protos.google.spanner.v1.IKeySet {
   if (keys.tag === 'keys') return { keys: keys.keys.map(listOf) };

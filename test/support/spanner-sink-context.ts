@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { DatabaseAdminClient, InstanceAdminClient } from '@google-cloud/spanner/build/src/v1/index.js';
+import type { DatabaseAdminClient, InstanceAdminClient, SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js';
 import type { ClientOptions } from 'google-gax';
 import { rowKeyOf } from '#core/key.ts';
 import { present } from '#core/assert.ts';
@@ -42,18 +42,27 @@ export class SpannerHost implements AsyncDisposable {
   readonly endpoint: string;
   readonly #instances: InstanceAdminClient;
   readonly #databases: DatabaseAdminClient;
+  readonly #sessions: SpannerClient;
 
-  private constructor(endpoint: string, instances: InstanceAdminClient, databases: DatabaseAdminClient) {
+  private constructor(
+    endpoint: string,
+    clients: { instances: InstanceAdminClient; databases: DatabaseAdminClient; sessions: SpannerClient },
+  ) {
     this.endpoint = endpoint;
-    this.#instances = instances;
-    this.#databases = databases;
+    this.#instances = clients.instances;
+    this.#databases = clients.databases;
+    this.#sessions = clients.sessions;
   }
 
   static async create(endpoint: string): Promise<SpannerHost> {
-    const { DatabaseAdminClient, InstanceAdminClient } = await import('@google-cloud/spanner/build/src/v1/index.js');
+    const { DatabaseAdminClient, InstanceAdminClient, SpannerClient } = await import('@google-cloud/spanner/build/src/v1/index.js');
     const options = await plainOptions(endpoint);
     const instances = new InstanceAdminClient(options);
-    const host = new SpannerHost(endpoint, instances, new DatabaseAdminClient(options));
+    const host = new SpannerHost(endpoint, {
+      instances,
+      databases: new DatabaseAdminClient(options),
+      sessions: new SpannerClient(options),
+    });
     const parent = `projects/${project}`;
     const asked = { config: `${parent}/instanceConfigs/emulator-config`, displayName: instance, nodeCount: 1 };
     try {
@@ -78,7 +87,7 @@ export class SpannerHost implements AsyncDisposable {
     const [operation] = await this.#databases.createDatabase(request, callOptions);
     await operation.promise();
     return configSchema.parse({
-      ...{ kind: 'spanner', project, instance, database, endpoint: this.endpoint, provision: 'create', batchRows: 400 },
+      ...{ kind: 'spanner', project, instance, database, endpoint: this.endpoint, provision: 'create', batchRows: 100 },
       ...over,
     });
   }
@@ -90,12 +99,19 @@ export class SpannerHost implements AsyncDisposable {
     await operation.promise();
   }
 
+  /** Names of the sessions that the database has. */
+  async sessions({ database }: SinkConfig): Promise<readonly string[]> {
+    const name = `projects/${project}/instances/${instance}/databases/${database}`;
+    const [sessions] = await this.#sessions.listSessions({ database: name }, callOptions);
+    return sessions.map((session) => session.name ?? '');
+  }
+
   async drop({ database }: SinkConfig): Promise<void> {
     await this.#databases.dropDatabase({ database: `projects/${project}/instances/${instance}/databases/${database}` }, callOptions);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.#instances.close(), this.#databases.close()]);
+    await Promise.all([this.#instances.close(), this.#databases.close(), this.#sessions.close()]);
   }
 }
 
@@ -173,7 +189,7 @@ export async function spannerContext(
     takesOver: true,
     atomic: true,
     keepsKeySpelling: false,
-    runs: 8,
+    runs: 5,
     [Symbol.asyncDispose]: async () => {
       await beside[Symbol.asyncDispose]();
       await host.drop(config);
