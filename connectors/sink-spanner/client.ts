@@ -10,6 +10,7 @@ import { spannerError } from './errors.ts';
 const REQUEST_MS = 15_000;
 const SERVICE = 'spanner.googleapis.com';
 const HTTPS_PORT = 443;
+const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 
 /** With each request: it is sent once, since who asked knows what may be repeated. */
 export type CallOptions = { readonly timeout: number; readonly retry: { readonly retryCodes: number[] } };
@@ -96,10 +97,10 @@ async function clientOptions({ project, endpoint, keyFile }: SinkConfig): Promis
     gaxServerStreamingRetries: true,
     servicePath: url?.hostname ?? SERVICE,
     port: url === null || url.port === '' ? HTTPS_PORT : Number(url.port),
-    ...(keyFile === undefined ? {} : { keyFilename: keyFile }),
   };
-  if (!isPlain) return options;
   const { grpc, googleAuthLibrary } = await import('google-gax');
+  if (!isPlain && keyFile !== undefined) return { ...options, auth: new googleAuthLibrary.GoogleAuth({ keyFile, scopes: SCOPE }) };
+  if (!isPlain) return options;
   // Without this client it would look for credentials on the network, which a plain connection cannot carry.
   return { ...options, sslCreds: grpc.credentials.createInsecure(), authClient: new googleAuthLibrary.PassThroughClient() };
 }

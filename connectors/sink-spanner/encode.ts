@@ -12,6 +12,8 @@ const BYTES_MAX = 10 * 1024 * 1024;
 /** PostgreSQL's own limits of numeric, which the dialect has too. */
 const PG_WHOLE_DIGITS = 147_455;
 const PG_SCALE = 16_383;
+const SURROGATE_MASK = 0xfc00;
+const LOW_SURROGATE = 0xdc00;
 const YEARS = /^\d{4}-/;
 const YEAR_ZERO = '0000-';
 
@@ -78,8 +80,15 @@ function checkNumeric(text: string, dialect: Dialect): void {
 
 function checkText(text: string): void {
   if (!text.isWellFormed()) throw new ValueRefused('a text that is not Unicode');
-  if (text.length > CHARACTERS_MAX && [...text].length > CHARACTERS_MAX) throw new ValueRefused(`more than ${CHARACTERS_MAX} characters`);
+  if (text.length > CHARACTERS_MAX && charactersIn(text) > CHARACTERS_MAX) throw new ValueRefused(`more than ${CHARACTERS_MAX} characters`);
   if (text.length > BYTES_MAX / 4 && Buffer.byteLength(text) > BYTES_MAX) throw new ValueRefused('more than 10 MiB');
+}
+
+/** Of UTF-16, two units can be one character. */
+function charactersIn(text: string): number {
+  let characters = 0;
+  for (let at = 0; at < text.length; at += 1) if ((text.charCodeAt(at) & SURROGATE_MASK) !== LOW_SURROGATE) characters += 1;
+  return characters;
 }
 
 /** The canonical text; null for null. */

@@ -27,9 +27,11 @@ function compareValues(code: TypeCode, dialect: Dialect, a: Received, b: Receive
       return compareFloats(floatOf(a), floatOf(b), dialect);
     case 'BYTES':
       return Buffer.compare(Buffer.from(one, 'base64'), Buffer.from(two, 'base64'));
+    case 'TIMESTAMP':
+      // Without the Z a time without a fraction is the first of its second.
+      return Buffer.compare(Buffer.from(one.slice(0, -1)), Buffer.from(two.slice(0, -1)));
     default:
-      // Dates and times begin with four digits of the year; without a fraction a time is the first of its second.
-      return Buffer.compare(Buffer.from(one.replace(/Z$/, '')), Buffer.from(two.replace(/Z$/, '')));
+      return Buffer.compare(Buffer.from(one), Buffer.from(two));
   }
 }
 

@@ -66,13 +66,11 @@ async function runStatements(client: Client, list: readonly string[], signal: Ab
       const [{ latestResponse }] = await admin.updateDatabaseDdl({ database: client.database, statements: [...list] }, options);
       return latestResponse;
     });
-    while (state.done !== true) {
+    while (!state.done) {
       if (client.runtime.monotonicMs() - startedMs > DDL_MS) throw new CausewayError('sink_unavailable', `${what} goes on still`);
       await client.runtime.sleep(POLL_MS, signal);
       const { name } = state;
-      [state] = await client.sendRaw(signal, ({ admin }, options) =>
-        admin.operationsClient.getOperation({ name: name ?? '' } as never, options),
-      );
+      [state] = await client.sendRaw(signal, ({ admin }, options) => admin.operationsClient.getOperation({ name } as never, options));
     }
     return state.error?.code ?? OK;
   } catch (error) {

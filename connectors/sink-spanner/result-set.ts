@@ -30,14 +30,17 @@ export class Collector {
     this.#bytesMax = bytesMax;
   }
 
-  add({ metadata, values, chunkedValue }: PartialResultSet): void {
+  /** True once it has enough; what comes behind is not taken. */
+  add({ metadata, values, chunkedValue }: PartialResultSet): boolean {
+    if (this.isCut) return true;
     this.#width ??= metadata?.rowType?.fields?.length ?? null;
     const [first, ...rest] = values ?? [];
-    if (first === undefined) return;
+    if (first === undefined) return false;
     const last = this.#isChunked ? this.#values.pop() : undefined;
     this.#values.push(last === undefined ? first : joined(last, first), ...rest);
     this.#isChunked = chunkedValue === true;
     this.#bytes += (values ?? []).reduce((sum, one) => sum + sizeOf(one), 0);
+    return this.isCut;
   }
 
   /** It has as many bytes as were asked for, and a whole row: a row can be larger than that. */

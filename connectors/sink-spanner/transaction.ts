@@ -199,10 +199,8 @@ class Transaction implements Reader {
         // By its events: its iterator passes over messages, and then ends as if it were complete.
         await new Promise<void>((resolve, reject) => {
           stream.on('data', (message: PartialResultSet) => {
-            if (collector.isCut) return;
             this.#id ??= idOf(message);
-            collector.add(message);
-            if (!collector.isCut) return;
+            if (!collector.add(message)) return;
             stream.cancel();
             resolve();
           });

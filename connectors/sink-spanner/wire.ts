@@ -48,11 +48,11 @@ function isCut(last: Received, next: Received): boolean {
   return last.kind === next.kind && (last.kind === 'stringValue' || last.kind === 'listValue');
 }
 
+const FIXED_BYTES = 9;
+
 /** About what it takes on the wire. */
 export function sizeOf(value: Wire | Received): number {
-  if ('stringValue' in value && typeof value.stringValue === 'string') return value.stringValue.length + 2;
-  if ('listValue' in value && value.listValue !== null && value.listValue !== undefined) {
-    return (value.listValue.values ?? []).reduce((sum, one) => sum + sizeOf(one), 2);
-  }
-  return 9;
+  const { stringValue, listValue } = value as Received;
+  if (typeof stringValue === 'string') return stringValue.length + 2;
+  return (listValue?.values ?? []).reduce((sum, one) => sum + sizeOf(one), FIXED_BYTES);
 }
