@@ -1,11 +1,11 @@
 import type { CanonicalType } from '#core/value.ts';
-import type { SinkConfig } from './config.ts';
-import type { TypeCode } from './transaction.ts';
 
 export type Dialect = 'GOOGLE_STANDARD_SQL' | 'POSTGRESQL';
 
 /** How values are kept. */
-export type Encoding = Pick<SinkConfig, 'json' | 'arrays'> & { readonly dialect: Dialect };
+export type Encoding = { readonly json: 'text' | 'native'; readonly arrays: 'text' | 'native'; readonly dialect: Dialect };
+
+export type TypeCode = 'BOOL' | 'INT64' | 'FLOAT32' | 'FLOAT64' | 'NUMERIC' | 'STRING' | 'BYTES' | 'DATE' | 'TIMESTAMP' | 'JSON';
 
 /** Type of a column: of its values, or of the elements of its arrays. */
 export type ColumnType = { readonly code: TypeCode; readonly isArray: boolean };

@@ -1,7 +1,7 @@
 import { decimalParts } from '../lib/number/decimal-text.ts';
-import type { Dialect } from './dialect.ts';
+import type { Dialect, TypeCode } from './dialect.ts';
 import type { Shape } from './shape.ts';
-import type { ReadRow, TypeCode } from './transaction.ts';
+import type { ReadRow } from './transaction.ts';
 import type { Received } from './wire.ts';
 
 /** Orders rows that begin with the columns of the key as Spanner does ("Data types", Ordering; PostgreSQL's texts compare by bytes there too). */

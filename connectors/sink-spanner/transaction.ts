@@ -3,6 +3,7 @@ import type { SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js'
 import { present } from '#core/assert.ts';
 import { backoffMs } from '#core/errors.ts';
 import type { Client, CallOptions } from './client.ts';
+import type { TypeCode } from './dialect.ts';
 import { ABORTED, refusalOf, spannerError, statusOf } from './errors.ts';
 import type { Sessions } from './sessions.ts';
 import { Collector, type PartialResultSet, type ReadRow } from './result-set.ts';
@@ -46,10 +47,8 @@ export type Reader = {
 
 export type Query = {
   readonly sql: string;
-  readonly parameters?: readonly { readonly value: Wire; readonly code: 'STRING' | TypeCode }[];
+  readonly parameters?: readonly { readonly value: Wire; readonly code: TypeCode }[];
 };
-
-export type TypeCode = 'BOOL' | 'INT64' | 'FLOAT32' | 'FLOAT64' | 'NUMERIC' | 'STRING' | 'BYTES' | 'DATE' | 'TIMESTAMP' | 'JSON';
 
 /** One statement of a commit. Rows of `replace` and `update` are in the order of `columns`. */
 export type Mutation =

@@ -211,6 +211,7 @@ describeShared('spanner', 'sink-spanner', () => {
       const given = Promise.all([sink.progress(stop.signal), sink.sweeps(stop.signal), scanned(sink, bench.schema, stop.signal)]);
       stop.abort(new Error('enough'));
       await expect(given).rejects.toThrow('enough');
+      await sink.progress(never);
       const before = await host.sessions(config());
       await sink[Symbol.asyncDispose]();
       const after = await host.sessions(config());
