@@ -144,6 +144,7 @@ describeShared('spanner', 'sink-spanner', () => {
 
     test('two source tables are not written to one, in any case of its letters', async () => {
       const twin = plainSchema('elsewhere.PLAIN' as TableId);
+      expect(await codeThrown(bench.sink.check([bench.schema, twin], never))).toBe('sink_misconfigured');
       expect(await codeThrown(bench.sink.provision([bench.schema, twin], never))).toBe('sink_misconfigured');
       await using other = spannerSink({ ...config() });
       expect(await codeThrown(other.provision([twin], never))).toBe('sink_misconfigured');
