@@ -10,6 +10,7 @@ export const connectors: Connectors = {
   sink: {
     dynamodb: async () => (await import('./sink-dynamodb/index.ts')).connector,
     postgres: async () => (await import('./sink-postgres/index.ts')).connector,
+    spanner: async () => (await import('./sink-spanner/index.ts')).connector,
   },
   control: {
     embedded: async () => (await import('./control-embedded/index.ts')).connector,

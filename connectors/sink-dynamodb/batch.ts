@@ -64,7 +64,7 @@ export async function writeTogether(of: Together, rows: readonly TableRow[], sig
   const looked = rows.map(({ change }) => of.looksAtAll || (of.statements && !isNew(change)));
   const there = await lookAtSome(of.client, { rows, looked }, signal);
   if (there === null) return { attempts: rows.map(() => THROTTLED), blind: { rows: 0, worthLooking: 0 } };
-  const steps = rows.map((row, at) => stepOf(of, row, { there: there[at], isUnknown: looked[at] === true && there[at] === undefined }));
+  const steps = rows.map((row, at) => stepOf(of, row, there[at]));
   const alone = [...steps.keys()].filter((at) => steps[at]?.tag === 'alone');
   const [settled, decided] = await bothEnded(execute(of.client, steps, signal), putAlone(of.client, rows, alone, signal));
   const refused = [...settled].filter(([, attempt]) => attempt === 'refused').map(([at]) => at);
@@ -148,15 +148,11 @@ function inPieces<T>(all: readonly T[], size: number): readonly (readonly T[])[]
   return Array.from({ length: Math.ceil(all.length / size) }, (_, at) => all.slice(at * size, (at + 1) * size));
 }
 
-function stepOf(
-  { statements }: Together,
-  { shape, change }: TableRow,
-  { there, isUnknown }: { readonly there: There; readonly isUnknown: boolean },
-): Step {
+function stepOf({ statements }: Together, { shape, change }: TableRow, there: There): Step {
   const sequence = there ? sequenceOf(there) : null;
   if (sequence !== null && sequence >= change.sequence) return { tag: 'done', attempt: STALE };
   const isForeign = there ? sequence === null : false;
-  if (!statements || isForeign || isUnknown) return { tag: 'alone' };
+  if (!statements || isForeign) return { tag: 'alone' };
   try {
     const item = newItem({ shape, change }, there ?? null);
     if (item === null) return { tag: 'alone' };

@@ -2,7 +2,7 @@ import { DynamoDBClient, type DynamoDBClientConfig } from '@aws-sdk/client-dynam
 import { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import type { Runtime } from '#core/runtime.ts';
 import { dynamoError } from '../lib/dynamodb/errors.ts';
-import { orAborted } from '../lib/dynamodb/send.ts';
+import { orAborted } from '../lib/time/or-aborted.ts';
 import type { SinkConfig } from './config.ts';
 import { ValueRefused } from './encode.ts';
 

@@ -2,7 +2,8 @@ import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { unreachable } from '#core/assert.ts';
 import type { CanonicalType } from '#core/value.ts';
 import type { SinkConfig } from './config.ts';
-import { fitsNumber, padded, plainNumber } from './number-text.ts';
+import { padded, plainNumber } from '../lib/number/decimal-text.ts';
+import { fitsNumber } from './number-text.ts';
 
 export type Encoding = Pick<SinkConfig, 'numbers' | 'json' | 'arrays'>;
 

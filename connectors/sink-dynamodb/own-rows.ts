@@ -1,9 +1,10 @@
 import { CausewayError } from '#core/errors.ts';
-import { fencingTokenOf, type FencingToken } from '#core/position.ts';
+import { fencingTokenOf } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import { parseSequence, type Sequence } from '#core/sequence.ts';
-import { compareSinkProgress, type SinkProgress } from '#core/sink.ts';
+import type { SinkProgress } from '#core/sink.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
+import type { Held as HeldPartition } from '../lib/sink/held.ts';
 
 /*
  * What a sink keeps beside the replicated tables, in one table for any number of sinks. `pk` is `pipeline/sink`; `sk` is
@@ -31,14 +32,7 @@ export function partitionSk(partition: number): string {
 }
 
 /** A partition as it is stored. */
-export type Held = {
-  readonly partition: number;
-  readonly owner: string;
-  readonly token: FencingToken;
-  readonly progress: SinkProgress | null;
-  /** Batches with rows, ever. A batch whose progress does not move leaves this one trace. */
-  readonly writes: number;
-};
+export type Held = HeldPartition & { readonly partition: number; readonly owner: string };
 
 export function heldItem(place: OwnPlace, { partition, owner, token, progress, writes }: Held): Item {
   return {
@@ -85,33 +79,4 @@ function foreign(): CausewayError {
     'sink_misconfigured',
     'the progress table holds an item that is not of Causeway: set `progressTable` to a table of its own',
   );
-}
-
-/**
- * Decides, from the partition as it is stored now, whether its holder may go on. `seen` is the progress that it has seen stored.
- * Throws `partition_fenced` for a greater token, `sink_went_back` where it is gone, another's, or older than what was seen.
- */
-export function checkHeld(
-  held: Held | null,
-  mine: { readonly owner: string; readonly token: FencingToken; readonly seen: SinkProgress | null; readonly writes: number },
-): Held {
-  if (held?.owner !== mine.owner) throw new CausewayError('sink_went_back', "the sink's fence of the partition is gone");
-  const { token, progress, writes } = held;
-  if (token > mine.token)
-    throw new CausewayError('partition_fenced', `the partition has a holder with the token ${token}, above ${mine.token}`);
-  if (token < mine.token)
-    throw new CausewayError('sink_went_back', `the sink's fence of the partition went back from ${mine.token} to ${token}`);
-  if (mine.seen !== null && (progress === null || compareSinkProgress(progress, mine.seen) < 0)) {
-    const now = progress === null ? 'nothing' : `offset ${progress.offset}`;
-    throw new CausewayError('sink_went_back', `the sink's progress went back from offset ${mine.seen.offset} to ${now}`);
-  }
-  if (writes < mine.writes)
-    throw new CausewayError('sink_went_back', `the sink's count of batches went back from ${mine.writes} to ${writes}`);
-  return held;
-}
-
-/** What is to be stored: the one that is further on. */
-export function advanced(stored: SinkProgress | null, wanted: SinkProgress | null): SinkProgress | null {
-  if (wanted === null) return stored;
-  return stored === null || compareSinkProgress(wanted, stored) > 0 ? wanted : stored;
 }

@@ -1,5 +1,5 @@
 import Bottleneck from 'bottleneck';
-import { orAborted } from '../lib/dynamodb/send.ts';
+import { orAborted } from '../lib/time/or-aborted.ts';
 
 /** Rows in flight at the start: what a table that was just made takes. */
 const START_ROWS = 50;

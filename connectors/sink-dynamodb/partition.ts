@@ -1,7 +1,8 @@
 import { assert, present } from '#core/assert.ts';
 import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
-import { advanced, checkHeld, type Held } from './own-rows.ts';
+import { advanced, checkHeld } from '../lib/sink/held.ts';
+import type { Held } from './own-rows.ts';
 import type { OwnTable } from './own-table.ts';
 
 export type PartitionInput = {
@@ -60,7 +61,8 @@ export class DynamoPartition implements SinkPartition {
   async #look(signal: AbortSignal): Promise<Held> {
     const { own, held } = this.#input;
     const now = await own.held(this.partition, signal);
-    return checkHeld(now, { owner: held.owner, token: this.token, seen: this.#seen, writes: this.#writes });
+    const mine = now?.owner === held.owner ? now : null;
+    return checkHeld(mine, { token: this.token, seen: this.#seen, writes: this.#writes });
   }
 
   async #step(before: Held, by: { readonly progress: SinkProgress | null; readonly rows: number }, signal: AbortSignal): Promise<void> {

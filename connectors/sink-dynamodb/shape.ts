@@ -6,9 +6,9 @@ import { tableIdParts, type Column, type TableId, type TableSchema } from '#core
 import { parseSequence, type Sequence } from '#core/sequence.ts';
 import type { Row } from '#core/value.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
+import { plainNumber } from '../lib/number/decimal-text.ts';
 import type { SinkConfig } from './config.ts';
 import { decoded, encoded, ValueRefused } from './encode.ts';
-import { plainNumber } from './number-text.ts';
 
 /** The change's sequence, 24 bytes: compared by the service as unsigned bytes. */
 export const SEQUENCE = 'cw_seq';

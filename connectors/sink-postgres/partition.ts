@@ -6,7 +6,8 @@ import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/s
 import { refusalOf, sinkError, type Refusal } from './errors.ts';
 import { AllNewer } from './all-newer.ts';
 import type { Statement } from '../lib/postgres/flight.ts';
-import { advanced, checkHeld, lockStatement, stepStatement, type ProgressOwner } from './progress.ts';
+import { advanced, checkHeld } from '../lib/sink/held.ts';
+import { lockStatement, parseHeld, stepStatement, type ProgressOwner } from './progress.ts';
 import type { Session, Sessions, TextRow } from './session.ts';
 import type { Shapes } from './shapes.ts';
 import { writeRows } from './write.ts';
@@ -149,11 +150,13 @@ export class PostgresPartition implements SinkPartition {
 
   /** What the transaction stores, from the partition's row as it is locked now. Throws where this holder may not go on. */
   #decide(row: TextRow | undefined, { progress, rows }: Batch): Step {
-    const before = checkHeld(row, { token: this.token, seen: this.#seen, writes: this.#writes });
+    const held = row === undefined ? null : parseHeld(row);
+    const before = checkHeld(held, { token: this.token, seen: this.#seen, writes: this.#writes });
     const after = advanced(before.progress, progress);
+    const moved = after === before.progress ? null : after;
     const writes = before.writes + (rows.length > 0 ? 1 : 0);
-    const statement = stepStatement(this.#owner, this.partition, { progress: after, writes: rows.length > 0 ? writes : null });
-    return { last: statement === null ? [] : [statement], progress: after ?? before.progress, writes };
+    const statement = stepStatement(this.#owner, this.partition, { progress: moved, writes: rows.length > 0 ? writes : null });
+    return { last: statement === null ? [] : [statement], progress: after, writes };
   }
 
   #note(step: Step): void {

@@ -1,11 +1,12 @@
 import { CausewayError } from '#core/errors.ts';
-import { epochMicrosOf, fencingTokenOf, offsetOf, type FencingToken } from '#core/position.ts';
+import { epochMicrosOf, fencingTokenOf, offsetOf } from '#core/position.ts';
 import { parseSequence, type Sequence } from '#core/sequence.ts';
-import { compareSinkProgress, type EpochFork, type Floor, type SinkProgress } from '#core/sink.ts';
+import type { EpochFork, Floor, SinkProgress } from '#core/sink.ts';
 import type { TableId } from '#core/schema.ts';
 
 import type { Statement } from '../lib/postgres/flight.ts';
 import { quoteLiteral } from '../lib/postgres/quote.ts';
+import type { Held as HeldPartition } from '../lib/sink/held.ts';
 import type { OwnTables } from './names.ts';
 import type { TextRow } from './session.ts';
 
@@ -18,13 +19,7 @@ export const HELD_COLUMNS =
   "pg_catalog.encode(watermark, 'hex'), watermark_time, floors::text, open_loads::text, epochs::text, replays, writes";
 
 /** A row of the progress table. */
-export type Held = {
-  readonly partition: number;
-  readonly token: FencingToken;
-  readonly progress: SinkProgress | null;
-  /** Transactions with rows, ever. A batch whose progress does not move leaves this one trace of having been committed. */
-  readonly writes: number;
-};
+export type Held = HeldPartition & { readonly partition: number };
 
 export function ownerCondition({ pipeline, sink }: ProgressOwner): string {
   return `pipeline = ${quoteLiteral(pipeline)} AND sink = ${quoteLiteral(sink)}`;
@@ -111,35 +106,4 @@ export function stepStatement(
     String(replays),
   ];
   return { name: 'causeway-step', text, values };
-}
-
-/**
- * Decides, from the row as it is locked now, whether this holder may go on. `seen` is the progress that it has seen committed.
- * Throws `partition_fenced` for a greater token, `sink_went_back` where the row is gone, or older than what was seen.
- */
-export function checkHeld(
-  row: TextRow | undefined,
-  mine: { readonly token: FencingToken; readonly seen: SinkProgress | null; readonly writes: number },
-): Held {
-  if (row === undefined) throw new CausewayError('sink_went_back', "the sink's fence of the partition is gone");
-  const held = parseHeld(row);
-  const { token, progress } = held;
-  if (token > mine.token)
-    throw new CausewayError('partition_fenced', `the partition has a holder with the token ${token}, above ${mine.token}`);
-  if (token < mine.token)
-    throw new CausewayError('sink_went_back', `the sink's fence of the partition went back from ${mine.token} to ${token}`);
-  if (mine.seen !== null && (progress === null || compareSinkProgress(progress, mine.seen) < 0)) {
-    const now = progress === null ? 'nothing' : `offset ${progress.offset}`;
-    throw new CausewayError('sink_went_back', `the sink's progress went back from offset ${mine.seen.offset} to ${now}`);
-  }
-  if (held.writes < mine.writes) {
-    throw new CausewayError('sink_went_back', `the sink's count of batches went back from ${mine.writes} to ${held.writes}`);
-  }
-  return held;
-}
-
-/** What is to be stored: null where `wanted` would not move it forward. */
-export function advanced(stored: SinkProgress | null, wanted: SinkProgress | null): SinkProgress | null {
-  if (wanted === null) return null;
-  return stored === null || compareSinkProgress(wanted, stored) > 0 ? wanted : null;
 }

@@ -329,14 +329,14 @@ export function sinkValues(bench: SinkBench): void {
       }
     });
 
-    it('of a decimal key: equal keys of another scale are one row, which keeps the newest spelling', async () => {
+    it('of a decimal key: equal keys of another scale are one row, which keeps the newest spelling, or the key text', async () => {
       const keyed = contractSchema(bench.context.table('decimal_key'), [
         contractColumn('k', 'numeric', { tag: 'decimal', precision: null, scale: null }, false),
       ]);
       await bench.sink.provision([keyed], never);
       expect(await apply([upsertAt(keyed, sequenceAt(1), ['1.0'])])).toEqual(['applied']);
       expect(await apply([upsertAt(keyed, sequenceAt(2), ['1.00'])])).toEqual(['applied']);
-      expect(await bench.context.liveRows(keyed)).toEqual([['1.00']]);
+      expect(await bench.context.liveRows(keyed)).toEqual([[bench.context.keepsKeySpelling === false ? '1' : '1.00']]);
       expect(await apply([deleteAt(keyed, sequenceAt(3), '1')])).toEqual(['applied']);
       expect(await bench.context.liveRows(keyed)).toEqual([]);
     });

@@ -38,6 +38,8 @@ export type SinkContext = AsyncDisposable & {
   readonly hasTables: boolean;
   /** False for a store whose tables know no columns but their key: nothing is added to one, and no default reaches what is there. */
   readonly hasColumns: boolean;
+  /** False where a key is kept as its key text: `1` for `1.00`. True where it is absent. */
+  readonly keepsKeySpelling?: boolean;
   /** Values that the store cannot hold, by the store's manual and not by the connector's code; none where it is absent. */
   readonly refusesValue?: (type: CanonicalType, text: string) => boolean;
   /** Keys of one column that the store cannot hold, likewise. */

@@ -83,10 +83,10 @@ describeShared('dynamodb', 'sink-dynamodb under faults', () => {
   });
 
   /** A sink behind a proxy of its own, a second one that has none, and one table of theirs. */
-  async function ground() {
+  async function ground(over: Readonly<Record<string, unknown>> = {}) {
     const opened = new AsyncDisposableStack();
     const proxy = opened.use(await DynamoDbProxy.create(endpoint));
-    const context = opened.use(dynamoDbContext(endpoint));
+    const context = opened.use(dynamoDbContext(endpoint, over));
     const struck = opened.use(context.openAt(proxy.endpoint));
     const free = opened.use(context.open());
     const schema = plainSchema(context.table('plain'));
@@ -218,7 +218,7 @@ describeShared('dynamodb', 'sink-dynamodb under faults', () => {
         deleteAt(schema, sequenceAt(commit), '1');
     const some = [upsert(1, ['1', 'base', 'large'])];
 
-    test.for([
+    const races = [
       [
         'an insert behind a newer one is stale',
         [],
@@ -295,8 +295,12 @@ describeShared('dynamodb', 'sink-dynamodb under faults', () => {
         4,
         null,
       ],
-    ] as const)('%s', async ([, before, held, other, outcome, commit, row]) => {
-      await using at = await ground();
+    ] as const;
+    const ways = (['batches', 'single'] as const).flatMap((writes) =>
+      races.map((race) => [`${writes}: ${race[0]}`, writes, race] as const),
+    );
+    test.for(ways)('%s', async ([, writes, [, before, held, other, outcome, commit, row]]) => {
+      await using at = await ground({ writes });
       const { schema, beside } = at;
       await beside.apply({ rows: before.map((change) => change(schema)), progress: null }, never);
       const arrived = Promise.withResolvers<undefined>();

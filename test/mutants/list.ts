@@ -10,6 +10,7 @@ import { formatMutants } from './list/formats.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
 import { kafkaLogReadMutants } from './list/kafka-log-read.ts';
 import { sinkDynamoDbMutants } from './list/sink-dynamodb.ts';
+import { sinkSpannerMutants } from './list/sink-spanner.ts';
 import { leaseMutants } from './list/leases.ts';
 import { ownRecordsMutants } from './list/own-records.ts';
 import { runtimeMutants } from './list/runtime.ts';
@@ -36,6 +37,7 @@ const single: readonly Mutant[] = [
   ...kafkaLogMutants,
   ...kafkaLogReadMutants,
   ...sinkDynamoDbMutants,
+  ...sinkSpannerMutants,
   ...coreMutants,
   ...runtimeMutants,
 ];

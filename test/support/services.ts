@@ -1,6 +1,5 @@
 // What integration tests say to have one of the real systems, Postgres excepted.
 import { describe, inject } from 'vitest';
-import type { ServiceName } from './service-cache.ts';
 import type { SharedAddresses } from './shared-containers.ts';
 import type { SharedName } from './shared-services.ts';
 
@@ -9,8 +8,8 @@ export function describeShared(name: SharedName, title: string, suite: () => voi
   describe.skipIf(!inject('services').shared.includes(name))(title, suite);
 }
 
-/** A suite that starts servers of its own, to kill or configure them; shown as skipped where the system was not fetched. */
-export function describeOwn(name: ServiceName, title: string, suite: () => void): void {
+/** A suite that starts servers of its own, to kill or configure them; shown as skipped where the system is not here. */
+export function describeOwn(name: SharedName, title: string, suite: () => void): void {
   describe.skipIf(!inject('services').own.includes(name))(title, suite);
 }
 

@@ -9,8 +9,11 @@ import { serviceVersion } from './service-cache.ts';
 export interface SharedAddresses {
   readonly kafka: { readonly brokers: readonly string[] };
   readonly dynamodb: { readonly endpoint: string };
+  readonly spanner: { readonly endpoint: string };
   readonly kubernetes: KubernetesAddress;
 }
+
+const SPANNER_EMULATOR_VERSION = '1.5.34';
 
 export interface Started<Address> {
   readonly address: Address;
@@ -50,6 +53,14 @@ export async function startKafkaContainer({
 export async function startDynamoDbContainer({ GenericContainer }: ContainerEngine): Promise<Started<SharedAddresses['dynamodb']>> {
   const container = await new GenericContainer(`amazon/dynamodb-local:${serviceVersion('dynamodb')}`).withExposedPorts(8000).start();
   return { address: { endpoint: `http://${container.getHost()}:${container.getMappedPort(8000)}` }, stop: () => container.stop() };
+}
+
+/** The emulator that the SDK installs, of that time. */
+export async function startSpannerContainer({ GenericContainer }: ContainerEngine): Promise<Started<SharedAddresses['spanner']>> {
+  const container = await new GenericContainer(`gcr.io/cloud-spanner-emulator/emulator:${SPANNER_EMULATOR_VERSION}`)
+    .withExposedPorts(9010)
+    .start();
+  return { address: { endpoint: `http://${container.getHost()}:${container.getMappedPort(9010)}` }, stop: () => container.stop() };
 }
 
 export async function startKubernetesContainer({

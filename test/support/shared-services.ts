@@ -8,22 +8,26 @@ import { containerEngine, type ContainerEngine } from './container-engine.ts';
 import { DynamoDbLocal } from './dynamodb-local.ts';
 import { KafkaCluster } from './kafka-cluster.ts';
 import { KubernetesApi } from './kubernetes-api.ts';
-import { fetchedService, hasProgram, type ServiceName } from './service-cache.ts';
+import { fetchedService, hasProgram } from './service-cache.ts';
 import {
   type SharedAddresses,
   startDynamoDbContainer,
   startKafkaContainer,
   startKubernetesContainer,
+  startSpannerContainer,
   type Started,
 } from './shared-containers.ts';
+import { SpannerEmulator, spannerEmulatorProgram } from './spanner-emulator.ts';
 
 export type SharedName = keyof SharedAddresses;
 
 interface Recipe<Address> {
   readonly fromEnvironment: () => Address | undefined;
   readonly startContainer: (engine: ContainerEngine) => Promise<Started<Address>>;
-  /** Programs that a server of our own runs on, beside what was fetched. */
+  /** Programs that a server of our own runs on, beside what `find` finds. */
   readonly programs: readonly string[];
+  /** Throws where the server itself is not there. */
+  readonly find: () => unknown;
   readonly startLocal: () => Promise<Started<Address>>;
 }
 
@@ -35,6 +39,7 @@ const recipes: { readonly [Name in SharedName]: Recipe<SharedAddresses[Name]> } 
     },
     startContainer: startKafkaContainer,
     programs: ['java'],
+    find: () => fetchedService('kafka'),
     startLocal: async () => {
       const cluster = await KafkaCluster.create();
       return { address: { brokers: cluster.addresses }, stop: () => cluster.dispose() };
@@ -47,8 +52,22 @@ const recipes: { readonly [Name in SharedName]: Recipe<SharedAddresses[Name]> } 
     },
     startContainer: startDynamoDbContainer,
     programs: ['java'],
+    find: () => fetchedService('dynamodb'),
     startLocal: async () => {
       const server = await DynamoDbLocal.create();
+      return { address: { endpoint: server.endpoint }, stop: () => server.dispose() };
+    },
+  },
+  spanner: {
+    fromEnvironment: () => {
+      const endpoint = process.env['CAUSEWAY_TEST_SPANNER_ENDPOINT'];
+      return endpoint === undefined ? undefined : { endpoint };
+    },
+    startContainer: startSpannerContainer,
+    programs: [],
+    find: spannerEmulatorProgram,
+    startLocal: async () => {
+      const server = await SpannerEmulator.create();
       return { address: { endpoint: server.endpoint }, stop: () => server.dispose() };
     },
   },
@@ -64,6 +83,7 @@ const recipes: { readonly [Name in SharedName]: Recipe<SharedAddresses[Name]> } 
     },
     startContainer: startKubernetesContainer,
     programs: ['etcd'],
+    find: () => fetchedService('kubernetes'),
     startLocal: async () => {
       const server = await KubernetesApi.create();
       return { address: server.address, stop: () => server.dispose() };
@@ -84,7 +104,7 @@ export interface SharedServices {
   /** Systems that all files can share, from anywhere. */
   readonly shared: readonly SharedName[];
   /** Systems of which a test can start a server of its own. */
-  readonly own: readonly ServiceName[];
+  readonly own: readonly SharedName[];
 }
 
 export interface ServiceHost {
@@ -132,7 +152,7 @@ function missingLocally(name: SharedName): string | undefined {
   const programs = recipes[name].programs.filter((program) => !hasProgram(program));
   if (programs.length > 0) return `${name}: ${programs.join(' and ')} not installed`;
   try {
-    fetchedService(name);
+    recipes[name].find();
     return undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);

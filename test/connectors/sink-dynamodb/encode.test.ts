@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decoded, encoded, ValueRefused, type Encoding } from '../../../connectors/sink-dynamodb/encode.ts';
-import { fitsNumber, padded, plainNumber } from '../../../connectors/sink-dynamodb/number-text.ts';
+import { padded, plainNumber } from '../../../connectors/lib/number/decimal-text.ts';
+import { fitsNumber } from '../../../connectors/sink-dynamodb/number-text.ts';
 import { canonicalValues, typeCases } from '../../support/canonical-values.ts';
 
 const texts: Encoding = { numbers: 'text', json: 'text', arrays: 'text' };

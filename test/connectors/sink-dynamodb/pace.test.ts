@@ -8,7 +8,8 @@ const after = (pace: Pace, throttledShare: number): Pace =>
 test('the pace doubles until it is cut, grows by a tenth from then on, and stays below its limit', () => {
   let pace = startPace(1_000);
   const seen = [pace.rowsMax];
-  for (const share of [0, 0, 0.5, 0, 0, 0.1, 0]) {
+  // A few hot keys among many rows are no reason to slow down.
+  for (const share of [0, 0, 0.5, 0.02, 0, 0.1, 0]) {
     pace = after(pace, share);
     seen.push(pace.rowsMax);
   }

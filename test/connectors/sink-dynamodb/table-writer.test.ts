@@ -107,7 +107,8 @@ class Store {
     if (told !== null) return [{ Error: { Code: told, Message: 'arn' }, TableName: 'public.t' }];
     const there = this.items.get(id);
     if (isInsert && there !== undefined) return [{ Error: { Code: 'DuplicateItem' } }];
-    if (!isInsert && (there === undefined || sequenceIn(there) !== textIn(values.at(-1)))) {
+    const isGuarded = / AND "cw_seq" = \?$/.test(words);
+    if (!isInsert && (there === undefined || (isGuarded && sequenceIn(there) !== textIn(values.at(-1))))) {
       return [{ Error: { Code: 'ConditionalCheckFailed' } }];
     }
     const removed = [...words.matchAll(/REMOVE "([^"]+)"/g)].map((found) => found[1]);

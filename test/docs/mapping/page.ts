@@ -4,11 +4,12 @@ import type { TypeCase } from '../../support/canonical-values.ts';
 import { sinkCases, sourceCases } from './catalogue.ts';
 import { dynamoDbMapping } from './sink-dynamodb.ts';
 import { postgresMapping } from './sink-postgres.ts';
+import { spannerMappings } from './sink-spanner.ts';
 import type { Setting, SinkMapping } from './sink.ts';
 import { keyOf, refusedTables, textOf } from './source-postgres.ts';
 
 /** One for each kind of sink that the registry has. */
-export const sinkMappings: readonly SinkMapping[] = [postgresMapping, dynamoDbMapping];
+export const sinkMappings: readonly SinkMapping[] = [postgresMapping, dynamoDbMapping, ...spannerMappings];
 
 /** docs/types.md, before it is formatted. */
 export async function typesText(): Promise<string> {

@@ -33,7 +33,7 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
   },
   {
     name: 'a partition of DynamoDB is written without a look at its fence',
-    file: 'connectors/sink-dynamodb/own-rows.ts',
+    file: 'connectors/lib/sink/held.ts',
     breaks: 'section 5',
     find: 'if (token > mine.token)',
     put: 'if (token < 0)',
@@ -41,7 +41,7 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
   },
   {
     name: 'progress in DynamoDB that went back goes unnoticed',
-    file: 'connectors/sink-dynamodb/own-rows.ts',
+    file: 'connectors/lib/sink/held.ts',
     breaks: 'section 7',
     find: 'if (mine.seen !== null && (progress === null || compareSinkProgress(progress, mine.seen) < 0)) {',
     put: 'if (mine.seen === undefined) {',
@@ -121,10 +121,10 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
   },
   {
     name: 'a partition of DynamoDB of another owner is written on',
-    file: 'connectors/sink-dynamodb/own-rows.ts',
+    file: 'connectors/sink-dynamodb/partition.ts',
     breaks: 'A4 C7',
-    find: 'if (held?.owner !== mine.owner) throw',
-    put: 'if (held === null) throw',
+    find: 'const mine = now?.owner === held.owner ? now : null;',
+    put: 'const mine = now;',
     suite: sink('keeps partitions, batches and progress'),
   },
   {
@@ -160,14 +160,6 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     suite: writer,
   },
   {
-    name: 'a key that DynamoDB left unprocessed counts as absent',
-    file: 'connectors/sink-dynamodb/batch.ts',
-    breaks: '42',
-    find: 'if (!statements || isForeign || isUnknown) return',
-    put: 'if (!statements || isForeign) return',
-    suite: writer,
-  },
-  {
     name: 'rows that DynamoDB throttled are dropped',
     file: 'connectors/sink-dynamodb/table-writer.ts',
     breaks: 'A4',
@@ -197,7 +189,7 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     breaks: 'A1',
     find: '[...keyNames, SEQUENCE].map((name) => `"${name}" = ?`).join(\' AND \')',
     put: '[...keyNames].map((name) => `"${name}" = ?`).join(\' AND \')',
-    suite: sink('newest image and nothing else'),
+    suite: faults('an update behind a newer one is stale'),
   },
   {
     name: 'a partial image is put on a tombstone of DynamoDB by a statement',
@@ -229,7 +221,7 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     breaks: '8.4',
     find: 'const CUT_SHARE = 0.25;',
     put: 'const CUT_SHARE = 0;',
-    suite: writer,
+    suite: pace,
   },
   {
     name: 'what waits for DynamoDB when its pace falls waits for ever',
@@ -261,6 +253,6 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     breaks: 'A1',
     find: "      ConditionExpression: '#sequence = :before',\n",
     put: "      ConditionExpression: '#sequence = :before OR #sequence <> :before',\n",
-    suite: faults(''),
+    suite: faults('single: a partial image behind'),
   },
 ];

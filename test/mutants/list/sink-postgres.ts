@@ -3,6 +3,7 @@ import { integration, unit, type Mutant } from '../mutant.ts';
 const claim = 'connectors/sink-postgres/claim.ts';
 const partition = 'connectors/sink-postgres/partition.ts';
 const progress = 'connectors/sink-postgres/progress.ts';
+const held = 'connectors/lib/sink/held.ts';
 const statements = 'connectors/sink-postgres/statements.ts';
 const sweep = 'connectors/sink-postgres/sweep.ts';
 const write = 'connectors/sink-postgres/write.ts';
@@ -174,7 +175,7 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   },
   {
     name: 'the fence is not checked',
-    file: progress,
+    file: held,
     find: 'if (token > mine.token)',
     put: 'if (false)',
     breaks: 'section 5, counterexample 20',
@@ -206,8 +207,8 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   },
   {
     name: 'progress may fall',
-    file: progress,
-    find: 'return stored === null || compareSinkProgress(wanted, stored) > 0 ? wanted : null;',
+    file: held,
+    find: 'return stored === null || compareSinkProgress(wanted, stored) > 0 ? wanted : stored;',
     put: 'return wanted;',
     breaks: 'A4, counterexample 4',
     suite: sink('never falls'),
@@ -222,7 +223,7 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   },
   {
     name: 'a sink that went back is not noticed',
-    file: progress,
+    file: held,
     find: 'if (mine.seen !== null && (progress === null || compareSinkProgress(progress, mine.seen) < 0)) {',
     put: 'if (false) {',
     breaks: 'A4, counterexample 20',
@@ -230,7 +231,7 @@ export const sinkPostgresMutants: readonly Mutant[] = [
   },
   {
     name: 'a fence that went back is not noticed',
-    file: progress,
+    file: held,
     find: 'if (token < mine.token)',
     put: 'if (false)',
     breaks: 'A4, counterexample 20',

@@ -1,0 +1,86 @@
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
+import { isCertificateCode } from '../lib/network/certificate-error.ts';
+
+/** https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
+export const OK = 0;
+export const PERMISSION_DENIED = 7;
+export const FAILED_PRECONDITION = 9;
+export const ABORTED = 10;
+export const UNIMPLEMENTED = 12;
+const CODES: Readonly<Record<number, { readonly name: string; readonly code: ErrorCode }>> = {
+  1: { name: 'CANCELLED', code: 'sink_unavailable' },
+  2: { name: 'UNKNOWN', code: 'sink_unavailable' },
+  3: { name: 'INVALID_ARGUMENT', code: 'sink_misconfigured' },
+  4: { name: 'DEADLINE_EXCEEDED', code: 'sink_unavailable' },
+  5: { name: 'NOT_FOUND', code: 'sink_misconfigured' },
+  6: { name: 'ALREADY_EXISTS', code: 'sink_misconfigured' },
+  7: { name: 'PERMISSION_DENIED', code: 'sink_misconfigured' },
+  8: { name: 'RESOURCE_EXHAUSTED', code: 'sink_throttled' },
+  9: { name: 'FAILED_PRECONDITION', code: 'sink_misconfigured' },
+  10: { name: 'ABORTED', code: 'sink_unavailable' },
+  11: { name: 'OUT_OF_RANGE', code: 'sink_misconfigured' },
+  12: { name: 'UNIMPLEMENTED', code: 'sink_misconfigured' },
+  13: { name: 'INTERNAL', code: 'sink_unavailable' },
+  14: { name: 'UNAVAILABLE', code: 'sink_unavailable' },
+  15: { name: 'DATA_LOSS', code: 'sink_misconfigured' },
+  16: { name: 'UNAUTHENTICATED', code: 'sink_credentials' },
+};
+
+/** What a commit is answered where one of its rows cannot be stored; none of them names the row, or tells what is wrong with it. */
+const REFUSALS: ReadonlySet<number> = new Set([3, 9, 11]);
+
+/** A commit that the service refuses for ever, as it is. Nothing of it took effect. */
+export class CommitRefused extends Error {
+  override readonly name = 'CommitRefused';
+  /** Such as `OUT_OF_RANGE`. */
+  readonly status: string;
+
+  constructor(status: string) {
+    super(`the service refuses the commit (${status})`);
+    this.status = status;
+  }
+}
+
+/** A value that no column of its type can hold. The words name no value. */
+export class ValueRefused extends Error {
+  override readonly name = 'ValueRefused';
+}
+
+/** Of gRPC; null where the error is not the service's. */
+export function statusOf(error: unknown): number | null {
+  if (!(error instanceof Error) || !('code' in error)) return null;
+  return typeof error.code === 'number' && error.code in CODES ? error.code : null;
+}
+
+export function statusName(status: number): string {
+  return CODES[status]?.name ?? `status ${status}`;
+}
+
+/** Null where the commit may have taken effect, or another attempt may. */
+export function refusalOf(error: unknown): CommitRefused | null {
+  const status = statusOf(error);
+  return status !== null && REFUSALS.has(status) ? new CommitRefused(statusName(status)) : null;
+}
+
+/**
+ * True where the service has forgotten the session that was named, as it does after an hour without a request. Told by the type of the
+ * resource in the error's details (google.rpc.ResourceInfo), as Google's client for Java does.
+ */
+export function isSessionLost(error: unknown): boolean {
+  const { statusDetails } = error as { readonly statusDetails?: readonly { readonly resourceType?: unknown }[] };
+  if (statusOf(error) !== 5 || !Array.isArray(statusDetails)) return false;
+  return statusDetails.some(({ resourceType }) => typeof resourceType === 'string' && resourceType.endsWith('.Session'));
+}
+
+/** `what` is the table or the request, for people. The service's own words can quote what was to be stored, and are left out. */
+export function spannerError(error: unknown, what: string): CausewayError {
+  if (error instanceof CausewayError) return error;
+  const entry = CODES[statusOf(error) ?? -1];
+  if (entry !== undefined) {
+    const code = isSessionLost(error) ? 'sink_unavailable' : entry.code;
+    return new CausewayError(code, `${what}: ${entry.name}`);
+  }
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  if (typeof code !== 'string') return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
+  return new CausewayError(isCertificateCode(code) ? 'sink_credentials' : 'sink_unavailable', `${what}: ${code}`);
+}

@@ -1,0 +1,166 @@
+import { assert, present } from '#core/assert.ts';
+import { CausewayError } from '#core/errors.ts';
+import type { FencingToken } from '#core/position.ts';
+import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
+import { advanced, checkHeld } from '../lib/sink/held.ts';
+import { CommitRefused } from './errors.ts';
+import type { Place } from './names.ts';
+import { writePartition, type Held } from './own-rows.ts';
+import { heldPartition } from './own-tables.ts';
+import type { Shape } from './shape.ts';
+import { transact, type Store } from './transaction.ts';
+import { written } from './write.ts';
+
+/**
+ * "Mutations per commit: 80,000", columns and index entries counted in each row, and "100 MiB" (https://cloud.google.com/spanner/quotas).
+ * How many indexes a table has is not looked at: half is left to them.
+ */
+const MUTATIONS_MAX = 40_000;
+const BYTES_MAX = 16 * 1024 * 1024;
+
+export type PartitionInput = {
+  readonly store: Store;
+  readonly place: Place;
+  readonly held: Held;
+  readonly shapeFor: (change: RowChange) => Shape;
+  /** Names what is wrong with the table of a row that was refused; empty where it is the row. */
+  readonly differences: (shape: Shape, signal: AbortSignal) => Promise<readonly string[]>;
+};
+
+/** A partition under its fence token. Each transaction looks at its row first, and writes it with the rows. */
+export class SpannerPartition implements SinkPartition {
+  readonly partition: number;
+  readonly token: FencingToken;
+  readonly start: SinkProgress | null;
+  readonly #input: PartitionInput;
+  /** The furthest progress that this holder has seen committed. */
+  #seen: SinkProgress | null;
+  #writes: number;
+  #busy = false;
+
+  constructor(input: PartitionInput) {
+    const { partition, token, progress, writes } = input.held;
+    this.partition = partition;
+    this.token = token;
+    this.start = progress;
+    this.#input = input;
+    this.#seen = progress;
+    this.#writes = writes;
+  }
+
+  async apply(
+    { rows, progress }: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null },
+    signal: AbortSignal,
+  ): Promise<readonly RowOutcome[]> {
+    return await this.#exclusively(async () => {
+      const outcomes: RowOutcome[] = [];
+      // What was true before the batch is true before each of its parts.
+      for (const part of partsOf(rows, this.#input.shapeFor)) outcomes.push(...(await this.#applyPart(part, progress, signal)));
+      return outcomes;
+    });
+  }
+
+  async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
+    return await this.#exclusively(async () => {
+      await this.#commit([], { progress, counts: false }, signal);
+      return present(this.#seen, 'progress that was stored');
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Halves rows that are refused until the refused ones stand alone: the service names neither key nor value. */
+  async #applyPart(rows: readonly RowChange[], progress: SinkProgress | null, signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    try {
+      return await this.#commit(rows, { progress, counts: rows.length > 0 }, signal);
+    } catch (error) {
+      if (!(error instanceof CommitRefused)) throw error;
+      const [first] = rows;
+      if (first === undefined) throw refusedWhole(error);
+      if (rows.length === 1) return [await this.#refused(first, error, signal)];
+      const middle = Math.ceil(rows.length / 2);
+      return [
+        ...(await this.#applyPart(rows.slice(0, middle), progress, signal)),
+        ...(await this.#applyPart(rows.slice(middle), progress, signal)),
+      ];
+    }
+  }
+
+  /** The row is refused for ever only if its table is as it has to be, and a commit without the row succeeds. */
+  async #refused(change: RowChange, refusal: CommitRefused, signal: AbortSignal): Promise<RowOutcome> {
+    const shape = this.#input.shapeFor(change);
+    const differences = await this.#input.differences(shape, signal);
+    if (differences.length > 0) throw new CausewayError('sink_misconfigured', differences.join('; '));
+    try {
+      await this.#commit([], { progress: null, counts: true }, signal);
+    } catch (error) {
+      throw error instanceof CommitRefused ? refusedWhole(error) : error;
+    }
+    return { tag: 'rejected', code: 'value_refused', reason: `a value of the table ${shape.table}: ${refusal.message}` };
+  }
+
+  async #commit(
+    rows: readonly RowChange[],
+    step: { readonly progress: SinkProgress | null; readonly counts: boolean },
+    signal: AbortSignal,
+  ): Promise<readonly RowOutcome[]> {
+    const { store, place, held, shapeFor } = this.#input;
+    const what = `the database ${store.client.database}`;
+    const { outcomes, after } = await transact(store, what, signal, async (reader) => {
+      const now = await heldPartition(reader, place, this.partition);
+      const mine = now?.owner === held.owner ? now : null;
+      const before = checkHeld(mine, { token: this.token, seen: this.#seen, writes: this.#writes });
+      const stepped: Held = {
+        ...before,
+        progress: advanced(before.progress, step.progress),
+        writes: before.writes + (step.counts ? 1 : 0),
+      };
+      const rowsWritten = await written(reader, rows, shapeFor);
+      const isSame = stepped.progress === before.progress && stepped.writes === before.writes;
+      return {
+        result: { outcomes: rowsWritten.outcomes, after: stepped },
+        mutations: [...rowsWritten.mutations, ...(isSame ? [] : [writePartition(place, stepped)])],
+      };
+    });
+    this.#seen = after.progress;
+    this.#writes = after.writes;
+    return outcomes;
+  }
+
+  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    assert(!this.#busy, 'one call at a time for a partition');
+    this.#busy = true;
+    try {
+      return await work();
+    } finally {
+      this.#busy = false;
+    }
+  }
+}
+
+function refusedWhole({ message }: CommitRefused): CausewayError {
+  return new CausewayError('sink_misconfigured', `${message}, though no row of the source is in it`);
+}
+
+/** One part where there is nothing to write: its progress counts. */
+function partsOf(rows: readonly RowChange[], shapeFor: (change: RowChange) => Shape): readonly (readonly RowChange[])[] {
+  const parts: RowChange[][] = [[]];
+  let mutations = 0;
+  let bytes = 0;
+  for (const change of rows) {
+    const { columns, key } = shapeFor(change);
+    const ownMutations = columns.length + key.length + 4;
+    const ownBytes = change.key.length + (change.tag === 'delete' ? 0 : change.row.reduce((sum, one) => sum + (one?.length ?? 0), 0));
+    const isFull = mutations + ownMutations > MUTATIONS_MAX || bytes + ownBytes > BYTES_MAX;
+    if (isFull && bytes > 0) {
+      parts.push([]);
+      [mutations, bytes] = [0, 0];
+    }
+    parts.at(-1)?.push(change);
+    mutations += ownMutations;
+    bytes += ownBytes;
+  }
+  return parts;
+}

@@ -1,0 +1,213 @@
+import { assert, present } from '#core/assert.ts';
+import type { ConnectorContext } from '#core/connector.ts';
+import { CausewayError } from '#core/errors.ts';
+import type { Finding } from '#core/finding.ts';
+import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
+import type { Sequence } from '#core/sequence.ts';
+import type { Floor, KeyRange, Sink, SinkClaim, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+import { readDialect } from './catalogue.ts';
+import { checkSink } from './check.ts';
+import { Client } from './client.ts';
+import type { SinkConfig } from './config.ts';
+import type { Dialect } from './dialect.ts';
+import { quoted, versionNameOf, type Place } from './names.ts';
+import { allProgress, allSweeps, claimPlace, closePlace, forgetPlace, raiseFence, takeTables } from './own-tables.ts';
+import { SpannerPartition } from './partition.ts';
+import { catalogueOf, changeSchema, makeTables, namesOf, statements } from './provision.ts';
+import { scanPages } from './read.ts';
+import { Sessions } from './sessions.ts';
+import { columnNames, shapeOf, type Shape } from './shape.ts';
+import { sweepPage } from './sweep.ts';
+import { addStatements, differencesOf, wantedOwnTables, wantedTables } from './tables.ts';
+import { snapshot, type Store } from './transaction.ts';
+
+const BATCH_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Rows with their register in a sidecar table, in read-write transactions: DESIGN's section 7, Spanner. */
+export class SpannerSink implements Sink {
+  readonly kind = 'spanner';
+  readonly scansInOrder = true;
+  readonly limits: SinkLimits;
+  readonly #config: SinkConfig;
+  readonly #place: Place;
+  readonly #target: (table: TableId) => TableId;
+  readonly #partitions: number;
+  readonly #store: Store;
+  /** By schema, which is one object for each version. */
+  readonly #shapes = new WeakMap<TableSchema, Shape>();
+  /** Which source table each table belongs to, by its name in lower case. */
+  readonly #sources = new Map<string, TableId>();
+  #dialect: Dialect | null = null;
+  /** Under which the progress was claimed; null before. */
+  #claimant: string | null = null;
+
+  constructor(options: {
+    readonly config: SinkConfig;
+    readonly pipeline: string;
+    readonly sink: string;
+    readonly partitions: number;
+    readonly target: (table: TableId) => TableId;
+    readonly context: ConnectorContext;
+  }) {
+    const { config, pipeline, sink, target, partitions, context } = options;
+    const client = new Client({ config, runtime: context.runtime });
+    this.limits = { batchRowsMax: config.batchRows, batchBytesMax: BATCH_BYTES_MAX };
+    this.#config = config;
+    this.#place = { pipeline, sink };
+    this.#target = target;
+    this.#partitions = partitions;
+    this.#store = { client, sessions: new Sessions({ client, max: config.concurrency }) };
+  }
+
+  async check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {
+    const { dialect, shapes } = await this.#shapesOf(tables, signal);
+    const catalogue = await catalogueOf(this.#store, dialect, signal);
+    return await checkSink({ client: this.#store.client, config: this.#config, dialect }, { shapes, catalogue }, signal);
+  }
+
+  async provision(tables: readonly DescribedTable[], signal: AbortSignal): Promise<void> {
+    const { dialect, shapes } = await this.#shapesOf(tables, signal);
+    const wanted = [...wantedOwnTables(), ...shapes.flatMap(wantedTables)];
+    await makeTables(this.#store, wanted, { provision: this.#config.provision, dialect }, signal);
+    await takeTables(this.#store, this.#place, shapes, signal);
+  }
+
+  async evolve(after: DescribedTable, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
+    const { dialect, shapes } = await this.#shapesOf([after], signal);
+    const shape = present(shapes[0], 'a shape');
+    const lacking = async (): Promise<readonly string[]> => {
+      const missing = addStatements(shape, change.added, await catalogueOf(this.#store, dialect, signal), { ...this.#config, dialect });
+      if (missing.length === 0 || this.#config.provision === 'create') return missing;
+      throw new CausewayError(
+        'schema_blocked',
+        `the sink lacks what these statements make (or set \`provision: create\`):\n${statements(missing)}`,
+      );
+    };
+    try {
+      await changeSchema(this.#store.client, lacking, signal);
+    } catch (error) {
+      if (!(error instanceof CausewayError) || error.code !== 'sink_misconfigured') throw error;
+      throw new CausewayError('schema_blocked', error.message);
+    }
+  }
+
+  async differences(table: DescribedTable, signal: AbortSignal): Promise<readonly string[]> {
+    const { shapes } = await this.#shapesOf([table], signal);
+    return await this.#differences(present(shapes[0], 'a shape'), signal);
+  }
+
+  async holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean> {
+    const shape = await this.#shapeOf(schema, signal);
+    const keys = { tag: 'range', from: null, to: null } as const;
+    const read = { table: shape.table, columns: columnNames(shape.key), keys, rowsMax: 1 };
+    return (await snapshot(this.#store, `the table ${shape.table}`, signal, (reader) => reader.read(read))).rows.length > 0;
+  }
+
+  async claim(by: SinkClaim, signal: AbortSignal): Promise<void> {
+    const dialect = await this.#dialectOf(signal);
+    await makeTables(this.#store, wantedOwnTables(), { provision: this.#config.provision, dialect }, signal);
+    await claimPlace(this.#store, this.#place, by, signal);
+    this.#claimant = by.owner;
+  }
+
+  async assign(partition: number, signal: AbortSignal): Promise<SinkPartition> {
+    assert(partition >= 0 && partition < this.#partitions, 'a partition of the topic');
+    const owner = present(this.#claimant, 'a claim before a partition is taken');
+    const dialect = await this.#dialectOf(signal);
+    return new SpannerPartition({
+      store: this.#store,
+      place: this.#place,
+      held: await raiseFence(this.#store, this.#place, { partition, owner }, signal),
+      shapeFor: ({ schema }) => this.#shape(schema, dialect),
+      differences: (shape, refusedSignal) => this.#differences(shape, refusedSignal),
+    });
+  }
+
+  progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>> {
+    return allProgress(this.#store, this.#place, signal);
+  }
+
+  async sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }> {
+    const shape = await this.#shapeOf(schema, signal);
+    const sweep = { store: this.#store, place: this.#place, shape, floor, partitions: this.#partitions };
+    let rows = 0;
+    for (let done = false; !done;) {
+      const page = await sweepPage(sweep, signal);
+      rows += page.rows;
+      done = page.done;
+    }
+    return { rows };
+  }
+
+  sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>> {
+    return allSweeps(this.#store, this.#place, signal);
+  }
+
+  async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
+    yield* scanPages(this.#store, await this.#shapeOf(schema, signal), range, signal);
+  }
+
+  async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
+    const dialect = await this.#dialectOf(signal);
+    const names = await namesOf(this.#store, dialect, signal);
+    // A sink that never started has made nothing.
+    if (wantedOwnTables().some(({ name }) => !names.has(name))) return [];
+    const { partitions, tables } = await closePlace(this.#store, this.#place, owners, signal);
+    const versions = tables.map(({ target }) => versionNameOf(target));
+    const left = async (): Promise<readonly string[]> => {
+      const now = await namesOf(this.#store, dialect, signal);
+      return versions.flatMap((name) => {
+        const found = now.get(name);
+        return found === undefined ? [] : [`DROP TABLE ${quoted(found, dialect)}`];
+      });
+    };
+    await changeSchema(this.#store.client, left, signal);
+    await forgetPlace(this.#store, this.#place, tables, signal);
+    const removed = versions.map((name) => `version table ${name}`);
+    return partitions === 0 ? removed : [...removed, `progress of ${partitions} partitions`];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#store.sessions[Symbol.asyncDispose]();
+    await this.#store.client[Symbol.asyncDispose]();
+  }
+
+  async #differences(shape: Shape, signal: AbortSignal): Promise<readonly string[]> {
+    const catalogue = await catalogueOf(this.#store, shape.dialect, signal);
+    return wantedTables(shape).flatMap((wanted) => differencesOf(wanted, catalogue, shape.dialect));
+  }
+
+  async #dialectOf(signal: AbortSignal): Promise<Dialect> {
+    this.#dialect ??= await snapshot(this.#store, `the database ${this.#store.client.database}`, signal, readDialect);
+    return this.#dialect;
+  }
+
+  async #shapesOf(
+    tables: readonly DescribedTable[],
+    signal: AbortSignal,
+  ): Promise<{ readonly dialect: Dialect; readonly shapes: readonly Shape[] }> {
+    const dialect = await this.#dialectOf(signal);
+    return { dialect, shapes: tables.map((table) => this.#shape(table, dialect)) };
+  }
+
+  async #shapeOf(schema: TableSchema, signal: AbortSignal): Promise<Shape> {
+    return this.#shape(schema, await this.#dialectOf(signal));
+  }
+
+  #shape(schema: TableSchema, dialect: Dialect): Shape {
+    let shape = this.#shapes.get(schema);
+    if (shape !== undefined) return shape;
+    shape = shapeOf(schema, { ...this.#place, config: this.#config, dialect, target: this.#target(schema.table) });
+    const name = shape.table.toLowerCase();
+    const other = this.#sources.get(name) ?? schema.table;
+    if (other !== schema.table) {
+      throw new CausewayError(
+        'sink_misconfigured',
+        `${schema.table} and ${other} would both be the table ${shape.table}: give one of them another \`target\`, or set \`tables\` of the sink ${this.#place.sink}`,
+      );
+    }
+    this.#sources.set(name, schema.table);
+    this.#shapes.set(schema, shape);
+    return shape;
+  }
+}
