@@ -3,23 +3,21 @@
 //                                           addresses are in data/quickstart.env then
 //   npm run quickstart -- sql "STATEMENT"   at SOURCE_URL; rows as JSON
 //   npm run quickstart -- items TABLE       the items of a table at DYNAMODB_ENDPOINT, as JSON
-//   npm run quickstart -- database          makes the instance and the database of config/spanner.yaml at SPANNER_EMULATOR_HOST
+//   npm run quickstart -- database          makes the instance and the database of config/spanner.yaml at SPANNER_ENDPOINT
 //   npm run quickstart -- rows "QUERY"      of that database, as JSON
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { DynamoDBClient, paginateScan, type AttributeValue } from '@aws-sdk/client-dynamodb';
 import { Spanner } from '@google-cloud/spanner';
 import pg from 'pg';
 import { DynamoDbLocal } from '../test/support/dynamodb-local.ts';
 import { KafkaCluster } from '../test/support/kafka-cluster.ts';
-import { freePort, PostgresServer } from '../test/support/postgres-server.ts';
-import { ServiceProcess } from '../test/support/service-process.ts';
+import { PostgresServer } from '../test/support/postgres-server.ts';
+import { SpannerEmulator } from '../test/support/spanner-emulator.ts';
 
 const addressFile = 'data/quickstart.env';
 const region = 'eu-west-1';
 /** As config/spanner.yaml names them. */
-const spannerNames = { project: 'local', instance: 'causeway', database: 'shop' };
+const spannerNames = { project: 'causeway-local', instance: 'causeway', database: 'shop' };
 
 type Addresses = Readonly<Record<string, string>>;
 
@@ -59,26 +57,8 @@ async function dynamodb(): Promise<Addresses> {
   return { DYNAMODB_ENDPOINT: endpoint, AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' };
 }
 
-/** That of the Google Cloud SDK. What the client does at the service and an emulator does not know is switched off. */
 async function spanner(): Promise<Addresses> {
-  const root = execFileSync('gcloud', ['info', '--format=value(installation.sdk_root)'], { encoding: 'utf8' }).trim();
-  const address = `127.0.0.1:${await freePort()}`;
-  const emulator = new ServiceProcess({
-    name: 'Spanner emulator',
-    command: join(root, 'bin/cloud_spanner_emulator/emulator_main'),
-    args: [`--host_port=${address}`],
-    cwd: root,
-    isReady: (log) => log.includes('Server address'),
-  });
-  await emulator.start();
-  return {
-    SPANNER_EMULATOR_HOST: address,
-    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS: 'false',
-    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW: 'false',
-    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_PARTITIONED_OPS: 'false',
-    METADATA_SERVER_DETECTION: 'none',
-    SPANNER_DISABLE_BUILTIN_METRICS: 'true',
-  };
+  return { SPANNER_ENDPOINT: (await SpannerEmulator.create()).endpoint };
 }
 
 async function sql(statement?: string): Promise<void> {
@@ -133,9 +113,16 @@ function unwrapped(value: unknown): unknown {
   return typeof value === 'object' && value !== null && 'value' in value ? value.value : value;
 }
 
-/** Never the service: without the variable that is whom the client would talk to. */
+/** Never the service. What the client does there and an emulator may not know is switched off. */
 function emulated(): Spanner {
-  fromEnvironment('SPANNER_EMULATOR_HOST');
+  Object.assign(process.env, {
+    SPANNER_EMULATOR_HOST: new URL(fromEnvironment('SPANNER_ENDPOINT')).host,
+    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS: 'false',
+    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW: 'false',
+    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_PARTITIONED_OPS: 'false',
+    METADATA_SERVER_DETECTION: 'none',
+    SPANNER_DISABLE_BUILTIN_METRICS: 'true',
+  });
   return new Spanner({ projectId: spannerNames.project });
 }
 

@@ -17,7 +17,7 @@ test.each([
 });
 
 test('every kind of sink tells how it keeps types, each canonical type among them', () => {
-  expect(sinkMappings.map(({ kind }) => kind).toSorted()).toEqual(Object.keys(connectors.sink).toSorted());
+  expect([...new Set(sinkMappings.map(({ kind }) => kind))].toSorted()).toEqual(Object.keys(connectors.sink).toSorted());
   const all = ['array', 'bit', 'bool', 'bytes', 'date', 'decimal', 'enum', 'float', 'int', 'interval', 'json', 'other', 'text', 'time'];
   const tags = new Set(sinkCases.map(({ type }) => type.tag));
   expect([...tags].toSorted()).toEqual([...all, 'timestamp', 'timestamptz', 'uuid']);

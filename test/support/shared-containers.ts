@@ -13,7 +13,7 @@ export interface SharedAddresses {
   readonly kubernetes: KubernetesAddress;
 }
 
-const SPANNER_EMULATOR_VERSION = '1.5.34';
+const SPANNER_EMULATOR_VERSION = '1.5.56';
 
 export interface Started<Address> {
   readonly address: Address;
