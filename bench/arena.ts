@@ -30,6 +30,8 @@ export type PipelineOptions = {
   readonly leaseTtl?: string;
   /** The `log` of the configuration: the embedded one unless set. */
   readonly log?: Readonly<Record<string, unknown>>;
+  /** The `sink` of the configuration: the Postgres of the arena unless set. */
+  readonly sink?: Readonly<Record<string, unknown>>;
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 };
@@ -88,7 +90,7 @@ export class Arena implements AsyncDisposable {
           log: options.log ?? { kind: 'embedded', path: files.log, bytesMax: '32GiB' },
           lease: { ttl: options.leaseTtl ?? '15s' },
           sinks: {
-            copy: {
+            copy: options.sink ?? {
               kind: 'postgres',
               url: this.sink.url(options.sinkDatabase ?? 'postgres'),
               provision: 'create',

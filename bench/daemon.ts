@@ -88,12 +88,20 @@ export class BenchDaemon extends Program {
     return this.isIn('streaming');
   }
 
+  /** A sink has come past its start. */
+  async isApplying(): Promise<boolean> {
+    return (await this.#metrics()).includes('causeway_sink_watermark_timestamp_seconds{');
+  }
+
   async isIn(state: 'streaming' | 'standby'): Promise<boolean> {
-    const text = await fetch(`http://127.0.0.1:${this.#port}/metrics`).then(
+    return new RegExp(`^causeway_pipeline_state\\{[^}]*state="${state}"[^}]*\\} 1$`, 'm').test(await this.#metrics());
+  }
+
+  async #metrics(): Promise<string> {
+    return await fetch(`http://127.0.0.1:${this.#port}/metrics`).then(
       (response) => response.text(),
       () => '',
     );
-    return new RegExp(`^causeway_pipeline_state\\{[^}]*state="${state}"[^}]*\\} 1$`, 'm').test(text);
   }
 }
 

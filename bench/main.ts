@@ -11,8 +11,10 @@ import { type HandoverResult, handoverCase } from './cases/handover.ts';
 import { idleCase, type IdleResult } from './cases/idle.ts';
 import { latencyKafkaCase } from './cases/latency-kafka.ts';
 import { latencyCase } from './cases/latency.ts';
+import { memoryStalledCase } from './cases/memory-stalled.ts';
 import { type MemoryResult, memoryCase } from './cases/memory.ts';
 import { sinkDynamoDbCase } from './cases/sink-dynamodb.ts';
+import { sinkSpannerCase } from './cases/sink-spanner.ts';
 import { machine } from './machine.ts';
 import type { Result } from './pairs.ts';
 import { printResult } from './report.ts';
@@ -34,8 +36,11 @@ const cases: Readonly<Record<string, (options: Options) => Promise<AnyResult[]>>
   'capture-kafka': ({ runs, rows }) => captureKafkaCase({ runs, rows: rows ?? 500_000 }),
   'latency-kafka': ({ runs, rows }) => latencyKafkaCase({ runs, seconds: Math.round((rows ?? 20_000) / 1_000) }),
   'sink-dynamodb': ({ runs, rows }) => sinkDynamoDbCase({ runs, rows: rows ?? 200_000 }),
+  'sink-spanner': ({ runs, rows }) => sinkSpannerCase({ runs, rows: rows ?? 20_000 }),
   idle: ({ runs, rows }) => idleCase({ runs, seconds: Math.round((rows ?? 60_000) / 1_000) }),
   'memory-transaction': ({ rows }) => memoryCase({ kind: 'transaction', rows: rows ?? 1_000_000 }),
+  'memory-stalled-dynamodb': ({ rows }) => memoryStalledCase({ kind: 'dynamodb', rows: rows ?? 1_000_000 }),
+  'memory-stalled-spanner': ({ rows }) => memoryStalledCase({ kind: 'spanner', rows: rows ?? 1_000_000 }),
   'memory-stopped-sink': ({ rows }) => memoryCase({ kind: 'stopped-sink', rows: rows ?? 1_000_000 }),
 };
 

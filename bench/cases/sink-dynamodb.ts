@@ -3,18 +3,14 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { BatchExecuteStatementCommand, BatchGetItemCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { rowKeyOf } from '#core/key.ts';
-import { epochOf } from '#core/position.ts';
-import type { Column, SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
-import { encodeSequence } from '#core/sequence.ts';
 import type { RowChange } from '#core/sink.ts';
-import type { CanonicalType } from '#core/value.ts';
 import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
 import { DynamoSink } from '../../connectors/sink-dynamodb/sink.ts';
 import type { Item } from '../../connectors/lib/dynamodb/send.ts';
 import { silentLogger } from '../../test/support/silent-logger.ts';
 import { systemRuntime } from '../../src/runtime/runtime.ts';
 import { compareRates, type Measured, type Result } from '../pairs.ts';
+import { applyAll, changeOf, never, schema, sequence, valuesOf, type Values } from '../sink-rows.ts';
 
 const GOAL = 0.85;
 const PROGRESS_TABLE = 'causeway_progress';
@@ -30,10 +26,8 @@ const PUTS_AT_ONCE = 1_000;
 /** A single put costs some fifteen times as much. */
 const SINGLE_SHARE = 0.1;
 
-const never = new AbortController().signal;
 const region = 'eu-west-1';
 
-type Values = readonly [id: string, account: string, status: string, amount: string, changedAt: string, payload: string];
 /** What a table holds of the rows before they are written. */
 type Holding = 'nothing' | 'all';
 
@@ -43,7 +37,7 @@ export async function sinkDynamoDbCase({ runs, rows }: { readonly runs: number; 
   process.env['AWS_SECRET_ACCESS_KEY'] = 'bench';
   await using service = await Answers.start();
   const all = Array.from({ length: rows }, (_, id) => valuesOf(id));
-  const changes = all.map((values): RowChange => ({ tag: 'upsert', schema, key: keyOf(values), sequence, row: values }));
+  const changes = all.map(changeOf);
   const fresh = changes.map((change) => ({ ...change, isNew: true }) as RowChange);
   const fewRows = Math.round(rows * SINGLE_SHARE);
   const contest = (name: string, what: string, reference: string, of: Contestants): Promise<Result> =>
@@ -109,18 +103,7 @@ async function throughSink(endpoint: string, changes: readonly RowChange[], writ
     context: { runtime: systemRuntime, logger: silentLogger },
   });
   await sink.claim({ owner: 'bench', known: true }, never);
-  let from = 0;
-  await Promise.all(
-    Array.from({ length: PARTITIONS }, async (_, at) => {
-      await using partition = await sink.assign(at, never);
-      while (from < changes.length) {
-        const rows = changes.slice(from, (from += BATCH_ROWS));
-        const outcomes = await partition.apply({ rows, progress: null }, never);
-        if (outcomes.some(({ tag }) => tag !== 'applied')) throw new Error('a row was not applied');
-      }
-    }),
-  );
-  return changes.length;
+  return await applyAll(sink, changes, { partitions: PARTITIONS, batchRows: BATCH_ROWS });
 }
 
 async function insertLoop(endpoint: string, all: readonly Values[]): Promise<number> {
@@ -228,44 +211,7 @@ class Answers implements AsyncDisposable {
   }
 }
 
-function column(name: string, type: CanonicalType, sourceType: string): Column {
-  return { name, type, sourceType, nullable: false, constantDefault: null };
-}
-
-const schema: TableSchema = {
-  table: TABLE as TableId,
-  version: 'bench' as SchemaVersion,
-  columns: [
-    column('id', { tag: 'int', bits: 64, unsigned: false }, 'bigint'),
-    column('account', { tag: 'int', bits: 32, unsigned: false }, 'integer'),
-    column('status', { tag: 'text' }, 'text'),
-    column('amount', { tag: 'decimal', precision: 12, scale: 2 }, 'numeric(12,2)'),
-    column('changed_at', { tag: 'timestamptz' }, 'timestamp with time zone'),
-    column('payload', { tag: 'text' }, 'text'),
-  ],
-  key: [0],
-};
-
-const sequence = encodeSequence({ epoch: epochOf(1), commit: 2n, change: 1n, sub: 1 });
 const sequenceBytes = Buffer.from(sequence, 'hex');
-
-function keyOf(values: Values): RowChange['key'] {
-  const key = rowKeyOf(schema, values);
-  if (key === null) throw new Error('a row without a key');
-  return key;
-}
-
-/** About 200 bytes. */
-function valuesOf(id: number): Values {
-  return [
-    String(id),
-    String(id % 100_000),
-    'open',
-    `${id % 10_000}.${10 + (id % 90)}`,
-    '2026-01-01 00:00:00+00',
-    'x'.repeat(128) + String(id),
-  ];
-}
 
 /** The item as a program for this one table makes it. */
 function itemOf([id, account, status, amount, changedAt, payload]: Values): Item {

@@ -13,6 +13,8 @@ import type { Held as HeldPartition } from '../lib/sink/held.ts';
  *   partition/00000      owner (S), token (N), writes (N), progress (S, JSON, absent before the first)
  *   sweep/public.orders  sequence (S)
  *   table/public.orders  id (S): the ARN and the TableId of the table that the rows of before stand in
+ *
+ * Under the `pk` of `tables`, `sk` is the name of a table that some sink writes, and `by` (S) whose rows it holds.
  */
 
 export type OwnPlace = { readonly pipeline: string; readonly sink: string };
@@ -21,10 +23,16 @@ export const CLAIM = 'claim';
 export const PARTITIONS = 'partition/';
 export const SWEEPS = 'sweep/';
 export const TABLES = 'table/';
+/** No pipeline and sink have this name: theirs have a slash. */
+const TAKEN = 'tables';
 const PARTITION_DIGITS = 5;
 
 export function ownKey({ pipeline, sink }: OwnPlace, sk: string): Item {
   return { pk: { S: `${pipeline}/${sink}` }, sk: { S: sk } };
+}
+
+export function takenKey(tableName: string): Item {
+  return { pk: { S: TAKEN }, sk: { S: tableName } };
 }
 
 export function partitionSk(partition: number): string {

@@ -16,6 +16,7 @@ import {
   partitionSk,
   SWEEPS,
   sweepOf,
+  takenKey,
   TABLES,
   textIn,
   type Held,
@@ -128,12 +129,36 @@ export class OwnTable {
     return await this.tableId(table, id, signal);
   }
 
+  /** Takes the table for the rows of one source table. Errors: `sink_misconfigured` where it holds those of another one. */
+  async take(tableName: string, table: TableId, signal: AbortSignal): Promise<void> {
+    const mine = this.#holderOf(table);
+    const key = takenKey(tableName);
+    const holder = async (): Promise<string | null> => {
+      const item = await this.#at(key, signal);
+      return item === null ? null : textIn(item, 'by');
+    };
+    let by = await holder();
+    if (by === null) by = (await this.#putNew({ ...key, by: { S: mine } }, signal)) ? mine : await holder();
+    if (by === mine) return;
+    throw new CausewayError(
+      'sink_misconfigured',
+      `the table ${tableName} holds the rows of ${by ?? 'another sink'}, and not of ${mine}: give one of them another \`target\`, or set \`tables\` ` +
+        `of the sink ${this.place.sink}`,
+    );
+  }
+
+  #holderOf(table: TableId): string {
+    return `${this.place.pipeline}/${this.place.sink} ${table}`;
+  }
+
   /** The claim goes last: until then nobody else can begin. */
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     const owner = await this.owner(signal);
     if (owner !== null && !owners.includes(owner)) throw claimed(this.place, owner);
     const items = (await this.#list('', signal)).toSorted((a, b) => Number(textIn(a, 'sk') === CLAIM) - Number(textIn(b, 'sk') === CLAIM));
-    for (const { pk, sk } of items) {
+    const taken = await this.#list('', signal, takenKey(''));
+    const own = taken.filter((item) => textIn(item, 'by').startsWith(this.#holderOf('' as TableId)));
+    for (const { pk, sk } of [...own, ...items]) {
       if (pk === undefined || sk === undefined) continue;
       const command = new DeleteItemCommand({ TableName: this.#name, Key: { pk, sk } });
       await this.#client.send(this.#what, signal, (client, abortSignal) => client.send(command, { abortSignal }));
@@ -173,8 +198,12 @@ export class OwnTable {
     });
   }
 
-  async #get(sk: string, signal: AbortSignal): Promise<Item | null> {
-    const command = new GetItemCommand({ TableName: this.#name, Key: ownKey(this.place, sk), ConsistentRead: true });
+  #get(sk: string, signal: AbortSignal): Promise<Item | null> {
+    return this.#at(ownKey(this.place, sk), signal);
+  }
+
+  async #at(key: Item, signal: AbortSignal): Promise<Item | null> {
+    const command = new GetItemCommand({ TableName: this.#name, Key: key, ConsistentRead: true });
     const { Item } = await this.#client.send(this.#what, signal, (client, abortSignal) => client.send(command, { abortSignal }));
     return Item ?? null;
   }
@@ -186,8 +215,7 @@ export class OwnTable {
     );
   }
 
-  async #list(prefix: string, signal: AbortSignal): Promise<readonly Item[]> {
-    const { pk } = ownKey(this.place, '');
+  async #list(prefix: string, signal: AbortSignal, { pk }: Item = ownKey(this.place, '')): Promise<readonly Item[]> {
     const items: Item[] = [];
     let from: Item | undefined;
     do {

@@ -257,6 +257,7 @@ export class DynamoSink implements Sink {
   async #compareIdentity({ schema, tableName }: Shape, signal: AbortSignal): Promise<ReadonlySet<string>> {
     const table = await describeTable(this.#client, tableName, signal);
     if (table === null) throw missing(this.#config, tableName);
+    await this.#own.take(tableName, schema.table, signal);
     // A local store gives no id.
     const now = `${table.TableArn ?? ''} ${table.TableId ?? table.CreationDateTime?.toISOString() ?? ''}`;
     const before = await this.#own.tableId(schema.table, now, signal);

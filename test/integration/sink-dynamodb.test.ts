@@ -2,6 +2,7 @@
 import { CreateTableCommand, DeleteTableCommand, DynamoDBClient, ScanCommand, UpdateTableCommand } from '@aws-sdk/client-dynamodb';
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { MonoMs } from '#core/position.ts';
+import type { RowChange } from '#core/sink.ts';
 import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
 import { sinkContract } from '../contract/sink-contract.ts';
 import { sinkRefusals, sinkRows } from '../contract/sink-rows.ts';
@@ -167,6 +168,27 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       await expect(applied).rejects.toThrow('enough');
       expect((await context.liveRows(schema)).length).toBeLessThan(rows.length);
       await context[Symbol.asyncDispose]();
+    });
+
+    test('a table that holds the rows of another pipeline, sink or source table is not written', async () => {
+      await using context = dynamoDbContext(endpoint);
+      const schema = plainSchema(context.table('taken'));
+      const second = plainSchema(context.table('second'));
+      const applied = async (pipeline: string, change: RowChange): Promise<string> => {
+        await using sink = dynamoDbSink(context.config, realRuntime(), { pipeline, target: schema.table });
+        await sink.provision([change.schema], never);
+        await sink.claim({ owner: 'o', known: true }, never);
+        await using partition = await sink.assign(0, never);
+        return await codeThrown(partition.apply({ rows: [change], progress: null }, never));
+      };
+      expect(await applied('p', upsertAt(schema, sequenceAt(1), ['1', 'x', null]))).toBe('nothing');
+      expect(await applied('other', upsertAt(schema, sequenceAt(2), ['1', 'y', null]))).toBe('sink_misconfigured');
+      expect(await applied('p', upsertAt(second, sequenceAt(2), ['1', 'z', null]))).toBe('sink_misconfigured');
+      expect(await context.liveRows(schema)).toEqual([['1', 'x', null]]);
+      // Whoever goes away leaves the tables to others.
+      await using sink = dynamoDbSink(context.config);
+      expect(await sink.remove(['o'], never)).toHaveLength(1);
+      expect(await applied('other', upsertAt(schema, sequenceAt(2), ['1', 'y', null]))).toBe('nothing');
     });
 
     test('a null that keys an index is left out, and an index with a key of another type is told of', async () => {

@@ -19,13 +19,17 @@ import { realRuntime } from './test-runtime.ts';
 const region = 'eu-west-1';
 
 /** The sink `s` of the pipeline `p`. A single row too takes the way of a batch. */
-export function dynamoDbSink(config: SinkConfig, runtime: Runtime = realRuntime()): Sink {
+export function dynamoDbSink(
+  config: SinkConfig,
+  runtime: Runtime = realRuntime(),
+  of: { readonly pipeline?: string; readonly target?: TableId } = {},
+): Sink {
   return new DynamoSink({
     config,
-    pipeline: 'p',
+    pipeline: of.pipeline ?? 'p',
     sink: 's',
     partitions: 4,
-    target: (table) => table,
+    target: (table) => of.target ?? table,
     aloneRowsMax: 0,
     onRetry: () => undefined,
     context: { runtime, logger: silentLogger },
@@ -37,6 +41,7 @@ export type DynamoDbContext = SinkContext & {
   openAt(endpoint: string): Sink;
   openWith(runtime: Runtime): Sink;
   readonly progressTable: string;
+  readonly config: SinkConfig;
 };
 
 /** Tables of its own for each context, in one DynamoDB Local. */
@@ -66,6 +71,7 @@ export function dynamoDbContext(endpoint: string, over: Readonly<Record<string, 
     openAt: (other) => dynamoDbSink({ ...config, endpoint: other }),
     openWith: (runtime) => dynamoDbSink(config, runtime),
     progressTable,
+    config,
     table: (name) => `${prefix}.${name}` as TableId,
     liveRows: async (schema) =>
       (await all(shape(schema).tableName)).filter((item) => item['cw_deleted'] === undefined).map((item) => rowIn(shape(schema), item)),

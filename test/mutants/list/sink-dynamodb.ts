@@ -255,4 +255,12 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     put: "      ConditionExpression: '#sequence = :before OR #sequence <> :before',\n",
     suite: faults('single: a partial image behind'),
   },
+  {
+    name: 'two sinks write one table of DynamoDB',
+    file: 'connectors/sink-dynamodb/own-table.ts',
+    breaks: 'section 4',
+    find: 'if (by === mine) return;',
+    put: 'if (by !== null) return;',
+    suite: sink('another pipeline, sink or'),
+  },
 ];
