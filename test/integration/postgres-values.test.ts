@@ -2,12 +2,14 @@
 import fc from 'fast-check';
 import pg from 'pg';
 import { expect, test } from 'vitest';
+import { floatText } from '../../connectors/lib/number/float-text.ts';
 import { startupOptions, valueSettings } from '../../connectors/lib/postgres/session-settings.ts';
 import { canonicalType, fromCanonical, toCanonical, type PostgresType } from '../../connectors/lib/postgres/values.ts';
 import { typeLookup, typesQuery, type TypeRow } from '../../connectors/lib/postgres/values-catalogue.ts';
 import { sourceCases } from '../docs/mapping/catalogue.ts';
 import { canonicalValues, typeCases } from '../support/canonical-values.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
+import { seededRandom } from '../support/random.ts';
 
 /** Types by their names, each with literals; all that PostgreSQL 14 has built in, and one of each kind of made type. */
 const edges: Readonly<Record<string, readonly string[]>> = {
@@ -160,6 +162,38 @@ describePostgres('the value mapping', (major) => {
       }
       await client.query('DROP TABLE pg_temp.kept');
     }
+  });
+
+  test('a float that was read from another store has the text that the server prints', async () => {
+    await using at = await session();
+    const { client } = at;
+    const random = seededRandom(1);
+    const anyBits = new DataView(new ArrayBuffer(8));
+    const anyDouble = (): number => {
+      anyBits.setUint32(0, random() * 2 ** 32);
+      anyBits.setUint32(4, random() * 2 ** 32);
+      return anyBits.getFloat64(0);
+    };
+    const whole = (bits: number): number => Math.floor(random() * 2 ** bits);
+    // Texts that are half-way between two numbers are among whole numbers beyond the digits of the type, and among small binary fractions.
+    const values = Array.from({ length: 20_000 }, () => [
+      anyDouble(),
+      whole(20) * 2 ** whole(7),
+      whole(53) * 2 ** whole(7),
+      whole(22) / 8,
+    ]).flat();
+    const finite = values.filter((value) => Number.isFinite(value));
+    const { rows } = await client.query<{ double: string; single: string | null }>(
+      `SELECT v::text AS double, CASE WHEN abs(v) BETWEEN 1e-37 AND 1e38 THEN v::float4::text END AS single FROM unnest($1::float8[]) v`,
+      [finite],
+    );
+    const wrong = rows.flatMap(({ double, single }, index) => {
+      const value = finite[index] ?? 0;
+      const ours = { double: floatText(value, 64), single: single === null ? null : floatText(Math.fround(value), 32) };
+      return ours.double === double && ours.single === single ? [] : [{ value, double, single, ours }];
+    });
+    expect(wrong).toEqual([]);
+    expect(rows.length).toBeGreaterThan(70_000);
   });
 
   test('no base type of the server is left out above, but pseudo types and those of the system', async () => {

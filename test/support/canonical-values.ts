@@ -2,6 +2,8 @@ import fc from 'fast-check';
 
 import { unreachable } from '#core/assert.ts';
 import type { CanonicalType } from '#core/value.ts';
+// Of the product, which is compared with what servers print (postgres-values.test.ts).
+import { floatText } from '../../connectors/lib/number/float-text.ts';
 
 /** A column type as a source may have it, with canonical texts at its edges. Spelled as Postgres spells types. */
 export type TypeCase = { readonly sourceType: string; readonly type: CanonicalType; readonly edges: readonly string[] };
@@ -115,50 +117,6 @@ export const typeCases: readonly TypeCase[] = [
   { sourceType: 'int4range', type: other('int4range'), edges: ['empty', '[1,5)', '(,)'] },
   { sourceType: 'point', type: other('point'), edges: ['(1.5,-2)'] },
 ];
-
-/** The digits of the shortest text that reads back to the same bits, printed as Postgres does: `1e+20`, `1.5`. */
-export function floatText(value: number, bits: 32 | 64): string {
-  if (Number.isNaN(value)) return 'NaN';
-  if (!Number.isFinite(value)) return value > 0 ? 'Infinity' : '-Infinity';
-  if (Object.is(value, -0)) return '-0';
-  if (value === 0) return '0';
-  const [mantissa, exponentText] = shortest(value, bits).split('e') as [string, string];
-  const exponent = Number(exponentText);
-  const negative = mantissa.startsWith('-') ? '-' : '';
-  const digits = mantissa.replace('-', '').replace('.', '');
-  const fixedBelow = bits === 64 ? 15 : 6;
-  if (exponent < -4 || exponent >= fixedBelow) {
-    const point = digits.length > 1 ? `${digits.slice(0, 1)}.${digits.slice(1)}` : digits;
-    return `${negative}${point}e${exponent < 0 ? '-' : '+'}${String(Math.abs(exponent)).padStart(2, '0')}`;
-  }
-  if (exponent < 0) return `${negative}0.${'0'.repeat(-exponent - 1)}${digits}`;
-  if (digits.length <= exponent + 1) return negative + digits.padEnd(exponent + 1, '0');
-  return `${negative}${digits.slice(0, exponent + 1)}.${digits.slice(exponent + 1)}`;
-}
-
-function shortest(value: number, bits: 32 | 64): string {
-  if (bits === 64) return value.toExponential();
-  for (let digits = 0; digits < 9; digits += 1) {
-    const printed = value.toExponential(digits);
-    if (Math.fround(Number(printed)) === value) return trimMantissa(evenOf(printed, value, digits));
-  }
-  return trimMantissa(value.toExponential(9));
-}
-
-/** Half-way between two texts JavaScript takes the greater one, and Postgres the even one. */
-function evenOf(printed: string, value: number, digits: number): string {
-  const [mantissa = '', exponent = ''] = printed.split('e');
-  const longer = value.toExponential(digits + 1);
-  const isHalfWay = /5e/.test(longer) && Number(longer) === value;
-  const last = Number(mantissa.at(-1));
-  if (!isHalfWay || last % 2 === 0) return printed;
-  const even = `${mantissa.slice(0, -1)}${String(last - 1)}e${exponent}`;
-  return Math.fround(Number(even)) === value ? even : printed;
-}
-
-function trimMantissa(printed: string): string {
-  return printed.replace(/\.?0+e/, 'e');
-}
 
 /** Canonical texts of a type, as a Postgres source would give them. Types of kind `other` give the edges of their case. */
 export function canonicalValues(type: CanonicalType): fc.Arbitrary<string> {
