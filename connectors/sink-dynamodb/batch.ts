@@ -14,6 +14,7 @@ import type { Sender } from './client.ts';
 import { ValueRefused } from './encode.ts';
 import { isTombstone, keyItem, keyText, rowIn, rowItem, sequenceOf, tombstoneItem, type Shape } from './shape.ts';
 import { insertStatement, updateStatement } from './statements.ts';
+import { allEnded, unlessThrottled } from './throttled.ts';
 import { APPLIED, STALE, writeRow } from './write.ts';
 
 /** Of a BatchGetItem, and of a BatchExecuteStatement ("Quotas in Amazon DynamoDB", API-specific limits). */
@@ -24,10 +25,16 @@ const STATEMENTS_MAX = 25;
 export type TableRow = { readonly shape: Shape; readonly change: RowChange };
 
 /** To be tried again: the service asks for fewer writes, or could not take this one. */
-export type Later = { readonly tag: 'later'; readonly code: 'sink_throttled' | 'sink_unavailable' };
+export type Later = {
+  readonly tag: 'later';
+  readonly code: 'sink_throttled' | 'sink_unavailable';
+  /** It was a read that was throttled: that says nothing of how many writes the table takes. */
+  readonly isRead?: boolean;
+};
 export type Attempt = RowOutcome | Later;
 
 const THROTTLED: Later = { tag: 'later', code: 'sink_throttled' };
+const READ_THROTTLED: Later = { ...THROTTLED, isRead: true };
 const UNAVAILABLE: Later = { tag: 'later', code: 'sink_unavailable' };
 
 export type Together = {
@@ -46,6 +53,8 @@ export type Tried = {
   readonly attempts: readonly Attempt[];
   /** Rows that need no look where nothing is replayed, and those of them of which a look spared, or would have spared, a write. */
   readonly blind: { readonly rows: number; readonly worthLooking: number };
+  /** Items that were read, and their characters in all: of the next ones as much has to be expected. */
+  readonly read: { readonly items: number; readonly characters: number };
 };
 
 /** What is known of a row's item: null where there is none, undefined where nobody looked. */
@@ -63,8 +72,10 @@ type Step =
 export async function writeTogether(of: Together, rows: readonly TableRow[], signal: AbortSignal): Promise<Tried> {
   const looked = rows.map(({ change }) => of.looksAtAll || (of.statements && !isNew(change)));
   const there = await lookAtSome(of.client, { rows, looked }, signal);
-  if (there === null) return { attempts: rows.map(() => THROTTLED), blind: { rows: 0, worthLooking: 0 } };
-  const steps = rows.map((row, at) => stepOf(of, row, there[at]));
+  const steps = rows.map((row, at): Step => {
+    const item = there[at];
+    return item === 'throttled' ? { tag: 'done', attempt: READ_THROTTLED } : stepOf(of, row, item);
+  });
   const alone = [...steps.keys()].filter((at) => steps[at]?.tag === 'alone');
   const [settled, decided] = await bothEnded(execute(of.client, steps, signal), putAlone(of.client, rows, alone, signal));
   const refused = [...settled].filter(([, attempt]) => attempt === 'refused').map(([at]) => at);
@@ -76,44 +87,49 @@ export async function writeTogether(of: Together, rows: readonly TableRow[], sig
   });
   const wasRefused = new Set(refused);
   const isBlind = ({ change }: TableRow): boolean => !of.statements || isNew(change);
-  const isWorthIt = (at: number): boolean => (of.statements ? !isAbsent(there[at]) || wasRefused.has(at) : attempts[at]?.tag === 'stale');
+  const items = there.filter((item) => typeof item === 'object').filter((item) => item !== null);
+  const isWorthIt = (at: number): boolean =>
+    of.statements ? typeof (there[at] ?? undefined) === 'object' || wasRefused.has(at) : attempts[at]?.tag === 'stale';
   const blind = [...rows.keys()].filter((at) => isBlind(present(rows[at], 'a row')));
-  return { attempts, blind: { rows: blind.length, worthLooking: blind.filter(isWorthIt).length } };
+  return {
+    attempts,
+    blind: { rows: blind.length, worthLooking: blind.filter(isWorthIt).length },
+    read: { items: items.length, characters: items.reduce((sum, item) => sum + charactersIn(item), 0) },
+  };
 }
 
-/** As far as is known. */
-function isAbsent(there: There): boolean {
-  return there === null || there === undefined;
+/** About as many as the item has bytes; what is within documents counts by their text. */
+function charactersIn(item: Item): number {
+  let characters = 0;
+  for (const { S, N, B, M, L } of Object.values(item)) {
+    characters += S?.length ?? N?.length ?? B?.length ?? (M === undefined && L === undefined ? 1 : JSON.stringify(M ?? L).length);
+  }
+  return characters;
 }
 
 function isNew(change: RowChange): boolean {
   return change.tag === 'upsert' && change.isNew === true;
 }
 
-/** In the rows' order. Null where the service asks for fewer reads. */
+/** In the rows' order. */
 async function lookAtSome(
   client: Sender,
   { rows, looked }: { readonly rows: readonly TableRow[]; readonly looked: readonly boolean[] },
   signal: AbortSignal,
-): Promise<readonly There[] | null> {
+): Promise<readonly (There | 'throttled')[]> {
   const places = [...rows.keys()].filter((at) => looked[at] === true);
-  const found = await look(
-    client,
-    places.map((at) => present(rows[at], 'a row')),
-    signal,
+  const there = rows.map((): There | 'throttled' => undefined);
+  await allEnded(
+    inPieces(places, KEYS_MAX).map(async (piece) => {
+      const some = piece.map((at) => present(rows[at], 'a row'));
+      const found = await lookOnce(client, some, signal);
+      for (const [place, at] of piece.entries()) there[at] = found === null ? 'throttled' : found[place];
+    }),
   );
-  if (found === null) return null;
-  const there = rows.map((): There => undefined);
-  for (const [place, at] of places.entries()) there[at] = found[place];
   return there;
 }
 
 /** In the rows' order. Null where the service asks for fewer reads. */
-async function look(client: Sender, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly There[] | null> {
-  const looks = await allEnded(inPieces(rows, KEYS_MAX).map((piece) => lookOnce(client, piece, signal)));
-  return looks.includes(null) ? null : looks.flatMap((found) => found ?? []);
-}
-
 async function lookOnce(client: Sender, rows: readonly TableRow[], signal: AbortSignal): Promise<readonly There[] | null> {
   const keys = new Map<string, Item>();
   const texts = rows.map(({ shape, change }) => {
@@ -251,25 +267,6 @@ async function putAlone(
     }),
   );
   return new Map(attempts);
-}
-
-/** Null where the service asks for fewer requests. */
-async function unlessThrottled<T>(work: Promise<T>): Promise<T | null> {
-  try {
-    return await work;
-  } catch (error) {
-    if (error instanceof CausewayError && error.code === 'sink_throttled') return null;
-    throw error;
-  }
-}
-
-/** Nothing goes on behind an error: the first one is thrown when all have ended. */
-async function allEnded<T>(work: readonly Promise<T>[]): Promise<readonly T[]> {
-  const ended = await Promise.allSettled(work);
-  return ended.map((one) => {
-    if (one.status === 'rejected') throw one.reason;
-    return one.value;
-  });
 }
 
 async function bothEnded<A, B>(a: Promise<A>, b: Promise<B>): Promise<readonly [A, B]> {

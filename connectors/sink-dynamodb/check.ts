@@ -1,11 +1,19 @@
-import { DescribeContinuousBackupsCommand, DescribeTimeToLiveCommand, type TableDescription } from '@aws-sdk/client-dynamodb';
+import { DescribeContinuousBackupsCommand, type TableDescription } from '@aws-sdk/client-dynamodb';
 import type { Finding } from '#core/finding.ts';
-import { nameOf } from '../lib/dynamodb/errors.ts';
 import { checkRights } from './check-rights.ts';
 import type { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Shape } from './shape.ts';
-import { createCommand, describeTable, differencesOf, wantedOwnTable, wantedTable, type WantedTable } from './tables.ts';
+import {
+  createCommand,
+  describeTable,
+  differencesOf,
+  expiryOf,
+  unlessUntold,
+  wantedOwnTable,
+  wantedTable,
+  type WantedTable,
+} from './tables.ts';
 
 /** Looks, changes nothing. */
 export async function checkSink(
@@ -52,15 +60,19 @@ async function checkTable(
 }
 
 function capacity(name: string, table: TableDescription): Finding {
-  const units = table.ProvisionedThroughput?.WriteCapacityUnits ?? 0;
+  const { WriteCapacityUnits: units = 0, ReadCapacityUnits: readUnits = 0 } = table.ProvisionedThroughput ?? {};
   const isProvisioned = table.BillingModeSummary?.BillingMode === 'PROVISIONED' || (table.BillingModeSummary === undefined && units > 0);
   const most = table.OnDemandThroughput?.MaxWriteRequestUnits ?? -1;
   const limit = isProvisioned ? units : most;
-  const details =
-    limit > 0
+  const reads = isProvisioned ? readUnits : (table.OnDemandThroughput?.MaxReadRequestUnits ?? -1);
+  const details = [
+    ...(limit > 0
       ? [`it takes ${limit} write units a second: a unit for each KB of a row, and as many for each index; what is more waits`]
-      : [];
-  return { id: 'DD-006', level: limit > 0 ? 'warning' : 'ok', title: `the table ${name} takes writes as they come`, details, mend: [] };
+      : []),
+    ...(reads > 0 ? [`it takes ${reads} read units a second: half of one for each row that is not new`] : []),
+  ];
+  const title = `the table ${name} takes reads and writes as they come`;
+  return { id: 'DD-006', level: details.length > 0 ? 'warning' : 'ok', title, details, mend: [] };
 }
 
 function encryption(name: string, { SSEDescription }: TableDescription): Finding {
@@ -84,7 +96,7 @@ async function safety(
   signal: AbortSignal,
 ): Promise<Finding> {
   const backups = await client.send(`the table ${name}`, signal, (dynamo, abortSignal) =>
-    unlessUnknown(dynamo.send(new DescribeContinuousBackupsCommand({ TableName: name }), { abortSignal })),
+    unlessUntold(dynamo.send(new DescribeContinuousBackupsCommand({ TableName: name }), { abortSignal })),
   );
   const state = backups?.ContinuousBackupsDescription?.PointInTimeRecoveryDescription?.PointInTimeRecoveryStatus;
   const update = (what: string): string => `aws dynamodb ${what} --region ${region} --table-name ${name}`;
@@ -116,27 +128,19 @@ async function expiry(
   name: string,
   signal: AbortSignal,
 ): Promise<Finding> {
-  const found = await client.send(`the table ${name}`, signal, (dynamo, abortSignal) =>
-    unlessUnknown(dynamo.send(new DescribeTimeToLiveCommand({ TableName: name }), { abortSignal })),
-  );
-  const { TimeToLiveStatus: status, AttributeName: attribute = '' } = found?.TimeToLiveDescription ?? {};
-  const isOn = status === 'ENABLED' || status === 'ENABLING';
+  const found = await expiryOf(client, name, signal);
+  const title = `rows of the table ${name} do not expire`;
+  if (found.tag === 'unknown') {
+    return { id: 'DD-011', level: 'skipped', title, details: ['dynamodb:DescribeTimeToLive is not allowed'], mend: [] };
+  }
+  const isOn = found.tag === 'on';
+  const attribute = isOn ? found.attribute : '';
   const off = `aws dynamodb update-time-to-live --region ${region} --table-name ${name} --time-to-live-specification Enabled=false,AttributeName=${attribute}`;
   return {
     id: 'DD-011',
     level: isOn ? 'error' : 'ok',
-    title: `rows of the table ${name} do not expire`,
+    title,
     details: isOn ? [`they expire by ${attribute}, with their sequences`] : [],
     mend: isOn ? [off] : [],
   };
-}
-
-/** Null where a local store does not know the call. */
-async function unlessUnknown<T>(sent: Promise<T>): Promise<T | null> {
-  try {
-    return await sent;
-  } catch (error) {
-    if (nameOf(error) === 'UnknownOperationException') return null;
-    throw error;
-  }
 }

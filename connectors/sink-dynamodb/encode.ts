@@ -162,9 +162,23 @@ declare global {
 
 type Reviver = (this: unknown, key: string, value: unknown, context: { readonly source?: string }) => unknown;
 
+/** First, because to parse takes a frame of the stack for each level. Of the service: "Naming rules and data types", Document. */
+const LEVELS_MAX = 32;
+
 function parsedJson(text: string): Json {
+  if (levelsIn(text) > LEVELS_MAX) throw new ValueRefused(`json nested deeper than ${LEVELS_MAX} levels`);
   const reviver: Reviver = (_key, value, { source }) => (typeof value === 'number' ? new JsonNumber(source ?? '') : value);
   return JSON.parse(text, reviver as (key: string, value: unknown) => unknown) as Json;
+}
+
+function levelsIn(text: string): number {
+  let level = 0;
+  let deepest = 0;
+  for (const [mark] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[[{}\]]/gs)) {
+    if (mark === '[' || mark === '{') deepest = Math.max(deepest, (level += 1));
+    else if (mark === ']' || mark === '}') level -= 1;
+  }
+  return deepest;
 }
 
 function jsonAttribute(value: Json): AttributeValue {

@@ -26,6 +26,10 @@ import type { Item } from '../lib/dynamodb/send.ts';
 
 const RAISE_PAUSE_MS = 50;
 
+/** Reasons of a cancelled transaction ("TransactWriteItems", Errors). */
+const LOST_RACE: ReadonlySet<string> = new Set(['ConditionalCheckFailed', 'TransactionConflict']);
+const THROTTLED: ReadonlySet<string> = new Set(['ThrottlingError', 'ProvisionedThroughputExceeded', 'RequestLimitExceeded']);
+
 /** Claim, partitions and sweeps of one sink. Each method is one linearizable step; reads are strongly consistent. */
 export class OwnTable {
   readonly place: OwnPlace;
@@ -91,7 +95,7 @@ export class OwnTable {
         );
       }
       if (now !== owner) throw claimed(this.place, now);
-      // Somebody else takes it at the same moment, or the service throttles.
+      // Somebody else takes it at the same moment.
       await this.#client.runtime.sleep(RAISE_PAUSE_MS, signal);
     }
   }
@@ -129,8 +133,16 @@ export class OwnTable {
     return await this.tableId(table, id, signal);
   }
 
-  /** Takes the table for the rows of one source table. Errors: `sink_misconfigured` where it holds those of another one. */
-  async take(tableName: string, table: TableId, signal: AbortSignal): Promise<void> {
+  /**
+   * Takes the table for the rows of one source table, if nothing stands in it: older sequences would make new changes stale. Errors:
+   * `sink_misconfigured` where it holds the rows of another one, or `isEmpty` says that it holds any.
+   */
+  async take(
+    of: { readonly tableName: string; readonly table: TableId },
+    isEmpty: () => Promise<boolean>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { tableName, table } = of;
     const mine = this.#holderOf(table);
     const key = takenKey(tableName);
     const holder = async (): Promise<string | null> => {
@@ -138,7 +150,13 @@ export class OwnTable {
       return item === null ? null : textIn(item, 'by');
     };
     let by = await holder();
-    if (by === null) by = (await this.#putNew({ ...key, by: { S: mine } }, signal)) ? mine : await holder();
+    if (by === null) {
+      const empty = await isEmpty();
+      by = await holder();
+      // Another process of this sink can have taken it meanwhile, and written.
+      if (by === null && !empty) throw notEmpty(tableName, this.place.sink);
+      if (by === null) by = (await this.#putNew({ ...key, by: { S: mine } }, signal)) ? mine : await holder();
+    }
     if (by === mine) return;
     throw new CausewayError(
       'sink_misconfigured',
@@ -155,10 +173,12 @@ export class OwnTable {
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     const owner = await this.owner(signal);
     if (owner !== null && !owners.includes(owner)) throw claimed(this.place, owner);
-    const items = (await this.#list('', signal)).toSorted((a, b) => Number(textIn(a, 'sk') === CLAIM) - Number(textIn(b, 'sk') === CLAIM));
+    const items = await this.#list('', signal);
+    const isClaim = (item: Item): boolean => textIn(item, 'sk') === CLAIM;
     const taken = await this.#list('', signal, takenKey(''));
     const own = taken.filter((item) => textIn(item, 'by').startsWith(this.#holderOf('' as TableId)));
-    for (const { pk, sk } of [...own, ...items]) {
+    // Whoever still writes finds its partition gone before anybody else can have its table.
+    for (const { pk, sk } of [...items.filter((item) => !isClaim(item)), ...own, ...items.filter(isClaim)]) {
       if (pk === undefined || sk === undefined) continue;
       const command = new DeleteItemCommand({ TableName: this.#name, Key: { pk, sk } });
       await this.#client.send(this.#what, signal, (client, abortSignal) => client.send(command, { abortSignal }));
@@ -193,7 +213,11 @@ export class OwnTable {
         return true;
       } catch (error) {
         if (nameOf(error) !== 'TransactionCanceledException') throw error;
-        return false;
+        const reasons = (error as { readonly CancellationReasons?: readonly { readonly Code?: string }[] }).CancellationReasons ?? [];
+        const codes = reasons.map(({ Code = 'None' }) => Code);
+        if (codes.some((code) => LOST_RACE.has(code))) return false;
+        const isThrottled = codes.some((code) => THROTTLED.has(code));
+        throw new CausewayError(isThrottled ? 'sink_throttled' : 'sink_misconfigured', `${this.#what}: ${codes.join(', ')}`);
       }
     });
   }
@@ -255,5 +279,13 @@ export function claimed({ pipeline, sink }: OwnPlace, owner: string): CausewayEr
     'sink_claimed',
     `another deployment, owner ${owner}, has the sink ${sink} of the pipeline ${pipeline} in this region: give the pipeline or the sink ` +
       `a name of its own. Where that deployment is gone for good: \`causeway pipeline remove -p ${pipeline} --sink ${sink} --owner ${owner} --confirm ${pipeline}\``,
+  );
+}
+
+function notEmpty(tableName: string, sink: string): CausewayError {
+  return new CausewayError(
+    'sink_misconfigured',
+    `the table ${tableName} holds items already, and the sink ${sink} is new to it: rows of an earlier pipeline keep sequences that can be above ` +
+      'those to come, and rows without a sequence are not ours. Delete the table, or set `tables` of the sink to other names',
   );
 }

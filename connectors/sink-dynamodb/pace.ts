@@ -6,6 +6,8 @@ const START_ROWS = 50;
 /** Of the rows of a round: above the first, the service cannot keep up; at or below the second, it can take more. */
 const CUT_SHARE = 0.25;
 const GROW_SHARE = 0.05;
+/** On their way at once, sent or read: memory is bounded whatever the size of a row. */
+const CHARACTERS_MAX = 16 * 1024 * 1024;
 /** Shares of one limiter: rows weigh by how many of them are let through at once. */
 const SHARES = 10_000;
 
@@ -54,9 +56,10 @@ export class Paced {
     return this.#pace.rowsMax;
   }
 
-  /** Ends at once where the signal aborts, also what has not been sent yet. */
-  async run<T>(rows: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    const weight = Math.min(SHARES, Math.max(1, Math.ceil((rows * SHARES) / this.#pace.rowsMax)));
+  /** Ends at once where the signal aborts, also what has not been sent yet. `characters` are those that are sent or come back. */
+  async run<T>(of: { readonly rows: number; readonly characters: number }, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    const share = Math.max(of.rows / this.#pace.rowsMax, of.characters / CHARACTERS_MAX);
+    const weight = Math.min(SHARES, Math.max(1, Math.ceil(share * SHARES)));
     return await orAborted(signal, () =>
       this.#limiter.schedule({ weight }, async () => {
         signal.throwIfAborted();

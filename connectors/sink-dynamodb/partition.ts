@@ -8,6 +8,8 @@ import type { OwnTable } from './own-table.ts';
 export type PartitionInput = {
   readonly held: Held;
   readonly own: OwnTable;
+  /** Whether the tables are still those that the progress belongs to. */
+  readonly verify: (signal: AbortSignal) => Promise<void>;
   /** Writes rows of distinct keys, in any order. The outcomes stand in the rows' order. */
   readonly write: (rows: readonly RowChange[], signal: AbortSignal) => Promise<readonly RowOutcome[]>;
 };
@@ -59,7 +61,8 @@ export class DynamoPartition implements SinkPartition {
   }
 
   async #look(signal: AbortSignal): Promise<Held> {
-    const { own, held } = this.#input;
+    const { own, held, verify } = this.#input;
+    await verify(signal);
     const now = await own.held(this.partition, signal);
     const mine = now?.owner === held.owner ? now : null;
     return checkHeld(mine, { token: this.token, seen: this.#seen, writes: this.#writes });

@@ -1,10 +1,11 @@
 import { ScanCommand } from '@aws-sdk/client-dynamodb';
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { SinkRow } from '#core/sink.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
 import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import { isTombstone, rowIn, rowKeyIn, sequenceOf, type Shape } from './shape.ts';
+import { unlessThrottled, untilTaken } from './throttled.ts';
 
 /** Of a page, so that the first one of a large table does not take the budget of minutes. */
 const PAGE_ITEMS_MAX = 1_000;
@@ -16,7 +17,15 @@ type Scanned = { readonly segment: number; readonly items: readonly Item[]; read
  * together no faster than the budget of read units allows.
  */
 export async function* items(
-  { client, config }: { readonly client: Sender; readonly config: Pick<SinkConfig, 'scanSegments' | 'scanReadUnits'> },
+  {
+    client,
+    config,
+    onRetry,
+  }: {
+    readonly client: Sender;
+    readonly config: Pick<SinkConfig, 'scanSegments' | 'scanReadUnits'>;
+    readonly onRetry: (code: ErrorCode) => void;
+  },
   { tableName }: Pick<Shape, 'tableName'>,
   signal: AbortSignal,
 ): AsyncIterable<readonly Item[]> {
@@ -24,7 +33,7 @@ export async function* items(
   const stop = new AbortController();
   const ended = AbortSignal.any([signal, stop.signal]);
   const read = (segment: number, from: Item | undefined): Promise<Scanned> => {
-    const page = readPage({ client, budget, tableName, segment, segments: config.scanSegments }, from, ended);
+    const page = readPage({ client, onRetry, budget, tableName, segment, segments: config.scanSegments }, from, ended);
     // Seen when its turn comes, which can be long after it failed.
     page.catch(() => undefined);
     return page;
@@ -47,6 +56,7 @@ export async function* items(
 async function readPage(
   of: {
     readonly client: Sender;
+    readonly onRetry: (code: ErrorCode) => void;
     readonly budget: ReadBudget;
     readonly tableName: string;
     readonly segment: number;
@@ -55,8 +65,7 @@ async function readPage(
   from: Item | undefined,
   signal: AbortSignal,
 ): Promise<Scanned> {
-  const { client, budget, tableName, segment, segments } = of;
-  await budget.room(signal);
+  const { client, onRetry, budget, tableName, segment, segments } = of;
   const command = new ScanCommand({
     TableName: tableName,
     ConsistentRead: true,
@@ -66,7 +75,13 @@ async function readPage(
     ReturnConsumedCapacity: 'TOTAL',
     ...(from === undefined ? {} : { ExclusiveStartKey: from }),
   });
-  const page = await client.send(`the table ${tableName}`, signal, (dynamo, abortSignal) => dynamo.send(command, { abortSignal }));
+  // A page, and not the whole scan: that would begin again, and be throttled again.
+  const page = await untilTaken({ runtime: client.runtime, onRetry }, signal, async () => {
+    await budget.room(signal);
+    return await unlessThrottled(
+      client.send(`the table ${tableName}`, signal, (dynamo, abortSignal) => dynamo.send(command, { abortSignal })),
+    );
+  });
   budget.spent(page.ConsumedCapacity?.CapacityUnits ?? 0);
   return { segment, items: page.Items ?? [], next: page.LastEvaluatedKey ?? null };
 }

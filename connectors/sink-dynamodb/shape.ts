@@ -51,11 +51,11 @@ export function shapeOf(
   schema: TableSchema,
   of: { readonly config: SinkConfig; readonly pipeline: string; readonly sink: string; readonly target: TableId },
 ): Shape {
-  const reserved = schema.columns.find(({ name }) => name.startsWith(OWN_PREFIX));
+  const reserved = schema.columns.find(({ name }) => name.startsWith(OWN_PREFIX) || name === '__proto__');
   if (reserved !== undefined) {
     throw new CausewayError(
       'sink_misconfigured',
-      `the column ${reserved.name} of ${schema.table} has a name that the sink keeps for itself: names with ${OWN_PREFIX}`,
+      `the column ${reserved.name} of ${schema.table} has a name that the sink cannot give to an attribute: __proto__, and what begins with ${OWN_PREFIX}`,
     );
   }
   return { schema, tableName: tableNameOf(of), key: keyAttributes(schema, of.config), config: of.config, indexKeys: new Set() };
@@ -203,20 +203,45 @@ export function rowKeyIn({ schema, key }: Shape, item: Item): RowKey | null {
   const texts: string[] = [];
   for (const { name, type, texts: places, isColumn } of key) {
     const value = item[name];
-    const text = type === 'B' ? value?.B && Buffer.from(value.B).toString('base64') : type === 'N' ? value?.N : value?.S;
+    const text = type === 'B' ? value?.B && Buffer.from(value.B).toString('base64') : type === 'N' ? numberIn(value?.N) : value?.S;
     if (text === undefined) return null;
-    const own = isColumn ? [text] : (JSON.parse(text) as readonly string[]);
+    const own = isColumn ? [text] : textsIn(text);
+    if (own?.length !== places.length) return null;
     for (const [at, place] of places.entries()) texts[place] = own[at] ?? '';
   }
   return JSON.stringify([schema.table, ...texts]) as RowKey;
 }
 
-/** The row of a live item. A column that the item lacks was added after it was written. */
-export function rowIn({ schema, config }: Shape, item: Item): Row {
+function numberIn(number: string | undefined): string | undefined {
+  return number === undefined ? undefined : (plainNumber(number) ?? number);
+}
+
+/** Null for what is no array of texts. */
+function textsIn(json: string): readonly string[] | null {
+  try {
+    const parsed = JSON.parse(json) as unknown;
+    return Array.isArray(parsed) && parsed.every((one) => typeof one === 'string') ? parsed : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The row of a live item. A column that the item lacks was added after it was written. Errors: `sink_misconfigured` for an attribute that
+ * is not as the settings make it.
+ */
+export function rowIn({ schema, config, tableName }: Shape, item: Item): Row {
   return schema.columns.map(({ name, type }) => {
     const exact = item[TEXTS]?.M?.[name]?.S;
     if (exact !== undefined) return exact;
     const attribute = item[name];
-    return attribute === undefined || attribute.NULL === true ? null : decoded(type, attribute, config);
+    if (attribute === undefined || attribute.NULL === true) return null;
+    const text = decoded(type, attribute, config);
+    if (text !== null) return text;
+    throw new CausewayError(
+      'sink_misconfigured',
+      `the table ${tableName} holds the column ${name} in another form than \`numbers\`, \`json\` and \`arrays\` say now: set them as they were, or ` +
+        'start the sink anew with other tables',
+    );
   });
 }

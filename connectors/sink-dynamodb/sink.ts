@@ -26,12 +26,12 @@ import { DynamoPartition } from './partition.ts';
 import { items, sinkRow } from './read.ts';
 import { isTombstone, rowKeyIn, sequenceOf, shapeOf, tombstoneItem, type Shape } from './shape.ts';
 import { ALONE_ROWS_MAX, TableWriter } from './table-writer.ts';
-import { describeTable, differencesOf, indexKeysOf, provisionTable, wantedOwnTable, wantedTable } from './tables.ts';
-import { bury } from './write.ts';
+import { describeTable, differencesOf, provisionTable, wantedOwnTable, wantedTable } from './tables.ts';
+import { allEnded } from './throttled.ts';
+import { VerifiedTables } from './verified-tables.ts';
+import { isOfService } from './write.ts';
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
-/** Between two looks whether a table is still the one that the progress belongs to. */
-const VERIFY_MS = 60_000;
 
 /** Rows as items, each a register of its greatest sequence: DESIGN's section 7, DynamoDB. */
 export class DynamoSink implements Sink {
@@ -47,8 +47,7 @@ export class DynamoSink implements Sink {
   readonly #shapes = new WeakMap<TableSchema, Shape>();
   /** Under which the progress was claimed; null before. */
   #claimant: string | null = null;
-  /** When each table was last seen to be the one that the progress belongs to, and what keys its indexes. */
-  readonly #verified = new Map<string, { readonly atMs: number; readonly indexKeys: Promise<ReadonlySet<string>> }>();
+  readonly #verified: VerifiedTables;
   readonly #writers = new Map<string, TableWriter>();
   readonly #onRetry: (code: ErrorCode) => void;
   readonly #aloneRowsMax: number;
@@ -73,6 +72,7 @@ export class DynamoSink implements Sink {
     this.#partitions = partitions;
     this.#client = new Client({ config, runtime: context.runtime });
     this.#own = new OwnTable({ client: this.#client, name: config.progressTable, place: { pipeline, sink } });
+    this.#verified = new VerifiedTables({ client: this.#client, config, own: this.#own, onRetry: this.#onRetry });
   }
 
   check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {
@@ -82,7 +82,19 @@ export class DynamoSink implements Sink {
 
   async provision(tables: readonly DescribedTable[], signal: AbortSignal): Promise<void> {
     const parts = { client: this.#client, config: this.#config };
-    for (const table of tables) await provisionTable(parts, wantedTable(this.#shapeOf(table)), signal);
+    const shapes = tables.map((table) => this.#shapeOf(table));
+    const lacking: string[] = [];
+    for (const wanted of [wantedOwnTable(this.#config), ...shapes.map(wantedTable)]) {
+      try {
+        await provisionTable(parts, wanted, signal);
+      } catch (error) {
+        // All that is missing is told at once.
+        if (!(error instanceof CausewayError) || error.code !== 'sink_misconfigured') throw error;
+        lacking.push(error.message);
+      }
+    }
+    if (lacking.length > 0) throw new CausewayError('sink_misconfigured', lacking.join('\n'));
+    for (const shape of shapes) await this.#verified.take(shape, signal);
   }
 
   /** An attribute needs no table to be altered. What a default gives to the rows that are there, only a load brings. */
@@ -120,7 +132,12 @@ export class DynamoSink implements Sink {
     assert(partition >= 0 && partition < this.#partitions, 'a partition of the topic');
     const claimant = present(this.#claimant, 'a claim before a partition is taken');
     const held = await this.#own.raise(partition, claimant, signal);
-    return new DynamoPartition({ held, own: this.#own, write: (rows, writing) => this.#write(rows, writing) });
+    return new DynamoPartition({
+      held,
+      own: this.#own,
+      verify: (verifying) => this.#verified.verifyAll(verifying),
+      write: (rows, writing) => this.#write(rows, writing),
+    });
   }
 
   async progress(signal: AbortSignal): Promise<ReadonlyMap<number, SinkProgress>> {
@@ -136,14 +153,14 @@ export class DynamoSink implements Sink {
     for await (const page of this.#items(shape, signal)) {
       await this.#checkPassed(floor, signal);
       const writer = this.#writerOf(shape);
-      const buried = await Promise.all(
+      const buried = await allEnded(
         page.map(async (item) => {
           const sequence = sequenceOf(item);
           const key = rowKeyIn(shape, item);
           // What has no sequence is not ours.
           if (sequence === null || key === null || sequence >= floor.sequence) return false;
           const tombstone = tombstoneItem(shape, { key, sequence: floor.sequence });
-          return (await writer.run(1, () => bury(this.#client, shape, tombstone, signal), signal)) && !isTombstone(item);
+          return (await writer.bury(shape, tombstone, signal)) && !isTombstone(item);
         }),
       );
       rows += buried.filter(Boolean).length;
@@ -175,7 +192,7 @@ export class DynamoSink implements Sink {
   }
 
   #items(shape: Shape, signal: AbortSignal): AsyncIterable<readonly Item[]> {
-    return items({ client: this.#client, config: this.#config }, shape, signal);
+    return items({ client: this.#client, config: this.#config, onRetry: this.#onRetry }, shape, signal);
   }
 
   async #isSwept(floor: Floor, signal: AbortSignal): Promise<boolean> {
@@ -201,25 +218,35 @@ export class DynamoSink implements Sink {
     return shape;
   }
 
-  /** Table by table side by side: one that is throttled holds up no other. */
+  /** What the service refuses though it may be the table's fault is tried once more, on the table as it is now. */
   async #write(rows: readonly RowChange[], signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    const outcomes = await this.#writeOnce(rows, signal);
+    const refused = [...outcomes.keys()].filter((at) => isOfService(outcomes[at]));
+    if (refused.length === 0) return outcomes;
+    const again = refused.map((at) => present(rows[at], 'a row'));
+    for (const { schema } of again) this.#verified.forget(this.#shapeOf(schema));
+    const settled = await this.#writeOnce(again, signal);
+    return outcomes.map((outcome, at) => settled[refused.indexOf(at)] ?? outcome);
+  }
+
+  /** Table by table side by side: one that is throttled holds up no other. */
+  async #writeOnce(rows: readonly RowChange[], signal: AbortSignal): Promise<readonly RowOutcome[]> {
     const shapes = new Map<TableSchema, Shape>();
     for (const schema of new Set(rows.map((change) => change.schema))) {
       const shape = this.#shapeOf(schema);
-      shapes.set(schema, { ...shape, indexKeys: await this.#verify(shape, signal) });
+      shapes.set(schema, { ...shape, indexKeys: await this.#verified.verify(shape, signal) });
     }
     const byTable = Map.groupBy(
       rows.map((change, at) => ({ at, change, shape: present(shapes.get(change.schema), 'the shape of a row') })),
       ({ shape }) => shape.tableName,
     );
     const outcomes = new Array<RowOutcome>(rows.length);
-    const settled = await Promise.allSettled(
+    await allEnded(
       [...byTable.values()].map(async (some) => {
         const told = await this.#writerOf(present(some[0], 'a row').shape).write(some, signal);
         for (const [place, { at }] of some.entries()) outcomes[at] = present(told[place], 'an outcome');
       }),
     );
-    for (const one of settled) if (one.status === 'rejected') throw one.reason;
     return outcomes;
   }
 
@@ -237,43 +264,4 @@ export class DynamoSink implements Sink {
     }
     return writer;
   }
-
-  /** A table that was restored or made again has lost rows, and the progress that stands in another one does not show it. */
-  async #verify(shape: Shape, signal: AbortSignal): Promise<ReadonlySet<string>> {
-    const nowMs = this.#client.runtime.monotonicMs();
-    let verified = this.#verified.get(shape.tableName);
-    if (verified === undefined || nowMs - verified.atMs >= VERIFY_MS) {
-      verified = { atMs: nowMs, indexKeys: this.#compareIdentity(shape, signal) };
-      this.#verified.set(shape.tableName, verified);
-    }
-    try {
-      return await verified.indexKeys;
-    } catch (error) {
-      this.#verified.delete(shape.tableName);
-      throw error;
-    }
-  }
-
-  async #compareIdentity({ schema, tableName }: Shape, signal: AbortSignal): Promise<ReadonlySet<string>> {
-    const table = await describeTable(this.#client, tableName, signal);
-    if (table === null) throw missing(this.#config, tableName);
-    await this.#own.take(tableName, schema.table, signal);
-    // A local store gives no id.
-    const now = `${table.TableArn ?? ''} ${table.TableId ?? table.CreationDateTime?.toISOString() ?? ''}`;
-    const before = await this.#own.tableId(schema.table, now, signal);
-    if (before === now) return indexKeysOf(table);
-    const { pipeline, sink } = this.#names;
-    throw new CausewayError(
-      'sink_table_replaced',
-      `the table ${tableName} is not the one that the sink's progress belongs to (${now}, and not ${before}): it was restored, made again, or ` +
-        `stands in another region, so that rows can be missing. Start the sink anew: \`causeway pipeline remove -p ${pipeline} --sink ${sink} --confirm ${pipeline}\``,
-    );
-  }
-}
-
-function missing({ region }: SinkConfig, tableName: string): CausewayError {
-  return new CausewayError(
-    'sink_misconfigured',
-    `there is no table ${tableName} in ${region}: \`causeway check --only sink\` prints what makes it, or set \`provision: create\``,
-  );
 }

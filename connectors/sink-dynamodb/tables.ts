@@ -1,6 +1,7 @@
 import {
   CreateTableCommand,
   DescribeTableCommand,
+  DescribeTimeToLiveCommand,
   UpdateContinuousBackupsCommand,
   type CreateTableCommandInput,
   type TableDescription,
@@ -176,4 +177,29 @@ export function createCommand({ region, endpoint }: SinkConfig, { name, key }: W
 
 function keyType(role: 'partition' | 'sort'): 'HASH' | 'RANGE' {
   return role === 'partition' ? 'HASH' : 'RANGE';
+}
+
+export type Expiry = { readonly tag: 'off' } | { readonly tag: 'on'; readonly attribute: string } | { readonly tag: 'unknown' };
+
+/** Whether rows of the table expire; unknown where that may not be asked. */
+export async function expiryOf(client: Client, name: string, signal: AbortSignal): Promise<Expiry> {
+  const command = new DescribeTimeToLiveCommand({ TableName: name });
+  const found = await client.send(`the table ${name}`, signal, (dynamo, abortSignal) =>
+    unlessUntold(dynamo.send(command, { abortSignal })),
+  );
+  if (found === null) return { tag: 'unknown' };
+  const { TimeToLiveStatus: status, AttributeName: attribute = '' } = found.TimeToLiveDescription ?? {};
+  return status === 'ENABLED' || status === 'ENABLING' ? { tag: 'on', attribute } : { tag: 'off' };
+}
+
+const UNTOLD: ReadonlySet<string> = new Set(['AccessDeniedException', 'UnknownOperationException']);
+
+/** Null where it may not be asked, or a local store does not know the call. */
+export async function unlessUntold<T>(sent: Promise<T>): Promise<T | null> {
+  try {
+    return await sent;
+  } catch (error) {
+    if (UNTOLD.has(nameOf(error))) return null;
+    throw error;
+  }
 }

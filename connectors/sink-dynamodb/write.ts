@@ -45,12 +45,19 @@ async function putIfNewer(client: Sender, { tableName, key }: Shape, item: Item,
   return kept === null ? null : (kept.found ?? {});
 }
 
+const REFUSED_BY_SERVICE = 'the service refuses the item (ValidationException)';
+
+/** True for a refusal by the service itself, which can be for what the table has become. */
+export function isOfService(outcome: RowOutcome | undefined): boolean {
+  return outcome?.tag === 'rejected' && outcome.reason === REFUSED_BY_SERVICE;
+}
+
 /** More than 400 KB, or a value that an index cannot take: only the service knows. */
 async function unlessInvalid<T>(sent: Promise<T>): Promise<T> {
   try {
     return await sent;
   } catch (error) {
-    if (nameOf(error) === 'ValidationException') throw new ValueRefused('the service refuses the item (ValidationException)');
+    if (nameOf(error) === 'ValidationException') throw new ValueRefused(REFUSED_BY_SERVICE);
     throw error;
   }
 }

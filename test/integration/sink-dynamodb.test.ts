@@ -1,5 +1,13 @@
 // The DynamoDB sink on DynamoDB Local. What only the service does stands in docs/not-verified.md.
-import { CreateTableCommand, DeleteTableCommand, DynamoDBClient, ScanCommand, UpdateTableCommand } from '@aws-sdk/client-dynamodb';
+import {
+  CreateTableCommand,
+  DeleteTableCommand,
+  DynamoDBClient,
+  PutItemCommand,
+  ScanCommand,
+  UpdateTableCommand,
+  UpdateTimeToLiveCommand,
+} from '@aws-sdk/client-dynamodb';
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { MonoMs } from '#core/position.ts';
 import type { RowChange } from '#core/sink.ts';
@@ -14,10 +22,13 @@ import {
   contractSchema,
   deleteAt,
   partialAt,
+  passFloor,
   plainSchema,
   progressAt,
+  scanned,
   sequenceAt,
   sinkBench,
+  tags,
   text,
   upsertAt,
 } from '../contract/sink.ts';
@@ -26,6 +37,8 @@ import { DynamoDbProxy } from '../support/dynamodb-proxy.ts';
 import { dynamoDbContext, dynamoDbSink } from '../support/dynamodb-sink-context.ts';
 import { realRuntime } from '../support/test-runtime.ts';
 import { describeShared, sharedService } from '../support/services.ts';
+
+const decimal = { tag: 'decimal', precision: null, scale: null } as const;
 
 describeShared('dynamodb', 'sink-dynamodb', () => {
   let endpoint: string;
@@ -174,21 +187,103 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       await using context = dynamoDbContext(endpoint);
       const schema = plainSchema(context.table('taken'));
       const second = plainSchema(context.table('second'));
-      const applied = async (pipeline: string, change: RowChange): Promise<string> => {
+      const row = upsertAt(schema, sequenceAt(1), ['1', 'x', null]);
+      const applied = async (pipeline: string, changes: readonly RowChange[]): Promise<string> => {
         await using sink = dynamoDbSink(context.config, realRuntime(), { pipeline, target: schema.table });
-        await sink.provision([change.schema], never);
         await sink.claim({ owner: 'o', known: true }, never);
         await using partition = await sink.assign(0, never);
-        return await codeThrown(partition.apply({ rows: [change], progress: null }, never));
+        return await codeThrown(partition.apply({ rows: changes, progress: null }, never));
       };
-      expect(await applied('p', upsertAt(schema, sequenceAt(1), ['1', 'x', null]))).toBe('nothing');
-      expect(await applied('other', upsertAt(schema, sequenceAt(2), ['1', 'y', null]))).toBe('sink_misconfigured');
-      expect(await applied('p', upsertAt(second, sequenceAt(2), ['1', 'z', null]))).toBe('sink_misconfigured');
-      expect(await context.liveRows(schema)).toEqual([['1', 'x', null]]);
-      // Whoever goes away leaves the tables to others.
       await using sink = dynamoDbSink(context.config);
+      await sink.provision([schema], never);
+      expect(await applied('p', [row])).toBe('nothing');
+      expect(await applied('other', [{ ...row, sequence: sequenceAt(2) }])).toBe('sink_misconfigured');
+      // Also where the one that has it writes at the same time.
+      expect(await applied('p', [row, upsertAt(second, sequenceAt(2), ['1', 'z', null])])).toBe('sink_misconfigured');
+      expect(await context.liveRows(schema)).toEqual([['1', 'x', null]]);
+      // Whoever goes away leaves its tables; but a sink that is new to one has to find it empty: its rows' sequences say nothing there.
       expect(await sink.remove(['o'], never)).toHaveLength(1);
-      expect(await applied('other', upsertAt(schema, sequenceAt(2), ['1', 'y', null]))).toBe('nothing');
+      await using other = dynamoDbSink(context.config, realRuntime(), { pipeline: 'other' });
+      expect(await codeThrown(other.provision([schema], never))).toBe('sink_misconfigured');
+      await other.provision([plainSchema(context.table('empty'))], never);
+    });
+
+    test('a table that was made again is noticed while no rows of it come, and so is one whose rows expire', async () => {
+      let laterMs = 0;
+      const real = realRuntime();
+      const runtime = { ...real, monotonicMs: () => (real.monotonicMs() + laterMs) as MonoMs };
+      await using context = dynamoDbContext(endpoint);
+      const schema = plainSchema(context.table('idle'));
+      await using sink = dynamoDbSink(context.config, runtime);
+      await sink.provision([schema], never);
+      await sink.claim(owner, never);
+      await using partition = await sink.assign(0, never);
+      await partition.save(progressAt(1), never);
+      const client = new DynamoDBClient({ region: 'eu-west-1', endpoint });
+      const expiring = { TableName: schema.table, TimeToLiveSpecification: { Enabled: true, AttributeName: 'a' } };
+      await client.send(new UpdateTimeToLiveCommand(expiring));
+      await partition.save(progressAt(2), never);
+      laterMs = 60_000;
+      expect(await codeThrown(partition.save(progressAt(3), never))).toBe('sink_misconfigured');
+      client.destroy();
+    });
+
+    test('a row that the service refuses parks only where its table is as it has to be', async () => {
+      await using proxy = await DynamoDbProxy.create(endpoint);
+      await using context = dynamoDbContext(endpoint, { writes: 'single' });
+      const schema = plainSchema(context.table('later'));
+      await using sink = context.openAt(proxy.endpoint);
+      await sink.provision([schema], never);
+      await sink.claim(owner, never);
+      await using partition = await sink.assign(0, never);
+      const write = (commit: number) =>
+        partition.apply({ rows: [upsertAt(schema, sequenceAt(commit), ['1', 'x', 'y'])], progress: null }, never);
+      // As the service does with what an index cannot be keyed by; the local store takes it.
+      proxy.onRequest = (request) =>
+        request.body['TableName'] === schema.table && request.writes ? { tag: 'error', name: 'ValidationException' } : null;
+      expect(tags(await write(1))).toEqual(['value_refused']);
+      const client = new DynamoDBClient({ region: 'eu-west-1', endpoint });
+      const Create = {
+        IndexName: 'by-big',
+        KeySchema: [{ AttributeName: 'big', KeyType: 'HASH' as const }],
+        Projection: { ProjectionType: 'ALL' as const },
+      };
+      const AttributeDefinitions = [{ AttributeName: 'big', AttributeType: 'N' as const }];
+      await client.send(
+        new UpdateTableCommand({ TableName: schema.table, AttributeDefinitions, GlobalSecondaryIndexUpdates: [{ Create }] }),
+      );
+      expect(await codeThrown(write(2))).toBe('sink_misconfigured');
+      proxy.onRequest = () => null;
+      client.destroy();
+    });
+
+    test('an item that is not ours, or in another form than the settings say, ends nothing silently', async () => {
+      await using context = dynamoDbContext(endpoint, { numbers: 'text' });
+      const schema = contractSchema(
+        context.table('forms'),
+        [contractColumn('k', 'numeric', decimal, false), contractColumn('v', 'numeric', decimal), contractColumn('t', 'text', text)],
+        [0],
+      );
+      await using sink = context.open();
+      await sink.provision([schema], never);
+      await sink.claim(owner, never);
+      const client = new DynamoDBClient({ region: 'eu-west-1', endpoint });
+      await client.send(new PutItemCommand({ TableName: schema.table, Item: { cw_pk: { S: 'hello' } } }));
+      await using partition = await sink.assign(0, never);
+      expect(tags(await partition.apply({ rows: [upsertAt(schema, sequenceAt(1), ['1', '2.5', 'x'])], progress: null }, never))).toEqual([
+        'applied',
+      ]);
+      expect(await codeThrown(scanned(sink, schema, never))).toBe('sink_misconfigured');
+      const floor = { table: schema.table, sequence: sequenceAt(1, 0) };
+      await passFloor(sink, floor, never, partition);
+      expect(await sink.sweep(schema, floor, never)).toEqual({ rows: 0 });
+      // A partial image would write null over what it does not understand.
+      await using native = dynamoDbSink({ ...context.config, numbers: 'native' });
+      await native.claim({ ...owner, known: true }, never);
+      await using other = await native.assign(0, never);
+      const rows = [partialAt(schema, sequenceAt(2), ['1', undefined, 'y'])];
+      expect(await codeThrown(other.apply({ rows, progress: null }, never))).toBe('sink_misconfigured');
+      client.destroy();
     });
 
     test('a null that keys an index is left out, and an index with a key of another type is told of', async () => {

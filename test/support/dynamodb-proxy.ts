@@ -20,7 +20,8 @@ export type ErrorName =
   | 'RequestLimitExceeded'
   | 'ServiceUnavailable'
   | 'ThrottlingException'
-  | 'TransactionConflictException';
+  | 'TransactionConflictException'
+  | 'ValidationException';
 
 export type DynamoDbFault =
   /** Answered so, and nothing takes effect. */

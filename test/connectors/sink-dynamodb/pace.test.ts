@@ -28,7 +28,7 @@ test('what waits when the pace falls still has its turn', async () => {
   const done: number[] = [];
   const work = Array.from({ length: 10 }, (_, at) =>
     paced.run(
-      50,
+      { rows: 50, characters: 0 },
       async () => {
         await new Promise(setImmediate);
         paced.settled({ taken: 0, throttled: 50 });
@@ -46,8 +46,8 @@ test('what waits ends at once when it is given up', async () => {
   const paced = new Paced({ rowsMax: 1 });
   const stop = new AbortController();
   const held = Promise.withResolvers<undefined>();
-  const first = paced.run(1, () => held.promise, new AbortController().signal);
-  const second = paced.run(1, () => Promise.reject(new Error('it was sent')), stop.signal);
+  const first = paced.run({ rows: 1, characters: 0 }, () => held.promise, new AbortController().signal);
+  const second = paced.run({ rows: 1, characters: 0 }, () => Promise.reject(new Error('it was sent')), stop.signal);
   stop.abort(new Error('enough'));
   await expect(second).rejects.toThrow('enough');
   held.resolve(undefined);
