@@ -93,7 +93,9 @@ export class SpannerProxy implements AsyncDisposable {
     stream.on('close', () => asked.close(constants.NGHTTP2_CANCEL));
     asked.on('error', () => stream.close(constants.NGHTTP2_INTERNAL_ERROR));
     let trailers: IncomingHttpHeaders = {};
-    asked.on('trailers', (found) => (trailers = found));
+    asked.on('trailers', (found: IncomingHttpHeaders) => {
+      trailers = found;
+    });
     asked.on('end', () => {
       if (method === 'Commit' && trailers['grpc-status'] === '0') this.onCommitted(messageOf(pieces));
     });
