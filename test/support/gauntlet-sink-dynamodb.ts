@@ -48,6 +48,7 @@ export async function dynamoDbGauntletSink(): Promise<GauntletSink> {
       },
       heal: () => proxy.heal(),
     },
+    evidence: null,
     dispose: async () => {
       await proxy[Symbol.asyncDispose]();
       await server.dispose();

@@ -19,6 +19,7 @@ export async function postgresGauntletSink(): Promise<GauntletSink> {
     goAway: () => server.kill(),
     comeBack: () => server.start(),
     weather: null,
+    evidence: null,
     dispose: () => server.dispose(),
   };
 }

@@ -21,6 +21,8 @@ export type GauntletSink = LedgerSink & {
   comeBack(): Promise<void>;
   /** What the store itself does to requests, for a while: it throttles and fails, in part or whole. Null where that is not to be had. */
   readonly weather: StoreWeather | null;
+  /** For whoever looks into a round that went wrong: lines of text. Null where the daemons' logs are all there is. */
+  readonly evidence: (() => Promise<readonly string[]>) | null;
   dispose(): Promise<void>;
 };
 

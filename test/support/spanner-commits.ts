@@ -1,8 +1,8 @@
-// What a store acknowledged, from the messages themselves, read by the types of the service's own client.
+// What stands in requests to Spanner, read by the types of the service's own client.
 import { protos } from '@google-cloud/spanner';
 import { hexOf, keyText, plain, type SpannerEffect } from './spanner-effects.ts';
 
-const { CommitRequest } = protos.google.spanner.v1;
+const { CommitRequest, DeleteSessionRequest } = protos.google.spanner.v1;
 
 /** The registers that a request for a commit writes: rows with `cw_seq`. */
 export function registersIn(request: Buffer): readonly SpannerEffect[] {
@@ -16,4 +16,8 @@ export function registersIn(request: Buffer): readonly SpannerEffect[] {
       return { table: write.table ?? '', key: keyText(key), sequence: hexOf(sequence) };
     });
   });
+}
+
+export function sessionIn(request: Buffer): string {
+  return DeleteSessionRequest.decode(request).name;
 }

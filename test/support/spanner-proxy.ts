@@ -27,6 +27,8 @@ export class SpannerProxy implements AsyncDisposable {
   onRequest: (method: string) => SpannerFault | null = () => null;
   /** Told of each commit that the store acknowledged, whether or not who asked for it is: the message of its request. */
   onCommitted: (request: Buffer) => void = () => undefined;
+  /** Done in place of the deletion of a session, with the message of its request; then that is answered with OK. Null lets it pass. */
+  onDeleteSession: ((request: Buffer) => Promise<void>) | null = null;
   readonly #server: Http2Server;
   readonly #target: string;
   readonly #sessions = new Map<ServerHttp2Session, ClientHttp2Session>();
@@ -86,6 +88,10 @@ export class SpannerProxy implements AsyncDisposable {
       answer(stream, fault.status);
       return;
     }
+    if (method === 'DeleteSession' && this.onDeleteSession !== null) {
+      replace(stream, this.onDeleteSession);
+      return;
+    }
     const asked = onwards.request(headers);
     const pieces: Buffer[] = [];
     stream.on('data', (piece: Buffer) => pieces.push(piece));
@@ -128,6 +134,23 @@ function answer(stream: ServerHttp2Stream, status: number): void {
   if (stream.destroyed) return;
   stream.resume();
   stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': String(status) }, { endStream: true });
+}
+
+function replace(stream: ServerHttp2Stream, work: (request: Buffer) => Promise<void>): void {
+  const pieces: Buffer[] = [];
+  stream.on('data', (piece: Buffer) => pieces.push(piece));
+  stream.on('end', () => {
+    work(messageOf(pieces)).then(
+      () => {
+        if (stream.destroyed) return;
+        stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+        stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+        // A message without a field.
+        stream.end(Buffer.alloc(prefixBytes));
+      },
+      () => stream.close(constants.NGHTTP2_INTERNAL_ERROR),
+    );
+  });
 }
 
 /** Of frames that hold one message, which is not compressed. */
