@@ -6,7 +6,8 @@ import { judgeSpanner, versionTables, type SpannerHistory } from '../support/acc
 import { ledgerSchema, openAccount } from '../support/ledger-writer.ts';
 import { describeNewestPostgres, TestDatabase } from '../support/postgres.ts';
 import { describeShared, sharedService } from '../support/services.ts';
-import { registersIn } from '../support/spanner-commits.ts';
+import { endTransaction } from '../support/gauntlet-sink-spanner.ts';
+import { registersIn, sessionIn } from '../support/spanner-commits.ts';
 import { storeTime, streamStatement, type SpannerEffect } from '../support/spanner-effects.ts';
 import { SpannerProxy } from '../support/spanner-proxy.ts';
 import { SpannerHost } from '../support/spanner-sink-context.ts';
@@ -206,6 +207,26 @@ describeShared('spanner', 'a ledger at Spanner', () => {
       expect(acknowledged).toEqual([1, 3, 4].map((at) => ({ table: 'cw_v_t', key: `{"id":"${at}"}`, sequence: hex(at) })));
       const [{ rows }] = await client.executeSql({ session: name ?? '', sql: 'SELECT id FROM cw_v_t ORDER BY id' });
       expect(rows?.map(({ values }) => values?.[0]?.stringValue)).toEqual(['1', '3', '4']);
+      await host.drop(config);
+    });
+
+    test('ends the transaction of a session in place of deleting both', async () => {
+      const { endpoint } = await sharedService('spanner');
+      await using host = await SpannerHost.create(endpoint);
+      await using proxy = await SpannerProxy.create(endpoint);
+      await using through = await SpannerHost.create(proxy.endpoint);
+      const config = await host.database('GOOGLE_STANDARD_SQL');
+      proxy.onDeleteSession = (request) => endTransaction(host.asked(config).client, sessionIn(request));
+      const { client, database } = through.asked(config);
+      const [{ name }] = await client.createSession({ database });
+      const [{ id: transactionId }] = await client.beginTransaction({ session: name ?? '', options: { readWrite: {} } });
+      await client.deleteSession({ name: name ?? '' });
+      expect(await host.sessions(config)).toEqual([name]);
+      const late = client.commit(
+        { session: name ?? '', transactionId: transactionId ?? '' },
+        { timeout: 10_000, retry: { retryCodes: [] } },
+      );
+      await expect(late).rejects.toMatchObject({ code: expect.any(Number) as number });
       await host.drop(config);
     });
   });

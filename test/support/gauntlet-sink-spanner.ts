@@ -112,7 +112,7 @@ async function makeStream(ddl: (statement: string) => Promise<void>): Promise<vo
  * so where an outcome is not known, since the service then ends the transaction. Here the session stays and the transaction ends: the
  * emulator drops it when the next one begins in its session.
  */
-async function endTransaction(client: SpannerClient, session: string): Promise<void> {
+export async function endTransaction(client: SpannerClient, session: string): Promise<void> {
   const options = { timeout: 15_000, retry: { retryCodes: [] } };
   try {
     const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } }, options);

@@ -14,6 +14,7 @@ export type SpannerAsked = { readonly client: SpannerClient; readonly database: 
 
 const stream = 'audit';
 const heartbeatMs = 300_000;
+const callOptions = { timeout: 120_000, retry: { retryCodes: [] } };
 
 export function streamStatement(tables: readonly string[]): string {
   // Later effects are not told apart from earlier ones by their old values.
@@ -85,15 +86,14 @@ export async function rowsIn(asked: SpannerAsked, table: string): Promise<readon
 
 /** Rows of a query, as strong as can be. */
 async function cellsOf({ client, database }: SpannerAsked, sql: string): Promise<readonly Cells[]> {
-  const [session] = await client.createSession({ database });
+  const [session] = await client.createSession({ database }, callOptions);
   const values: Value[] = [];
   let width = 0;
   try {
-    const messages = client.executeStreamingSql({
-      session: session.name ?? '',
-      transaction: { singleUse: { readOnly: { strong: true } } },
-      sql,
-    });
+    const messages = client.executeStreamingSql(
+      { session: session.name ?? '', transaction: { singleUse: { readOnly: { strong: true } } }, sql },
+      callOptions,
+    );
     let isChunked = false;
     messages.on('data', ({ metadata, values: more, chunkedValue }: protos.google.spanner.v1.IPartialResultSet) => {
       width ||= metadata?.rowType?.fields?.length ?? 0;
@@ -105,7 +105,7 @@ async function cellsOf({ client, database }: SpannerAsked, sql: string): Promise
     });
     await new Promise((resolve, reject) => messages.once('end', resolve).once('error', reject));
   } finally {
-    await client.deleteSession({ name: session.name ?? '' });
+    await client.deleteSession({ name: session.name ?? '' }, callOptions);
   }
   return Array.from({ length: values.length / Math.max(width, 1) }, (_, row) => values.slice(row * width, (row + 1) * width));
 }
