@@ -1,6 +1,7 @@
 // The faults of the gauntlet. They come in bursts: those of one burst overlap, and behind it everything has to recover.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { leaseTtlMs, partitions, places, type GauntletGround, type Place, type Role } from '../support/gauntlet-ground.ts';
+import type { GauntletSink } from '../support/gauntlet-sink.ts';
 import { seededRandom } from '../support/random.ts';
 import type { TcpProxy, Trouble } from '../support/tcp-proxy.ts';
 
@@ -12,7 +13,7 @@ export type Fault = { readonly afterMs: number; readonly forMs: number } & (
   | { readonly tag: 'kill'; readonly daemon: Role }
   | { readonly tag: 'freeze'; readonly daemon: Role }
   | { readonly tag: 'broker'; readonly partition: number }
-  | { readonly tag: 'server'; readonly server: (typeof servers)[number] }
+  | { readonly tag: 'server'; readonly server: (typeof servers)[number]; readonly outage: GauntletSink['outage'] }
   | {
       readonly tag: 'network';
       readonly daemon: Role;
@@ -49,6 +50,8 @@ const burstMax = 6;
 const holderShare = 0.75;
 const brokerShare = 0.4;
 const weatherShare = 0.2;
+/** The Spanner sink gives a request 15 s. */
+const hangMsMax = 20_000;
 /** Of the consumer group, unless configured: who applied keeps its partitions for so long. */
 const sessionTimeoutMs = 6_000;
 /** The store of a checkpoint comes once a second; the lease ends two to three seconds after the control store was heard last. */
@@ -97,12 +100,12 @@ export const brokenPromises: readonly Fault[] = [
 ];
 
 /** Faults that overlap, none of them twice at one place. */
-export function drawBurst(random: () => number, { hasWeather }: { readonly hasWeather: boolean }): readonly Fault[] {
+export function drawBurst(random: () => number, sink: Pick<GauntletSink, 'outage' | 'weather'>): readonly Fault[] {
   const burst: Fault[] = [];
   const struck = new Set<string>();
   const size = 1 + Math.floor(random() * burstMax);
   for (let draw = 0; draw < size; draw += 1) {
-    const fault = hasWeather && random() < weatherShare ? drawWeather(random) : drawFault(random);
+    const fault = sink.weather !== null && random() < weatherShare ? drawWeather(random) : drawFault(random, sink.outage);
     const places = struckPlaces(fault);
     if (places.some((place) => struck.has(place))) continue;
     for (const place of places) struck.add(place);
@@ -116,7 +119,7 @@ function drawWeather(random: () => number): Fault {
   return { tag: 'weather', afterMs: upTo(2_500), forMs: 500 + upTo(7_000), share: 0.05 + random() * 0.6, seed: upTo(2 ** 31) };
 }
 
-function drawFault(random: () => number): Fault {
+function drawFault(random: () => number, sinkOutage: GauntletSink['outage']): Fault {
   const upTo = (count: number): number => Math.floor(random() * count);
   const among = <T>(list: readonly T[]): T => list[upTo(list.length)] as T;
   const outlivesLeaseMs = (): number => leaseTtlMs + 500 + upTo(3_500);
@@ -134,8 +137,12 @@ function drawFault(random: () => number): Fault {
       return { tag, afterMs: lateMs, forMs: outlivesLeaseMs(), daemon };
     case 'broker':
       return { tag, afterMs, forMs: upTo(8_000), partition: upTo(partitions) };
-    case 'server':
-      return { tag, afterMs, forMs: upTo(3_000), server: among(servers) };
+    case 'server': {
+      const server = among(servers);
+      const outage = server === 'sink' ? sinkOutage : 'kill';
+      // Some outlast the product's patience with a request.
+      return { tag, afterMs, forMs: upTo(outage === 'hang' ? hangMsMax : 3_000), server, outage };
+    }
     case 'network': {
       const place = random() < brokerShare ? 'broker' : among(places.filter((other) => other !== 'broker'));
       const broker = random() < 0.3 ? upTo(3) : null;
@@ -187,7 +194,7 @@ export function nameOf(fault: Fault): string {
     case 'broker':
       return 'kill of a broker that leads a partition';
     case 'server':
-      return fault.server === 'control' ? 'kill of the control store' : `kill of the ${fault.server}`;
+      return `${fault.outage} of the ${fault.server === 'control' ? 'control store' : fault.server}`;
     case 'network':
       return `${fault.trouble}, daemon and ${fault.place}`;
     case 'weather':
@@ -218,7 +225,7 @@ export async function inflict(fault: Fault, ground: GauntletGround): Promise<boo
     case 'broker':
       return await ground.killLeader(fault.partition, fault.forMs);
     case 'server':
-      await killServer(ground.servers[fault.server], fault.forMs);
+      await takeAway(fault.server, fault.forMs, ground.servers);
       return true;
     case 'network':
       return await troubleNetwork(fault, ground);
@@ -233,10 +240,12 @@ export async function inflict(fault: Fault, ground: GauntletGround): Promise<boo
   }
 }
 
-async function killServer(server: { kill(): Promise<void>; start(): Promise<void> }, forMs: number): Promise<void> {
-  await server.kill();
+async function takeAway(which: (typeof servers)[number], forMs: number, all: GauntletGround['servers']): Promise<void> {
+  if (which === 'sink') await all.sink.goAway();
+  else await all[which].kill();
   await sleep(forMs);
-  await server.start();
+  if (which === 'sink') await all.sink.comeBack();
+  else await all[which].start();
 }
 
 async function troubleNetwork(fault: Fault & { readonly tag: 'network' }, ground: GauntletGround): Promise<boolean> {

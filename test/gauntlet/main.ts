@@ -26,6 +26,7 @@ try {
   if (!conclude(course, rounds, tablesOf(rounds))) {
     process.exitCode = 1;
     keepLogs('');
+    await keepEvidence();
   }
 } catch (error) {
   keepLogs('');
@@ -38,4 +39,12 @@ function keepLogs(name: string): void {
     writeFileSync(file, `${log.join('\n')}\n`);
     say(`the log of daemon ${at}: ${file}`);
   }
+}
+
+async function keepEvidence(): Promise<void> {
+  const lines = await ground.servers.sink.evidence?.();
+  if (lines === undefined) return;
+  const file = `${course.file}.evidence.jsonl`;
+  writeFileSync(file, `${lines.join('\n')}\n`);
+  say(`what the sink acknowledged, and what took effect there: ${file}`);
 }

@@ -39,8 +39,7 @@ export async function runRound(
   const { verdict, marks, effects } = await ground.underLoad(random, async () => {
     const brokers: Promise<void>[] = [];
     while (struck.length < faultsWanted) {
-      const burst =
-        struck.length === 0 && first !== undefined ? first : drawBurst(random, { hasWeather: ground.servers.sink.weather !== null });
+      const burst = struck.length === 0 && first !== undefined ? first : drawBurst(random, ground.servers.sink);
       tell(`burst: ${JSON.stringify(burst)}`);
       // A broker takes its time to come back, and the next bursts meet the cluster without it.
       brokers.push(...burst.filter(({ tag }) => tag === 'broker').map(meet));

@@ -17,9 +17,10 @@ import {
   tags,
   upsertAt,
 } from '../contract/sink.ts';
-import { effectsOf, impossibleEffects, rememberEffects } from '../support/dynamodb-effects.ts';
+import { effectsOf, rememberEffects } from '../support/dynamodb-effects.ts';
 import { byChance, DynamoDbProxy, type DynamoDbFault, type DynamoDbRequest, type StatementCode } from '../support/dynamodb-proxy.ts';
 import { dynamoDbContext } from '../support/dynamodb-sink-context.ts';
+import { impossibleEffects } from '../support/impossible-effects.ts';
 import { seededRandom } from '../support/random.ts';
 import { describeShared, sharedService } from '../support/services.ts';
 

@@ -9,9 +9,10 @@ import {
   PutItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { effectsOf, impossibleEffects, itemsOf, rememberEffects } from '../support/dynamodb-effects.ts';
+import { effectsOf, itemsOf, rememberEffects } from '../support/dynamodb-effects.ts';
 import { DynamoDbLocal } from '../support/dynamodb-local.ts';
 import { DynamoDbProxy } from '../support/dynamodb-proxy.ts';
+import { impossibleEffects } from '../support/impossible-effects.ts';
 import { describeOwn, describeShared, sharedService } from '../support/services.ts';
 
 const local = { region: 'eu-west-1', accessKeyId: 'test' };

@@ -1,8 +1,9 @@
 // The judge where the ledger is copied to DynamoDB: its streams tell every effect that an item had, its tables what stands there now, and
 // the source what should. Nothing of the product takes part.
 import type pg from 'pg';
-import { compareMarks, firstFew, type Judgement } from './accounting.ts';
-import { effectsOf, impossibleEffects, itemsOf, type Place } from './dynamodb-effects.ts';
+import { compareMarks, compareRows, firstFew, rowsOf, type Judgement } from './accounting.ts';
+import { effectsOf, itemsOf, type Place } from './dynamodb-effects.ts';
+import { impossibleEffects } from './impossible-effects.ts';
 import { ledgerTables, type WriterAccount } from './ledger-writer.ts';
 
 type Item = Awaited<ReturnType<typeof itemsOf>>[number];
@@ -20,7 +21,7 @@ export async function judgeItems(source: pg.Client, place: Place, accounts: read
     const items = await itemsOf(place, table);
     const live = items.filter((item) => item['cw_deleted'] === undefined).map(rowOf);
     if (table === 'ledger.marks') for (const { writer = '', number = '' } of live) marks.add(`${writer}/${number}`);
-    const difference = compare(await rowsOf(source, table), live);
+    const difference = compareRows(await rowsOf(source, table), live);
     if (difference !== null) differentTables.push(`${table}: ${difference}`);
     unmatchedRegisters.push(...items.filter((item) => !isRegister(item)).map((item) => `${table} ${JSON.stringify(item)}`));
     const happened = await effectsOf(place, table);
@@ -55,16 +56,4 @@ function isRegister(item: Item): boolean {
 function rowOf(item: Item): Readonly<Record<string, string>> {
   const columns = Object.entries(item).filter(([name]) => !own.test(name));
   return Object.fromEntries(columns.map(([name, { S, N }]) => [name, S ?? N ?? '']));
-}
-
-async function rowsOf(source: pg.Client, table: string): Promise<readonly Readonly<Record<string, string>>[]> {
-  const { rows } = await source.query<Record<string, unknown>>(`SELECT * FROM ${table}`);
-  return rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, String(value)])));
-}
-
-function compare(there: readonly Readonly<Record<string, string>>[], here: readonly Readonly<Record<string, string>>[]): string | null {
-  const text = (row: Readonly<Record<string, string>>): string => JSON.stringify(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1)));
-  const [atSource, atSink] = [there.map(text).sort(), here.map(text).sort()];
-  if (atSource.join('\n') === atSink.join('\n')) return null;
-  return `${String(there.length)} rows at the source, ${String(here.length)} at the sink`;
 }

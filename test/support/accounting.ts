@@ -146,6 +146,22 @@ async function lines(client: pg.Client, query: string): Promise<string[]> {
   return rows.map(({ line }) => line);
 }
 
+export type TextRow = Readonly<Record<string, string>>;
+
+/** Each value as text. */
+export async function rowsOf(source: pg.Client, table: string): Promise<readonly TextRow[]> {
+  const { rows } = await source.query<Record<string, unknown>>(`SELECT * FROM ${table}`);
+  return rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, String(value)])));
+}
+
+/** Null where both are the same, in whatever order. */
+export function compareRows(there: readonly TextRow[], here: readonly TextRow[]): string | null {
+  const text = (row: TextRow): string => JSON.stringify(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const [atSource, atSink] = [there.map(text).sort(), here.map(text).sort()];
+  if (atSource.join('\n') === atSink.join('\n')) return null;
+  return `${String(there.length)} rows at the source, ${String(here.length)} at the sink`;
+}
+
 export function firstFew(marks: readonly string[]): string[] {
   return marks.slice(0, 10);
 }

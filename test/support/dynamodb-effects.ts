@@ -96,24 +96,6 @@ export async function itemsOf(at: Place, table: string): Promise<readonly Image[
   return items;
 }
 
-/** `table key sequence` of effects that a register cannot have: a second one of a sequence, a lower one, and an item that is gone. */
-export function impossibleEffects(effects: readonly Effect[]): {
-  readonly repeated: readonly string[];
-  readonly falling: readonly string[];
-  readonly gone: readonly string[];
-} {
-  const found = { repeated: [] as string[], falling: [] as string[], gone: [] as string[] };
-  const newest = new Map<string, string>();
-  for (const { key, sequence } of effects) {
-    const before = newest.get(key);
-    if (sequence === null) found.gone.push(key);
-    else if (sequence === before) found.repeated.push(`${key} ${sequence}`);
-    else if (before !== undefined && sequence < before) found.falling.push(`${key} ${before} > ${sequence}`);
-    if (sequence !== null) newest.set(key, sequence);
-  }
-  return found;
-}
-
 async function ask<T>({ endpoint, region, accessKeyId }: Place, target: string, body: unknown): Promise<T> {
   const credential = `${accessKeyId}/20260101/${region}/dynamodb/aws4_request`;
   const response = await fetch(endpoint, {

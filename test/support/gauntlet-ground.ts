@@ -203,6 +203,6 @@ pipelines:
       connectTimeout: 2s
     lease: { ttl: ${leaseTtlMs}ms }
     sinks:
-      copy: ${sink.configured(by.sink.port)}
+      ${sink.configured(by.sink.port).join('\n      ')}
 `;
 }

@@ -37,16 +37,18 @@ export async function dynamoDbGauntletSink(): Promise<GauntletSink> {
     },
     judge: (source, accounts) => judgeItems(source, place, accounts),
     port: proxy.port,
-    configured: (port) => `{ kind: dynamodb, region: ${region}, endpoint: 'http://127.0.0.1:${String(port)}', provision: create }`,
+    configured: (port) => [`copy: { kind: dynamodb, region: ${region}, endpoint: 'http://127.0.0.1:${String(port)}', provision: create }`],
     env: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: 'test', AWS_EC2_METADATA_DISABLED: 'true' },
-    kill: () => server.kill(),
-    start: () => server.start(),
+    outage: 'kill',
+    goAway: () => server.kill(),
+    comeBack: () => server.start(),
     weather: {
       strike: (random, share) => {
         proxy.onRequest = byChance(random, { faults, share });
       },
       heal: () => proxy.heal(),
     },
+    evidence: null,
     dispose: async () => {
       await proxy[Symbol.asyncDispose]();
       await server.dispose();

@@ -12,12 +12,14 @@ export async function postgresGauntletSink(): Promise<GauntletSink> {
     configured: (port) => {
       const url = new URL(server.url('app'));
       url.port = String(port);
-      return `{ kind: postgres, url: '${url.href}', provision: create }`;
+      return [`copy: { kind: postgres, url: '${url.href}', provision: create }`];
     },
     env: {},
-    kill: () => server.kill(),
-    start: () => server.start(),
+    outage: 'kill',
+    goAway: () => server.kill(),
+    comeBack: () => server.start(),
     weather: null,
+    evidence: null,
     dispose: () => server.dispose(),
   };
 }

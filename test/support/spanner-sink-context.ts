@@ -18,6 +18,7 @@ import type { Wire } from '../../connectors/sink-spanner/wire.ts';
 import { contractColumn, text, type LimitCase, type SinkContext } from '../contract/sink.ts';
 import { typeCases, type TypeCase } from './canonical-values.ts';
 import { silentLogger } from './silent-logger.ts';
+import type { SpannerAsked } from './spanner-effects.ts';
 import { realRuntime } from './test-runtime.ts';
 
 const project = 'causeway-test';
@@ -135,6 +136,11 @@ export class SpannerHost implements AsyncDisposable {
     const name = `projects/${project}/instances/${instance}/databases/${database}`;
     const [sessions] = await this.#sessions.listSessions({ database: name }, callOptions);
     return sessions.map((session) => session.name ?? '');
+  }
+
+  /** To look at what is there beside the product. */
+  asked({ database }: SinkConfig): SpannerAsked {
+    return { client: this.#sessions, database: `projects/${project}/instances/${instance}/databases/${database}` };
   }
 
   async drop({ database }: SinkConfig): Promise<void> {

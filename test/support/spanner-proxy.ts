@@ -1,0 +1,161 @@
+// A proxy that speaks HTTP/2 before the Spanner emulator. It does what the service does and the emulator does not, it answers requests with
+// a status of gRPC before their effect or behind it, and it keeps account of what the emulator acknowledged. Headers, trailers and frames:
+// "gRPC over HTTP2" (github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+import {
+  connect,
+  constants,
+  createServer,
+  type ClientHttp2Session,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { AddressInfo } from 'node:net';
+
+export type SpannerFault = {
+  /** `behind`: it takes effect, and is answered so all the same. */
+  readonly effect: 'none' | 'behind';
+  readonly status: number;
+};
+
+const prefixBytes = 5;
+
+export class SpannerProxy implements AsyncDisposable {
+  readonly port: number;
+  /** Asked for each request before it goes on, with its method, such as `Commit`. Null lets it pass. */
+  onRequest: (method: string) => SpannerFault | null = () => null;
+  /** Told of each commit that the store acknowledged, whether or not who asked for it is: the message of its request. */
+  onCommitted: (request: Buffer) => void = () => undefined;
+  /** Done in place of the deletion of a session, with the message of its request; then that is answered with OK. Null lets it pass. */
+  onDeleteSession: ((request: Buffer) => Promise<void>) | null = null;
+  readonly #server: Http2Server;
+  readonly #target: string;
+  readonly #sessions = new Map<ServerHttp2Session, ClientHttp2Session>();
+  #struck = 0;
+
+  private constructor(server: Http2Server, target: string) {
+    this.#server = server;
+    this.#target = target;
+    this.port = (server.address() as AddressInfo).port;
+    server.on('session', (session) => this.#join(session));
+    server.on('stream', (stream, headers) => this.#carry(stream, headers));
+  }
+
+  /** `target`: the endpoint of an emulator. */
+  static async create(target: string): Promise<SpannerProxy> {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return new SpannerProxy(server, target);
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** From now on everything passes. Returns how many requests had been struck. */
+  heal(): number {
+    this.onRequest = () => null;
+    const struck = this.#struck;
+    this.#struck = 0;
+    return struck;
+  }
+
+  /** One connection to the store for each one of a client, so that they end together. */
+  #join(session: ServerHttp2Session): void {
+    const onwards = connect(this.#target);
+    this.#sessions.set(session, onwards);
+    onwards.on('error', () => session.destroy());
+    onwards.on('close', () => session.destroy());
+    session.on('error', () => onwards.destroy());
+    session.on('close', () => {
+      this.#sessions.delete(session);
+      onwards.destroy();
+    });
+  }
+
+  #carry(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const onwards = stream.session === undefined ? undefined : this.#sessions.get(stream.session as ServerHttp2Session);
+    stream.on('error', () => undefined);
+    if (onwards === undefined || onwards.destroyed) {
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    const method = String(headers[':path']).replace(/^.*\//, '');
+    const fault = this.onRequest(method);
+    if (fault !== null) this.#struck += 1;
+    if (fault?.effect === 'none') {
+      answer(stream, fault.status);
+      return;
+    }
+    if (method === 'DeleteSession' && this.onDeleteSession !== null) {
+      replace(stream, this.onDeleteSession);
+      return;
+    }
+    const asked = onwards.request(headers);
+    const pieces: Buffer[] = [];
+    stream.on('data', (piece: Buffer) => pieces.push(piece));
+    stream.pipe(asked);
+    stream.on('close', () => asked.close(constants.NGHTTP2_CANCEL));
+    asked.on('error', () => stream.close(constants.NGHTTP2_INTERNAL_ERROR));
+    let trailers: IncomingHttpHeaders = {};
+    asked.on('trailers', (found: IncomingHttpHeaders) => {
+      trailers = found;
+    });
+    asked.on('end', () => {
+      if (method === 'Commit' && trailers['grpc-status'] === '0') this.onCommitted(messageOf(pieces));
+    });
+    if (fault !== null) {
+      asked.resume();
+      asked.on('close', () => answer(stream, fault.status));
+      return;
+    }
+    asked.on('response', (found, flags) => {
+      if (stream.destroyed) return;
+      const isAll = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+      stream.respond(found, isAll ? { endStream: true } : { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers(trailers));
+      if (isAll) asked.resume();
+      else asked.pipe(stream);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const [session, onwards] of this.#sessions) {
+      session.destroy();
+      onwards.destroy();
+    }
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+}
+
+/** Without a message. */
+function answer(stream: ServerHttp2Stream, status: number): void {
+  if (stream.destroyed) return;
+  stream.resume();
+  stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': String(status) }, { endStream: true });
+}
+
+function replace(stream: ServerHttp2Stream, work: (request: Buffer) => Promise<void>): void {
+  const pieces: Buffer[] = [];
+  stream.on('data', (piece: Buffer) => pieces.push(piece));
+  stream.on('end', () => {
+    work(messageOf(pieces)).then(
+      () => {
+        if (stream.destroyed) return;
+        stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+        stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+        // A message without a field.
+        stream.end(Buffer.alloc(prefixBytes));
+      },
+      () => stream.close(constants.NGHTTP2_INTERNAL_ERROR),
+    );
+  });
+}
+
+/** Of frames that hold one message, which is not compressed. */
+function messageOf(pieces: readonly Buffer[]): Buffer {
+  const bytes = Buffer.concat(pieces);
+  if (bytes[0] !== 0 || bytes.readUInt32BE(1) !== bytes.length - prefixBytes) throw new Error('a message that this proxy cannot read');
+  return bytes.subarray(prefixBytes);
+}
