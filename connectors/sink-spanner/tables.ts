@@ -132,6 +132,8 @@ function columnDifferences(wanted: WantedTable, found: FoundTable, dialect: Dial
   const keys = [wanted.key, found.key].map((key) => key.join(', '));
   if (keys[0]?.toLowerCase() !== keys[1]?.toLowerCase())
     differences.push(`the key ${of} is (${keys[1] ?? ''}), and not (${keys[0] ?? ''})`);
+  // Pages of a scan, and the order of tombstones among rows, are by rising keys.
+  for (const name of found.descending) differences.push(`the column ${name} ${of} is DESC in its key, and has to rise`);
   return differences;
 }
 

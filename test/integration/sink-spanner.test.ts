@@ -89,7 +89,7 @@ describeShared('spanner', 'sink-spanner', () => {
         'CREATE TABLE parents (id INT64 NOT NULL) PRIMARY KEY (id)',
         'CREATE TABLE narrow (id INT64 NOT NULL, v STRING(MAX), stamp TIMESTAMP, must INT64 NOT NULL, CONSTRAINT fk FOREIGN KEY (id) REFERENCES parents (id), CONSTRAINT positive CHECK (id > 0)) PRIMARY KEY (id), ROW DELETION POLICY (OLDER_THAN(stamp, INTERVAL 30 DAY))',
         'CREATE UNIQUE INDEX only_v ON narrow (v)',
-        'CREATE TABLE children (id INT64 NOT NULL, n INT64 NOT NULL) PRIMARY KEY (id, n), INTERLEAVE IN PARENT parents',
+        'CREATE TABLE children (id INT64 NOT NULL, n INT64 NOT NULL) PRIMARY KEY (id, n DESC), INTERLEAVE IN PARENT parents',
       );
       const parents = contractSchema('public.parents' as TableId, [contractColumn('id', 'bigint', bigint, false)]);
       const children = contractSchema(
@@ -106,6 +106,8 @@ describeShared('spanner', 'sink-spanner', () => {
       expect(found[1]).toContain('foreign key fk');
       expect(found[2]).toContain('interleaved in parents');
       expect(found[2]).toContain('(id, n), and not (n, id)');
+      expect(found[2]).toContain('the column n of the table children is DESC');
+      expect(found[2]).not.toContain('the column id of');
       const findings = await bench.sink.check([narrow(), bench.schema], never);
       const of = (id: string): readonly string[] => findings.filter((one) => one.id === id).map(({ level }) => level);
       expect(of('SP-003')).toEqual(['ok', 'ok', 'ok', 'error', 'ok', 'ok', 'ok']);

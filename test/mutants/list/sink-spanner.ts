@@ -141,4 +141,12 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     put: 'const REFUSALS: ReadonlySet<number> = new Set([3, 4, 9, 11, 14]);',
     suite: reads,
   },
+  {
+    name: 'a falling key of Spanner goes unnoticed',
+    file: 'connectors/sink-spanner/catalogue.ts',
+    breaks: 'the scan',
+    find: "row[2]?.startsWith('DESC') === true",
+    put: 'row[2] === null',
+    suite: sink('name what refuses or deletes rows'),
+  },
 ];
