@@ -4,10 +4,11 @@ import { describe, expect, test } from 'vitest';
 import { tableSchema, type TableId } from '#core/schema.ts';
 import type { CanonicalType } from '#core/value.ts';
 import { configSchema } from '../../../connectors/sink-spanner/config.ts';
-import { CommitRefused, isSessionLost, refusalOf, spannerError } from '../../../connectors/sink-spanner/errors.ts';
+import type { Dialect } from '../../../connectors/sink-spanner/dialect.ts';
+import { CommitRefused, isSessionLost, refusalOf, spannerError, ValueRefused } from '../../../connectors/sink-spanner/errors.ts';
 import { compareKeys } from '../../../connectors/sink-spanner/key-order.ts';
 import { Collector, type PartialResultSet } from '../../../connectors/sink-spanner/result-set.ts';
-import { shapeOf } from '../../../connectors/sink-spanner/shape.ts';
+import { shapeOf, wiresOf, type Shape } from '../../../connectors/sink-spanner/shape.ts';
 import type { Received } from '../../../connectors/sink-spanner/wire.ts';
 
 const text = (value: string): Received => ({ kind: 'stringValue', stringValue: value });
@@ -72,12 +73,27 @@ describe('a read', () => {
   });
 });
 
+const config = configSchema.parse({ kind: 'spanner', project: 'some-project', instance: 'some', database: 'some' });
+
+/** Of a table that is nothing but its key. */
+function keyShape(type: CanonicalType, dialect: Dialect): Shape {
+  const table = 'public.t' as TableId;
+  const columns = [{ name: 'k', type, sourceType: type.tag, nullable: false, constantDefault: null }];
+  return shapeOf(tableSchema({ table, columns, key: [0] }), { config, dialect, target: table, pipeline: 'p', sink: 's' });
+}
+
+test('a key has as many bytes as its value, whatever they travel in', () => {
+  const bytes = keyShape({ tag: 'bytes' }, 'GOOGLE_STANDARD_SQL');
+  expect(wiresOf(bytes, [Buffer.alloc(8_192).toString('base64')])).toHaveLength(1);
+  expect(() => wiresOf(bytes, [Buffer.alloc(8_193).toString('base64')])).toThrow(ValueRefused);
+  const texts = keyShape({ tag: 'text' }, 'GOOGLE_STANDARD_SQL');
+  expect(wiresOf(texts, ['é'.repeat(4_096)])).toHaveLength(1);
+  expect(() => wiresOf(texts, ['é'.repeat(4_097)])).toThrow(ValueRefused);
+});
+
 describe('keys stand in the order of', () => {
-  const config = configSchema.parse({ kind: 'spanner', project: 'some-project', instance: 'some', database: 'some' });
-  const order = (type: CanonicalType, dialect: 'GOOGLE_STANDARD_SQL' | 'POSTGRESQL', values: readonly Received[]): readonly Received[] => {
-    const table = 'public.t' as TableId;
-    const columns = [{ name: 'k', type, sourceType: type.tag, nullable: false, constantDefault: null }];
-    const shape = shapeOf(tableSchema({ table, columns, key: [0] }), { config, dialect, target: table, pipeline: 'p', sink: 's' });
+  const order = (type: CanonicalType, dialect: Dialect, values: readonly Received[]): readonly Received[] => {
+    const shape = keyShape(type, dialect);
     return values.toReversed().sort((a, b) => compareKeys(shape, [a], [b]));
   };
 

@@ -149,4 +149,12 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     put: 'row[2] === null',
     suite: sink('name what refuses or deletes rows'),
   },
+  {
+    name: 'bytes of a key of Spanner are counted as they travel',
+    file: 'connectors/sink-spanner/shape.ts',
+    breaks: 'section 11',
+    find: "type?.code === 'BYTES' ? 'base64' : 'utf8'",
+    put: "'utf8'",
+    suite: reads,
+  },
 ];
