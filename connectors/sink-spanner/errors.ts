@@ -41,6 +41,21 @@ export class CommitRefused extends Error {
   }
 }
 
+/**
+ * As `work`, for commits that no row of the source is to blame for: a refused one is about the tables. `differences` names what is wrong
+ * with them. Errors: `sink_misconfigured` in place of `CommitRefused`.
+ */
+export async function blamingTables<T>(work: () => Promise<T>, differences: () => Promise<readonly string[]>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof CommitRefused)) throw error;
+    const found = await differences();
+    const words = found.length > 0 ? found.join('; ') : `${error.message}, though no row of the source is in it`;
+    throw new CausewayError('sink_misconfigured', words);
+  }
+}
+
 /** A value that no column of its type can hold. The words name no value. */
 export class ValueRefused extends Error {
   override readonly name = 'ValueRefused';

@@ -3,7 +3,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 import { advanced, checkHeld } from '../lib/sink/held.ts';
-import { CommitRefused } from './errors.ts';
+import { blamingTables, CommitRefused } from './errors.ts';
 import type { Place } from './names.ts';
 import { writePartition, type Held } from './own-rows.ts';
 import { heldPartition } from './own-tables.ts';
@@ -25,7 +25,11 @@ export type PartitionInput = {
   readonly shapeFor: (change: RowChange) => Shape;
   /** Names what is wrong with the table of a row that was refused; empty where it is the row. */
   readonly differences: (shape: Shape, signal: AbortSignal) => Promise<readonly string[]>;
+  /** The same of the tables that the sink keeps for itself. */
+  readonly ownDifferences: (signal: AbortSignal) => Promise<readonly string[]>;
 };
+
+type Step = { readonly progress: SinkProgress | null; readonly counts: boolean };
 
 /** A partition under its fence token. Each transaction looks at its row first, and writes it with the rows. */
 export class SpannerPartition implements SinkPartition {
@@ -62,7 +66,7 @@ export class SpannerPartition implements SinkPartition {
 
   async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
     return await this.#exclusively(async () => {
-      await this.#commit([], { progress, counts: false }, signal);
+      await this.#commitOwn({ progress, counts: false }, signal);
       return present(this.#seen, 'progress that was stored');
     });
   }
@@ -73,13 +77,12 @@ export class SpannerPartition implements SinkPartition {
 
   /** Halves rows that are refused until the refused ones stand alone: the service names neither key nor value. */
   async #applyPart(rows: readonly RowChange[], progress: SinkProgress | null, signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    if (rows.length === 0) return await this.#commitOwn({ progress, counts: false }, signal);
     try {
-      return await this.#commit(rows, { progress, counts: rows.length > 0 }, signal);
+      return await this.#commit(rows, { progress, counts: true }, signal);
     } catch (error) {
       if (!(error instanceof CommitRefused)) throw error;
-      const [first] = rows;
-      if (first === undefined) throw refusedWhole(error);
-      if (rows.length === 1) return [await this.#refused(first, error, signal)];
+      if (rows.length === 1) return [await this.#refused(present(rows[0], 'the row'), error, signal)];
       const middle = Math.ceil(rows.length / 2);
       return [
         ...(await this.#applyPart(rows.slice(0, middle), progress, signal)),
@@ -93,19 +96,19 @@ export class SpannerPartition implements SinkPartition {
     const shape = this.#input.shapeFor(change);
     const differences = await this.#input.differences(shape, signal);
     if (differences.length > 0) throw new CausewayError('sink_misconfigured', differences.join('; '));
-    try {
-      await this.#commit([], { progress: null, counts: true }, signal);
-    } catch (error) {
-      throw error instanceof CommitRefused ? refusedWhole(error) : error;
-    }
+    await this.#commitOwn({ progress: null, counts: true }, signal);
     return { tag: 'rejected', code: 'value_refused', reason: `a value of the table ${shape.table}: ${refusal.message}` };
   }
 
-  async #commit(
-    rows: readonly RowChange[],
-    step: { readonly progress: SinkProgress | null; readonly counts: boolean },
-    signal: AbortSignal,
-  ): Promise<readonly RowOutcome[]> {
+  /** Without a row of the source. */
+  async #commitOwn(step: Step, signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    return await blamingTables(
+      () => this.#commit([], step, signal),
+      () => this.#input.ownDifferences(signal),
+    );
+  }
+
+  async #commit(rows: readonly RowChange[], step: Step, signal: AbortSignal): Promise<readonly RowOutcome[]> {
     const { store, place, held, shapeFor } = this.#input;
     const what = `the database ${store.client.database}`;
     const { outcomes, after } = await transact(store, what, signal, async (reader) => {
@@ -138,10 +141,6 @@ export class SpannerPartition implements SinkPartition {
       this.#busy = false;
     }
   }
-}
-
-function refusedWhole({ message }: CommitRefused): CausewayError {
-  return new CausewayError('sink_misconfigured', `${message}, though no row of the source is in it`);
 }
 
 /** One part where there is nothing to write: its progress counts. */

@@ -1,6 +1,7 @@
 import { integration, unit, type Mutant } from '../mutant.ts';
 
 const sink = (only: string): Mutant['suite'] => integration('sink-spanner', only);
+const refused = (only: string): Mutant['suite'] => integration('sink-spanner-refusals', only);
 const values = unit('connectors/sink-spanner/encode');
 const reads = unit('connectors/sink-spanner/read');
 
@@ -41,7 +42,7 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     name: 'one refused row of Spanner parks all of its commit',
     file: 'connectors/sink-spanner/partition.ts',
     breaks: '46',
-    find: 'if (rows.length === 1) return [await this.#refused(first, error, signal)];',
+    find: "if (rows.length === 1) return [await this.#refused(present(rows[0], 'the row'), error, signal)];",
     put: 'if (rows.length > 0) return await Promise.all(rows.map((row) => this.#refused(row, error, signal)));',
     suite: sink('a value that the service alone refuses'),
   },
@@ -156,5 +157,21 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     find: "type?.code === 'BYTES' ? 'base64' : 'utf8'",
     put: "'utf8'",
     suite: reads,
+  },
+  {
+    name: 'a commit of the own tables of Spanner that is refused ends the process',
+    file: 'connectors/sink-spanner/errors.ts',
+    breaks: 'A6',
+    find: 'if (!(error instanceof CommitRefused)) throw error;',
+    put: 'if (error instanceof Error) throw error;',
+    suite: refused('stops the sink'),
+  },
+  {
+    name: 'a page of a sweep of Spanner that is too large is not halved',
+    file: 'connectors/sink-spanner/sweep.ts',
+    breaks: 'section 4, truncate',
+    find: 'if (!(error instanceof CommitRefused) || keysMax === 1) throw error;',
+    put: 'if (error instanceof Error) throw error;',
+    suite: refused('is halved'),
   },
 ];

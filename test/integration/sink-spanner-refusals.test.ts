@@ -1,0 +1,129 @@
+// What the service refuses, where the emulator would not: requests are answered in its place by what stands before the client.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CausewayError, codeOf } from '#core/errors.ts';
+import type { RowOutcome } from '#core/sink.ts';
+import type { SinkConfig } from '../../connectors/sink-spanner/config.ts';
+import { raiseFence } from '../../connectors/sink-spanner/own-tables.ts';
+import { SpannerPartition } from '../../connectors/sink-spanner/partition.ts';
+import { shapeOf, type Shape } from '../../connectors/sink-spanner/shape.ts';
+import { sweepTable } from '../../connectors/sink-spanner/sweep.ts';
+import { transact, type Store } from '../../connectors/sink-spanner/transaction.ts';
+import { passFloor, progressAt, scanned, sequenceAt, sinkBench, tags, upsertAt } from '../contract/sink.ts';
+import { describeShared, sharedService } from '../support/services.ts';
+import { answerBefore, type Asked } from '../support/spanner-answers.ts';
+import { spannerContext, SpannerHost, spannerSink, storeBeside } from '../support/spanner-sink-context.ts';
+
+const INVALID_ARGUMENT = 3;
+const FAILED_PRECONDITION = 9;
+const place = { pipeline: 'p', sink: 's' };
+
+describeShared('spanner', 'sink-spanner, refused', () => {
+  let host: SpannerHost;
+  beforeAll(async () => {
+    host = await SpannerHost.create((await sharedService('spanner')).endpoint);
+  });
+  afterAll(async () => {
+    await host[Symbol.asyncDispose]();
+  });
+
+  describe('sink-spanner', () => {
+    const bench = sinkBench(() => spannerContext(host, 'GOOGLE_STANDARD_SQL'));
+    const { never, owner } = bench;
+    const config = (): SinkConfig => (bench.context as unknown as { readonly config: SinkConfig }).config;
+    const shape = (): Shape =>
+      shapeOf(bench.schema, { ...place, config: config(), dialect: 'GOOGLE_STANDARD_SQL', target: bench.schema.table });
+    const floor = { table: 'public.plain' as typeof bench.schema.table, sequence: sequenceAt(9) };
+    const rows = (count: number) =>
+      Array.from({ length: count }, (_, id) => upsertAt(bench.schema, sequenceAt(1), [String(id), 'x', null]));
+    const errorOf = async (work: Promise<unknown>): Promise<unknown> => await work.then(() => null).catch((error: unknown) => error);
+
+    const held = async (store: Store): Promise<SpannerPartition> =>
+      new SpannerPartition({
+        store,
+        place,
+        held: await raiseFence(store, place, { partition: 1, owner: owner.owner }, never),
+        shapeFor: shape,
+        differences: () => Promise.resolve([]),
+        ownDifferences: () => Promise.resolve(['the own tables differ']),
+      });
+
+    test('a sweep that a table refuses stops the sink, and names what refuses it', async () => {
+      expect(await bench.apply(rows(3))).toEqual(['applied', 'applied', 'applied']);
+      await passFloor(bench.sink, floor, never, bench.partition);
+      await host.ddl(
+        config(),
+        'CREATE TABLE referring (id INT64 NOT NULL, CONSTRAINT late FOREIGN KEY (id) REFERENCES plain (id)) PRIMARY KEY (id)',
+      );
+      await using beside = storeBeside(config());
+      await transact(beside, 'referring', never, async (reader) => {
+        await reader.query({ sql: 'SELECT 1' });
+        return { result: undefined, mutations: [{ tag: 'insert', table: 'referring', columns: ['id'], rows: [[{ stringValue: '1' }]] }] };
+      });
+      const error = await errorOf(bench.sink.sweep(bench.schema, floor, never));
+      expect(codeOf(error)).toBe('sink_misconfigured');
+      expect(String(error)).toContain('the foreign key late holds the table plain');
+      await host.ddl(config(), 'DROP TABLE referring');
+      // What went before the refused key has gone.
+      await bench.sink.sweep(bench.schema, floor, never);
+      expect(await bench.context.liveRows(bench.schema)).toEqual([]);
+    });
+
+    test('a page of a sweep that is too large for one commit is halved', async () => {
+      await bench.apply(rows(40));
+      await passFloor(bench.sink, floor, never, bench.partition);
+      await using store = storeBeside(config());
+      const deleted = ({ mutations = [] }: Asked): number =>
+        (mutations.find((one) => one.delete?.table === 'plain')?.delete?.keySet?.keys ?? []).length;
+      const sizes: number[] = [];
+      answerBefore(store, (method, asked) => {
+        if (method !== 'commit') return null;
+        sizes.push(deleted(asked));
+        return deleted(asked) > 15 ? INVALID_ARGUMENT : null;
+      });
+      expect(await sweepTable({ store, place, shape: shape(), floor, partitions: 4 }, never)).toEqual({ rows: 40 });
+      expect(Math.max(...sizes)).toBe(40);
+      expect(sizes.filter((size) => size > 0 && size <= 15).reduce((sum, size) => sum + size, 0)).toBe(40);
+      expect((await scanned(bench.sink, bench.schema, never)).every(({ row }) => row === null)).toBe(true);
+    });
+
+    test.each([
+      ['a saved progress', async (store: Store) => (await held(store)).save(progressAt(3), never)],
+      ['a batch without a row', async (store: Store) => (await held(store)).apply({ rows: [], progress: progressAt(3) }, never)],
+    ])('%s that is refused stops the sink, and names what is wrong with its own tables', async (_what, work) => {
+      await using store = storeBeside(config());
+      let commits = 0;
+      answerBefore(store, (method) => {
+        if (method !== 'commit') return null;
+        commits += 1;
+        // The first one takes the partition.
+        return commits > 1 ? FAILED_PRECONDITION : null;
+      });
+      const error = await errorOf(work(store));
+      expect(commits).toBe(2);
+      expect(error).toBeInstanceOf(CausewayError);
+      expect(codeOf(error)).toBe('sink_misconfigured');
+      expect(String(error)).toContain('the own tables differ');
+    });
+
+    test('a claim, a partition or a table that is refused stops the sink, and names the constraint', async () => {
+      const later = await host.database('GOOGLE_STANDARD_SQL');
+      await using sink = spannerSink(later);
+      await sink.provision([], never);
+      const closed = (table: string): readonly string[] => [
+        `ALTER TABLE causeway_${table} ADD CONSTRAINT closed_${table} CHECK (pipeline <> 'p')`,
+      ];
+      const refusedBy = async (table: string, work: () => Promise<unknown>): Promise<void> => {
+        await host.ddl(later, ...closed(table));
+        const error = await errorOf(work());
+        expect(codeOf(error)).toBe('sink_misconfigured');
+        expect(String(error)).toContain(`the check constraint closed_${table}`);
+        await host.ddl(later, `ALTER TABLE causeway_${table} DROP CONSTRAINT closed_${table}`);
+      };
+      await refusedBy('claims', () => sink.claim({ ...owner, known: false }, never));
+      await sink.claim({ ...owner, known: false }, never);
+      await refusedBy('partitions', () => sink.assign(0, never));
+      await refusedBy('tables', () => sink.provision([bench.schema], never));
+      await host.drop(later);
+    });
+  });
+});
