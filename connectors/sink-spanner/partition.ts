@@ -16,7 +16,12 @@ import { written } from './write.ts';
  * How many indexes a table has is not looked at: half is left to them.
  */
 const MUTATIONS_MAX = 40_000;
-const BYTES_MAX = 16 * 1024 * 1024;
+/** Of UTF-16, each of up to three bytes on the wire. */
+const CHARACTERS_MAX = 16 * 1024 * 1024;
+/** "Request size other than for commits: 10 MiB": the keys of a part are read in one request. */
+const KEY_BYTES_MAX = 4 * 1024 * 1024;
+/** What a value of a key takes beside itself. */
+const KEY_VALUE_BYTES = 16;
 
 export type PartitionInput = {
   readonly store: Store;
@@ -143,23 +148,41 @@ export class SpannerPartition implements SinkPartition {
   }
 }
 
+type Size = { readonly mutations: number; readonly characters: number; readonly keyBytes: number };
+
+const NOTHING: Size = { mutations: 0, characters: 0, keyBytes: 0 };
+
 /** One part where there is nothing to write: its progress counts. */
-function partsOf(rows: readonly RowChange[], shapeFor: (change: RowChange) => Shape): readonly (readonly RowChange[])[] {
+export function partsOf(rows: readonly RowChange[], shapeFor: (change: RowChange) => Shape): readonly (readonly RowChange[])[] {
   const parts: RowChange[][] = [[]];
-  let mutations = 0;
-  let bytes = 0;
+  let size = NOTHING;
   for (const change of rows) {
-    const { columns, key } = shapeFor(change);
-    const ownMutations = columns.length + key.length + 4;
-    const ownBytes = change.key.length + (change.tag === 'delete' ? 0 : change.row.reduce((sum, one) => sum + (one?.length ?? 0), 0));
-    const isFull = mutations + ownMutations > MUTATIONS_MAX || bytes + ownBytes > BYTES_MAX;
-    if (isFull && bytes > 0) {
+    const own = sizeOf(change, shapeFor(change));
+    let sum = added(size, own);
+    const isFull = sum.mutations > MUTATIONS_MAX || sum.characters > CHARACTERS_MAX || sum.keyBytes > KEY_BYTES_MAX;
+    if (isFull && size.mutations > 0) {
       parts.push([]);
-      [mutations, bytes] = [0, 0];
+      sum = own;
     }
     parts.at(-1)?.push(change);
-    mutations += ownMutations;
-    bytes += ownBytes;
+    size = sum;
   }
   return parts;
+}
+
+function sizeOf(change: RowChange, { columns, key }: Shape): Size {
+  const characters = change.tag === 'delete' ? 0 : change.row.reduce((sum, one) => sum + (one?.length ?? 0), 0);
+  return {
+    mutations: columns.length + key.length + 4,
+    characters: change.key.length + characters,
+    keyBytes: Buffer.byteLength(change.key) + KEY_VALUE_BYTES * key.length,
+  };
+}
+
+function added(one: Size, other: Size): Size {
+  return {
+    mutations: one.mutations + other.mutations,
+    characters: one.characters + other.characters,
+    keyBytes: one.keyBytes + other.keyBytes,
+  };
 }

@@ -125,5 +125,18 @@ describeShared('spanner', 'sink-spanner, refused', () => {
       await refusedBy('tables', () => sink.provision([bench.schema], never));
       await host.drop(later);
     });
+
+    test('a key whose version the service refuses to read parks, and the others take effect', async () => {
+      await using store = storeBeside(config());
+      const partition = await held(store);
+      answerBefore(store, (method, { table, keySet }) => {
+        const isRefused = (keySet?.keys ?? []).some(({ values }) => values?.[0]?.stringValue === '5');
+        return method === 'streamingRead' && table === 'cw_v_plain' && isRefused ? INVALID_ARGUMENT : null;
+      });
+      const outcomes: readonly RowOutcome[] = await partition.apply({ rows: rows(9), progress: progressAt(3) }, never);
+      expect(tags(outcomes)).toEqual(rows(9).map((_, id) => (id === 5 ? 'value_refused' : 'applied')));
+      expect((await bench.context.liveRows(bench.schema)).map(([id]) => id)).toEqual(['0', '1', '2', '3', '4', '6', '7', '8']);
+      expect((await bench.sink.progress(never)).get(1)).toEqual(progressAt(3));
+    });
   });
 });

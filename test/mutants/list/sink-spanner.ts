@@ -174,4 +174,20 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     put: 'if (error instanceof Error) throw error;',
     suite: refused('is halved'),
   },
+  {
+    name: 'a key that Spanner does not read stops the sink',
+    file: 'connectors/sink-spanner/write.ts',
+    breaks: '46',
+    find: 'throw keysRefusalOf(error) ?? error;',
+    put: 'throw keysRefusalOf(null) ?? error;',
+    suite: refused('parks, and the others take effect'),
+  },
+  {
+    name: 'keys of any size are read from Spanner in one request',
+    file: 'connectors/sink-spanner/partition.ts',
+    breaks: 'section 7, Spanner',
+    find: ' || sum.keyBytes > KEY_BYTES_MAX',
+    put: '',
+    suite: reads,
+  },
 ];
