@@ -190,4 +190,12 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     put: '',
     suite: reads,
   },
+  {
+    name: 'a column of Spanner that is too short goes unnoticed',
+    file: 'connectors/sink-spanner/dialect.ts',
+    breaks: 'section 7, provision',
+    find: 'return Number.isNaN(length) || (lengthMax !== null && length >= lengthMax);',
+    put: 'return length !== 0;',
+    suite: values,
+  },
 ];
