@@ -1,14 +1,29 @@
 // What the service refuses, where the emulator would not: requests are answered in its place by what stands before the client.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CausewayError, codeOf } from '#core/errors.ts';
+import type { TableId } from '#core/schema.ts';
+import type { Row } from '#core/value.ts';
 import type { RowOutcome } from '#core/sink.ts';
+import { checkSink } from '../../connectors/sink-spanner/check.ts';
 import type { SinkConfig } from '../../connectors/sink-spanner/config.ts';
 import { raiseFence } from '../../connectors/sink-spanner/own-tables.ts';
 import { SpannerPartition } from '../../connectors/sink-spanner/partition.ts';
+import { scanPages } from '../../connectors/sink-spanner/read.ts';
 import { shapeOf, type Shape } from '../../connectors/sink-spanner/shape.ts';
 import { sweepTable } from '../../connectors/sink-spanner/sweep.ts';
 import { transact, type Store } from '../../connectors/sink-spanner/transaction.ts';
-import { passFloor, progressAt, scanned, sequenceAt, sinkBench, tags, upsertAt } from '../contract/sink.ts';
+import {
+  bigint,
+  contractColumn,
+  contractSchema,
+  passFloor,
+  progressAt,
+  scanned,
+  sequenceAt,
+  sinkBench,
+  tags,
+  upsertAt,
+} from '../contract/sink.ts';
 import { describeShared, sharedService } from '../support/services.ts';
 import { answerBefore, type Asked } from '../support/spanner-answers.ts';
 import { spannerContext, SpannerHost, spannerSink, storeBeside } from '../support/spanner-sink-context.ts';
@@ -32,7 +47,7 @@ describeShared('spanner', 'sink-spanner, refused', () => {
     const config = (): SinkConfig => (bench.context as unknown as { readonly config: SinkConfig }).config;
     const shape = (): Shape =>
       shapeOf(bench.schema, { ...place, config: config(), dialect: 'GOOGLE_STANDARD_SQL', target: bench.schema.table });
-    const floor = { table: 'public.plain' as typeof bench.schema.table, sequence: sequenceAt(9) };
+    const floor = { table: 'public.plain' as TableId, sequence: sequenceAt(9) };
     const rows = (count: number) =>
       Array.from({ length: count }, (_, id) => upsertAt(bench.schema, sequenceAt(1), [String(id), 'x', null]));
     const errorOf = async (work: Promise<unknown>): Promise<unknown> => await work.then(() => null).catch((error: unknown) => error);
@@ -137,6 +152,52 @@ describeShared('spanner', 'sink-spanner, refused', () => {
       expect(tags(outcomes)).toEqual(rows(9).map((_, id) => (id === 5 ? 'value_refused' : 'applied')));
       expect((await bench.context.liveRows(bench.schema)).map(([id]) => id)).toEqual(['0', '1', '2', '3', '4', '6', '7', '8']);
       expect((await bench.sink.progress(never)).get(1)).toEqual(progressAt(3));
+    });
+
+    test('a page of a key of several columns is counted between plain bounds of its first one', async () => {
+      const schema = contractSchema(
+        'public.pairs' as TableId,
+        [contractColumn('a', 'bigint', bigint, false), contractColumn('b', 'bigint', bigint, false)],
+        [0, 1],
+      );
+      await bench.sink.provision([schema], never);
+      await bench.apply(Array.from({ length: 4 }, (_, id) => upsertAt(schema, sequenceAt(1), [String(id >> 1), String(id & 1)])));
+      const pairs = shapeOf(schema, { ...place, config: config(), dialect: 'GOOGLE_STANDARD_SQL', target: schema.table });
+      await using store = storeBeside(config());
+      const counts: string[] = [];
+      answerBefore(store, (_method, { sql }) => {
+        if (sql?.startsWith('SELECT COUNT') === true) counts.push(sql);
+        return null;
+      });
+      const found: (Row | null)[] = [];
+      for await (const page of scanPages(store, pairs, { from: ['0', '1'], to: ['1', '1'] }, never))
+        found.push(...page.map(({ row }) => row));
+      expect(found).toEqual([
+        ['0', '1'],
+        ['1', '0'],
+      ]);
+      expect(counts).toHaveLength(2);
+      for (const sql of counts) {
+        expect(sql).toContain(' AND `a` >= @p1 AND ');
+        expect(sql).toMatch(/ AND `a` <= @p3$/);
+      }
+    });
+
+    test.each([
+      ['create', ['spanner.databases.updateDdl', 'spanner.databaseOperations.get']],
+      ['check', []],
+    ] as const)('`provision: %s` asks for the rights to change the schema where it changes it', async (provision, more) => {
+      await using store = storeBeside(config());
+      const input = { client: store.client, config: { ...config(), provision }, dialect: 'GOOGLE_STANDARD_SQL' } as const;
+      // A service that grants nothing: all that is asked for is missing.
+      store.client.send = (_what, _signal, work) =>
+        work({ admin: { testIamPermissions: () => Promise.resolve([{ permissions: [] }]) } } as never, {} as never);
+      const findings = await checkSink(input, { shapes: [], catalogue: new Map() }, never);
+      const missing = findings.find(({ id }) => id === 'SP-002')?.details ?? [];
+      expect(missing).toContain('the right spanner.databases.write is missing');
+      expect(missing.filter((one) => one.includes('updateDdl') || one.includes('Operations'))).toEqual(
+        more.map((right) => `the right ${right} is missing`),
+      );
     });
   });
 });

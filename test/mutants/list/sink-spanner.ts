@@ -198,4 +198,20 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     put: 'return length !== 0;',
     suite: values,
   },
+  {
+    name: 'a page of Spanner is counted without plain bounds',
+    file: 'connectors/sink-spanner/read.ts',
+    breaks: 'the scan',
+    find: 'if (places.length > 1) conditions',
+    put: 'if (places.length > 99) conditions',
+    suite: refused('plain bounds'),
+  },
+  {
+    name: 'the right to follow a change of the schema of Spanner is not asked for',
+    file: 'connectors/sink-spanner/check.ts',
+    breaks: 'SP-002',
+    find: "'spanner.databases.updateDdl', 'spanner.databaseOperations.get'",
+    put: "'spanner.databases.updateDdl'",
+    suite: refused('asks for the rights'),
+  },
 ];
