@@ -18,6 +18,8 @@ export type FoundTable = {
   readonly columns: readonly FoundColumn[];
   /** Names of the columns, in the key's order. */
   readonly key: readonly string[];
+  /** Those of them that fall. */
+  readonly descending: readonly string[];
   readonly parent: string | null;
   /** Tables that are interleaved in it. */
   readonly children: readonly string[];
@@ -72,7 +74,7 @@ export async function readCatalogue(reader: Reader, dialect: Dialect): Promise<C
     `column_options WHERE table_schema = '${schema}' AND option_name = 'allow_commit_timestamp' AND option_value = 'TRUE'`,
   );
   const keys = await select(
-    'table_name, column_name',
+    'table_name, column_name, column_ordering',
     `index_columns WHERE table_schema = '${schema}' AND index_type = 'PRIMARY_KEY'`,
     'ORDER BY table_name, ordinal_position',
   );
@@ -94,6 +96,7 @@ export async function readCatalogue(reader: Reader, dialect: Dialect): Promise<C
       name: name ?? '',
       columns: of(columns, name).map((row) => foundColumn(row, stampedNames)),
       key: second(of(keys, name)),
+      descending: second(of(keys, name).filter((row) => row[2]?.startsWith('DESC') === true)),
       parent: parent === '' ? null : parent,
       children: tables.filter((row) => row[1] === name && name !== null).map((row) => row[0] ?? ''),
       uniqueIndexes: second(of(unique, name)),

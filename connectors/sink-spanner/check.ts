@@ -20,7 +20,8 @@ const RIGHTS = [
   'spanner.sessions.create',
   'spanner.sessions.delete',
 ] as const;
-const RIGHT_OF_CREATE = 'spanner.databases.updateDdl';
+/** A change of the schema is asked for, and then asked about. */
+const RIGHTS_OF_CREATE = ['spanner.databases.updateDdl', 'spanner.databaseOperations.get'] as const;
 
 /** Looks, changes nothing. */
 export async function checkSink(
@@ -39,7 +40,7 @@ export async function checkSink(
 
 async function rights({ client, config }: CheckInput, signal: AbortSignal): Promise<Finding> {
   const title = `the identity may use the database ${config.database}`;
-  const wanted = config.provision === 'create' ? [...RIGHTS, RIGHT_OF_CREATE] : [...RIGHTS];
+  const wanted = config.provision === 'create' ? [...RIGHTS, ...RIGHTS_OF_CREATE] : [...RIGHTS];
   const granted = await client.send(title, signal, async ({ admin }, options) => {
     try {
       const [{ permissions }] = await admin.testIamPermissions({ resource: client.database, permissions: wanted }, options);

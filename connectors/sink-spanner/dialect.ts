@@ -1,3 +1,4 @@
+import type { Column } from '#core/schema.ts';
 import type { CanonicalType } from '#core/value.ts';
 
 export type Dialect = 'GOOGLE_STANDARD_SQL' | 'POSTGRESQL';
@@ -13,6 +14,10 @@ export type ColumnType = { readonly code: TypeCode; readonly isArray: boolean };
 /** GoogleSQL's NUMERIC: 29 digits before the point and 9 behind it ("Data types", Decimal type). */
 export const NUMERIC_SCALE = 9;
 export const NUMERIC_WHOLE_DIGITS = 29;
+
+const LENGTH = /\((\d+|max)\)/i;
+const CHARACTERS = /^character(?: varying)?\((\d+)\)/;
+const UUID_LENGTH = 36;
 
 /** In GoogleSQL, as its information schema spells them. */
 const GOOGLE: Readonly<Record<TypeCode, string>> = {
@@ -46,11 +51,24 @@ export function typeText({ code, isArray }: ColumnType, dialect: Dialect): strin
   return isArray ? `ARRAY<${GOOGLE[code]}>` : GOOGLE[code];
 }
 
-/** Of a column, as the information schema has it, with a length of its own where it has one. Case counts for nothing. */
-export function holdsType(found: string, wanted: ColumnType, dialect: Dialect): boolean {
+/**
+ * Of a column, as the information schema has it. Case counts for nothing. A length of its own has to be no less than `lengthMax`, which is
+ * that of the source's values: null where they have none.
+ */
+export function holdsType(found: string, wanted: ColumnType, lengthMax: number | null, dialect: Dialect): boolean {
   const isLong = wanted.code === 'STRING' || wanted.code === 'BYTES';
-  const anyLength = (text: string): string => (isLong ? text.replace(/\((?:\d+|max)\)/, '') : text);
-  return anyLength(found.toLowerCase()) === anyLength(typeText(wanted, dialect).toLowerCase());
+  const anyLength = (text: string): string => (isLong ? text.replace(LENGTH, '') : text);
+  if (anyLength(found.toLowerCase()) !== anyLength(typeText(wanted, dialect).toLowerCase())) return false;
+  const length = isLong ? Number(LENGTH.exec(found)?.[1] ?? Number.NaN) : Number.NaN;
+  return Number.isNaN(length) || (lengthMax !== null && length >= lengthMax);
+}
+
+/** How many characters a column's values have at most by its source, where the column holds them as they are; null where nothing says so. */
+export function lengthMaxOf({ type, sourceType }: Column, { isArray }: ColumnType): number | null {
+  const own = isArray && type.tag === 'array' ? type.element : type;
+  if (own.tag === 'uuid') return UUID_LENGTH;
+  const length = own.tag === 'text' ? CHARACTERS.exec(sourceType)?.[1] : undefined;
+  return length === undefined ? null : Number(length);
 }
 
 /** A column of a key has one value for each key text: its type compares as the text does. */

@@ -3,6 +3,7 @@ import { isCertificateCode } from '../lib/network/certificate-error.ts';
 
 /** https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
 export const OK = 0;
+const INVALID_ARGUMENT = 3;
 export const PERMISSION_DENIED = 7;
 export const FAILED_PRECONDITION = 9;
 export const ABORTED = 10;
@@ -29,15 +30,28 @@ const CODES: Readonly<Record<number, { readonly name: string; readonly code: Err
 /** What a commit is answered where one of its rows cannot be stored; none of them names the row, or tells what is wrong with it. */
 const REFUSALS: ReadonlySet<number> = new Set([3, 9, 11]);
 
-/** A commit that the service refuses for ever, as it is. Nothing of it took effect. */
+/** A commit that the service refuses for ever, as it is, or keys that it does not read before. Nothing of the transaction took effect. */
 export class CommitRefused extends Error {
   override readonly name = 'CommitRefused';
-  /** Such as `OUT_OF_RANGE`. */
-  readonly status: string;
 
-  constructor(status: string) {
-    super(`the service refuses the commit (${status})`);
-    this.status = status;
+  /** The status is such as `OUT_OF_RANGE`. */
+  constructor(what: 'commit' | 'keys', status: string) {
+    super(`the service refuses the ${what} (${status})`);
+  }
+}
+
+/**
+ * As `work`, for commits that no row of the source is to blame for: a refused one is about the tables. `differences` names what is wrong
+ * with them. Errors: `sink_misconfigured` in place of `CommitRefused`.
+ */
+export async function blamingTables<T>(work: () => Promise<T>, differences: () => Promise<readonly string[]>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof CommitRefused)) throw error;
+    const found = await differences();
+    const words = found.length > 0 ? found.join('; ') : `${error.message}, though no row of the source is in it`;
+    throw new CausewayError('sink_misconfigured', words);
   }
 }
 
@@ -59,7 +73,12 @@ export function statusName(status: number): string {
 /** Null where the commit may have taken effect, or another attempt may. */
 export function refusalOf(error: unknown): CommitRefused | null {
   const status = statusOf(error);
-  return status !== null && REFUSALS.has(status) ? new CommitRefused(statusName(status)) : null;
+  return status !== null && REFUSALS.has(status) ? new CommitRefused('commit', statusName(status)) : null;
+}
+
+/** Of a read by keys of source rows: one that is larger by the service's count than by ours, or all of them together. */
+export function keysRefusalOf(error: unknown): CommitRefused | null {
+  return statusOf(error) === INVALID_ARGUMENT ? new CommitRefused('keys', statusName(INVALID_ARGUMENT)) : null;
 }
 
 /**

@@ -3,7 +3,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 import { advanced, checkHeld } from '../lib/sink/held.ts';
-import { CommitRefused } from './errors.ts';
+import { blamingTables, CommitRefused } from './errors.ts';
 import type { Place } from './names.ts';
 import { writePartition, type Held } from './own-rows.ts';
 import { heldPartition } from './own-tables.ts';
@@ -16,7 +16,12 @@ import { written } from './write.ts';
  * How many indexes a table has is not looked at: half is left to them.
  */
 const MUTATIONS_MAX = 40_000;
-const BYTES_MAX = 16 * 1024 * 1024;
+/** Of UTF-16, each of up to three bytes on the wire. */
+const CHARACTERS_MAX = 16 * 1024 * 1024;
+/** "Request size other than for commits: 10 MiB": the keys of a part are read in one request. */
+const KEY_BYTES_MAX = 4 * 1024 * 1024;
+/** What a value of a key takes beside itself. */
+const KEY_VALUE_BYTES = 16;
 
 export type PartitionInput = {
   readonly store: Store;
@@ -25,7 +30,11 @@ export type PartitionInput = {
   readonly shapeFor: (change: RowChange) => Shape;
   /** Names what is wrong with the table of a row that was refused; empty where it is the row. */
   readonly differences: (shape: Shape, signal: AbortSignal) => Promise<readonly string[]>;
+  /** The same of the tables that the sink keeps for itself. */
+  readonly ownDifferences: (signal: AbortSignal) => Promise<readonly string[]>;
 };
+
+type Step = { readonly progress: SinkProgress | null; readonly counts: boolean };
 
 /** A partition under its fence token. Each transaction looks at its row first, and writes it with the rows. */
 export class SpannerPartition implements SinkPartition {
@@ -62,7 +71,7 @@ export class SpannerPartition implements SinkPartition {
 
   async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
     return await this.#exclusively(async () => {
-      await this.#commit([], { progress, counts: false }, signal);
+      await this.#commitOwn({ progress, counts: false }, signal);
       return present(this.#seen, 'progress that was stored');
     });
   }
@@ -73,13 +82,12 @@ export class SpannerPartition implements SinkPartition {
 
   /** Halves rows that are refused until the refused ones stand alone: the service names neither key nor value. */
   async #applyPart(rows: readonly RowChange[], progress: SinkProgress | null, signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    if (rows.length === 0) return await this.#commitOwn({ progress, counts: false }, signal);
     try {
-      return await this.#commit(rows, { progress, counts: rows.length > 0 }, signal);
+      return await this.#commit(rows, { progress, counts: true }, signal);
     } catch (error) {
       if (!(error instanceof CommitRefused)) throw error;
-      const [first] = rows;
-      if (first === undefined) throw refusedWhole(error);
-      if (rows.length === 1) return [await this.#refused(first, error, signal)];
+      if (rows.length === 1) return [await this.#refused(present(rows[0], 'the row'), error, signal)];
       const middle = Math.ceil(rows.length / 2);
       return [
         ...(await this.#applyPart(rows.slice(0, middle), progress, signal)),
@@ -93,19 +101,19 @@ export class SpannerPartition implements SinkPartition {
     const shape = this.#input.shapeFor(change);
     const differences = await this.#input.differences(shape, signal);
     if (differences.length > 0) throw new CausewayError('sink_misconfigured', differences.join('; '));
-    try {
-      await this.#commit([], { progress: null, counts: true }, signal);
-    } catch (error) {
-      throw error instanceof CommitRefused ? refusedWhole(error) : error;
-    }
+    await this.#commitOwn({ progress: null, counts: true }, signal);
     return { tag: 'rejected', code: 'value_refused', reason: `a value of the table ${shape.table}: ${refusal.message}` };
   }
 
-  async #commit(
-    rows: readonly RowChange[],
-    step: { readonly progress: SinkProgress | null; readonly counts: boolean },
-    signal: AbortSignal,
-  ): Promise<readonly RowOutcome[]> {
+  /** Without a row of the source. */
+  async #commitOwn(step: Step, signal: AbortSignal): Promise<readonly RowOutcome[]> {
+    return await blamingTables(
+      () => this.#commit([], step, signal),
+      () => this.#input.ownDifferences(signal),
+    );
+  }
+
+  async #commit(rows: readonly RowChange[], step: Step, signal: AbortSignal): Promise<readonly RowOutcome[]> {
     const { store, place, held, shapeFor } = this.#input;
     const what = `the database ${store.client.database}`;
     const { outcomes, after } = await transact(store, what, signal, async (reader) => {
@@ -140,27 +148,41 @@ export class SpannerPartition implements SinkPartition {
   }
 }
 
-function refusedWhole({ message }: CommitRefused): CausewayError {
-  return new CausewayError('sink_misconfigured', `${message}, though no row of the source is in it`);
-}
+type Size = { readonly mutations: number; readonly characters: number; readonly keyBytes: number };
+
+const NOTHING: Size = { mutations: 0, characters: 0, keyBytes: 0 };
 
 /** One part where there is nothing to write: its progress counts. */
-function partsOf(rows: readonly RowChange[], shapeFor: (change: RowChange) => Shape): readonly (readonly RowChange[])[] {
+export function partsOf(rows: readonly RowChange[], shapeFor: (change: RowChange) => Shape): readonly (readonly RowChange[])[] {
   const parts: RowChange[][] = [[]];
-  let mutations = 0;
-  let bytes = 0;
+  let size = NOTHING;
   for (const change of rows) {
-    const { columns, key } = shapeFor(change);
-    const ownMutations = columns.length + key.length + 4;
-    const ownBytes = change.key.length + (change.tag === 'delete' ? 0 : change.row.reduce((sum, one) => sum + (one?.length ?? 0), 0));
-    const isFull = mutations + ownMutations > MUTATIONS_MAX || bytes + ownBytes > BYTES_MAX;
-    if (isFull && bytes > 0) {
+    const own = sizeOf(change, shapeFor(change));
+    let sum = added(size, own);
+    const isFull = sum.mutations > MUTATIONS_MAX || sum.characters > CHARACTERS_MAX || sum.keyBytes > KEY_BYTES_MAX;
+    if (isFull && size.mutations > 0) {
       parts.push([]);
-      [mutations, bytes] = [0, 0];
+      sum = own;
     }
     parts.at(-1)?.push(change);
-    mutations += ownMutations;
-    bytes += ownBytes;
+    size = sum;
   }
   return parts;
+}
+
+function sizeOf(change: RowChange, { columns, key }: Shape): Size {
+  const characters = change.tag === 'delete' ? 0 : change.row.reduce((sum, one) => sum + (one?.length ?? 0), 0);
+  return {
+    mutations: columns.length + key.length + 4,
+    characters: change.key.length + characters,
+    keyBytes: Buffer.byteLength(change.key) + KEY_VALUE_BYTES * key.length,
+  };
+}
+
+function added(one: Size, other: Size): Size {
+  return {
+    mutations: one.mutations + other.mutations,
+    characters: one.characters + other.characters,
+    keyBytes: one.keyBytes + other.keyBytes,
+  };
 }

@@ -100,6 +100,8 @@ function countQuery(shape: Shape, table: string, { from, to }: Range): Query {
       return `(${[...before, `${names[at] ?? ''} ${operator} ${place}`].join(' AND ')})`;
     });
     conditions.push(`(${steps.join(' OR ')})`);
+    // Steps over several columns may not become a range that is sought; this one does.
+    if (places.length > 1) conditions.push(`${names[0] ?? ''} ${beyond}= ${places[0] ?? ''}`);
   };
   if (from !== null) bound(from, '>');
   if (to !== null) bound(to, '<');

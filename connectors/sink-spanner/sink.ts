@@ -10,6 +10,7 @@ import { checkSink } from './check.ts';
 import { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
+import { blamingTables } from './errors.ts';
 import { quoted, versionNameOf, type Place } from './names.ts';
 import { allProgress, allSweeps, claimPlace, closePlace, forgetPlace, raiseFence, takeTables } from './own-tables.ts';
 import { SpannerPartition } from './partition.ts';
@@ -17,8 +18,8 @@ import { catalogueOf, changeSchema, makeTables, namesOf, statements } from './pr
 import { scanPages } from './read.ts';
 import { Sessions } from './sessions.ts';
 import { columnNames, shapeOf, type Shape } from './shape.ts';
-import { sweepPage } from './sweep.ts';
-import { addStatements, differencesOf, wantedOwnTables, wantedTables } from './tables.ts';
+import { sweepTable } from './sweep.ts';
+import { addStatements, differencesOf, wantedOwnTables, wantedTables, type WantedTable } from './tables.ts';
 import { snapshot, type Store } from './transaction.ts';
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
@@ -69,7 +70,7 @@ export class SpannerSink implements Sink {
     const { dialect, shapes } = await this.#shapesOf(tables, signal);
     const wanted = [...wantedOwnTables(), ...shapes.flatMap(wantedTables)];
     await makeTables(this.#store, wanted, { provision: this.#config.provision, dialect }, signal);
-    await takeTables(this.#store, this.#place, shapes, signal);
+    await this.#own(() => takeTables(this.#store, this.#place, shapes, signal), signal);
   }
 
   async evolve(after: DescribedTable, change: SchemaChange & { readonly tag: 'additive' }, signal: AbortSignal): Promise<void> {
@@ -93,7 +94,7 @@ export class SpannerSink implements Sink {
 
   async differences(table: DescribedTable, signal: AbortSignal): Promise<readonly string[]> {
     const { shapes } = await this.#shapesOf([table], signal);
-    return await this.#differences(present(shapes[0], 'a shape'), signal);
+    return await this.#differences(wantedTables(present(shapes[0], 'a shape')), signal);
   }
 
   async holdsRows(schema: TableSchema, signal: AbortSignal): Promise<boolean> {
@@ -106,7 +107,7 @@ export class SpannerSink implements Sink {
   async claim(by: SinkClaim, signal: AbortSignal): Promise<void> {
     const dialect = await this.#dialectOf(signal);
     await makeTables(this.#store, wantedOwnTables(), { provision: this.#config.provision, dialect }, signal);
-    await claimPlace(this.#store, this.#place, by, signal);
+    await this.#own(() => claimPlace(this.#store, this.#place, by, signal), signal);
     this.#claimant = by.owner;
   }
 
@@ -117,9 +118,10 @@ export class SpannerSink implements Sink {
     return new SpannerPartition({
       store: this.#store,
       place: this.#place,
-      held: await raiseFence(this.#store, this.#place, { partition, owner }, signal),
+      held: await this.#own(() => raiseFence(this.#store, this.#place, { partition, owner }, signal), signal),
       shapeFor: ({ schema }) => this.#shape(schema, dialect),
-      differences: (shape, refusedSignal) => this.#differences(shape, refusedSignal),
+      differences: (shape, refusedSignal) => this.#differences(wantedTables(shape), refusedSignal),
+      ownDifferences: (refusedSignal) => this.#differences(wantedOwnTables(), refusedSignal),
     });
   }
 
@@ -130,13 +132,11 @@ export class SpannerSink implements Sink {
   async sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }> {
     const shape = await this.#shapeOf(schema, signal);
     const sweep = { store: this.#store, place: this.#place, shape, floor, partitions: this.#partitions };
-    let rows = 0;
-    for (let done = false; !done;) {
-      const page = await sweepPage(sweep, signal);
-      rows += page.rows;
-      done = page.done;
-    }
-    return { rows };
+    const wanted = [...wantedTables(shape), ...wantedOwnTables()];
+    return await blamingTables(
+      () => sweepTable(sweep, signal),
+      () => this.#differences(wanted, signal),
+    );
   }
 
   sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>> {
@@ -152,7 +152,7 @@ export class SpannerSink implements Sink {
     const names = await namesOf(this.#store, dialect, signal);
     // A sink that never started has made nothing.
     if (wantedOwnTables().some(({ name }) => !names.has(name))) return [];
-    const { partitions, tables } = await closePlace(this.#store, this.#place, owners, signal);
+    const { partitions, tables } = await this.#own(() => closePlace(this.#store, this.#place, owners, signal), signal);
     const versions = tables.map(({ target }) => versionNameOf(target));
     const left = async (): Promise<readonly string[]> => {
       const now = await namesOf(this.#store, dialect, signal);
@@ -162,7 +162,7 @@ export class SpannerSink implements Sink {
       });
     };
     await changeSchema(this.#store.client, left, signal);
-    await forgetPlace(this.#store, this.#place, tables, signal);
+    await this.#own(() => forgetPlace(this.#store, this.#place, tables, signal), signal);
     const removed = versions.map((name) => `version table ${name}`);
     return partitions === 0 ? removed : [...removed, `progress of ${partitions} partitions`];
   }
@@ -172,9 +172,15 @@ export class SpannerSink implements Sink {
     await this.#store.client[Symbol.asyncDispose]();
   }
 
-  async #differences(shape: Shape, signal: AbortSignal): Promise<readonly string[]> {
-    const catalogue = await catalogueOf(this.#store, shape.dialect, signal);
-    return wantedTables(shape).flatMap((wanted) => differencesOf(wanted, catalogue, shape.dialect));
+  async #differences(tables: readonly WantedTable[], signal: AbortSignal): Promise<readonly string[]> {
+    const dialect = await this.#dialectOf(signal);
+    const catalogue = await catalogueOf(this.#store, dialect, signal);
+    return tables.flatMap((wanted) => differencesOf(wanted, catalogue, dialect));
+  }
+
+  /** For what is written to the sink's own tables alone. */
+  async #own<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return await blamingTables(work, () => this.#differences(wantedOwnTables(), signal));
   }
 
   async #dialectOf(signal: AbortSignal): Promise<Dialect> {

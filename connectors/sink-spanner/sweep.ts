@@ -1,6 +1,7 @@
 import { present } from '#core/assert.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Floor } from '#core/sink.ts';
+import { CommitRefused } from './errors.ts';
 import { DELETED_COLUMN, SEQUENCE_COLUMN, type Place } from './names.ts';
 import { writeTable, type SweepPhase, type TableRow } from './own-rows.ts';
 import { checkPassed, tableRow } from './own-tables.ts';
@@ -9,8 +10,9 @@ import { transact, type Keys, type Reader, type ReadRow, type Store } from './tr
 import type { Wire } from './wire.ts';
 import { Mutations } from './write.ts';
 
-/** Keys that one transaction looks at. */
-const PAGE_KEYS = 1_000;
+/** What one transaction looks at. Its keys are asked for in one request, of 10 MiB at most; a character has up to three bytes. */
+const PAGE_KEYS_MAX = 1_000;
+const PAGE_CHARACTERS_MAX = 2 * 1024 * 1024;
 
 export type Sweep = {
   readonly store: Store;
@@ -22,12 +24,31 @@ export type Sweep = {
 
 type At = NonNullable<TableRow['under']>;
 
+/** `rows` counts the live rows that went. Errors: `sink_…`; `CommitRefused` where a single key is refused. */
+export async function sweepTable(sweep: Sweep, signal: AbortSignal): Promise<{ readonly rows: number }> {
+  let keysMax = PAGE_KEYS_MAX;
+  let rows = 0;
+  for (let done = false; !done;) {
+    try {
+      const page = await sweepPage(sweep, keysMax, signal);
+      rows += page.rows;
+      done = page.done;
+    } catch (error) {
+      if (!(error instanceof CommitRefused) || keysMax === 1) throw error;
+      // Entries of indexes count against the limit of a commit too, and nobody counts them here.
+      keysMax = Math.ceil(keysMax / 2);
+    }
+  }
+  return { rows };
+}
+
 /**
  * One transaction, which goes on from where the sink says: it may have gone back since the last. `done` once the sweep is complete,
  * `rows` counts the live rows that went.
  */
-export async function sweepPage(
+async function sweepPage(
   { store, place, shape, floor, partitions }: Sweep,
+  keysMax: number,
   signal: AbortSignal,
 ): Promise<{ readonly done: boolean; readonly rows: number }> {
   return await transact(store, `the table ${shape.table}`, signal, async (reader) => {
@@ -35,7 +56,8 @@ export async function sweepPage(
     if ((row.swept ?? '') >= floor.sequence) return { result: { done: true, rows: 0 }, mutations: [] };
     const at = placeOf(row, floor.sequence);
     await checkPassed(reader, place, { ...floor, sequence: at.sequence }, partitions);
-    const page = at.phase === 'versions' ? await sweptVersions(reader, shape, at) : await sweptRows(reader, shape, at);
+    const page =
+      at.phase === 'versions' ? await sweptVersions(reader, shape, { ...at, keysMax }) : await sweptRows(reader, shape, { ...at, keysMax });
     const next = nextOf(at, page.last);
     const swept = next === null ? at.sequence : row.swept;
     return {
@@ -58,15 +80,18 @@ function nextOf({ sequence, phase }: At, last: readonly Wire[] | null): At | nul
   return phase === 'versions' ? { sequence, phase: 'rows' satisfies SweepPhase, after: null } : null;
 }
 
+type From = At & { readonly keysMax: number };
+
 /** `last` is null where the table ends. */
 type Page = { readonly last: readonly Wire[] | null; readonly rows: number; readonly mutations: Mutations };
 
-async function sweptVersions(reader: Reader, shape: Shape, { sequence, after }: At): Promise<Page> {
+async function sweptVersions(reader: Reader, shape: Shape, { sequence, after, keysMax }: From): Promise<Page> {
   const { rows, isAll } = await reader.read({
     table: shape.versionTable,
     columns: [...columnNames(shape.key), SEQUENCE_COLUMN, DELETED_COLUMN],
     keys: behind(after),
-    rowsMax: PAGE_KEYS,
+    rowsMax: keysMax,
+    bytesMax: PAGE_CHARACTERS_MAX,
   });
   const width = shape.key.length;
   const older = rows.filter((row) => sequenceIn(row[width]) < sequence);
@@ -75,12 +100,13 @@ async function sweptVersions(reader: Reader, shape: Shape, { sequence, after }: 
 }
 
 /** A row without a version counts as the lowest. */
-async function sweptRows(reader: Reader, shape: Shape, { sequence, after }: At): Promise<Page> {
+async function sweptRows(reader: Reader, shape: Shape, { sequence, after, keysMax }: From): Promise<Page> {
   const { rows, isAll } = await reader.read({
     table: shape.table,
     columns: columnNames(shape.key),
     keys: behind(after),
-    rowsMax: PAGE_KEYS,
+    rowsMax: keysMax,
+    bytesMax: PAGE_CHARACTERS_MAX,
   });
   const versions = await reader.read({
     table: shape.versionTable,

@@ -1,7 +1,7 @@
 import { CausewayError } from '#core/errors.ts';
 import type { Column } from '#core/schema.ts';
 import type { Catalogue, FoundTable } from './catalogue.ts';
-import { columnType, holdsType, typeText, type ColumnType, type Dialect, type Encoding } from './dialect.ts';
+import { columnType, holdsType, lengthMaxOf, typeText, type ColumnType, type Dialect, type Encoding } from './dialect.ts';
 import { encoded } from './encode.ts';
 import { ValueRefused } from './errors.ts';
 import { DELETED_COLUMN, quoted, SEQUENCE_COLUMN } from './names.ts';
@@ -15,7 +15,14 @@ export type WantedTable = {
   readonly key: readonly string[];
 };
 
-type WantedColumn = { readonly name: string; readonly type: ColumnType; readonly nullable: boolean; readonly isStamp?: boolean };
+type WantedColumn = {
+  readonly name: string;
+  readonly type: ColumnType;
+  readonly nullable: boolean;
+  /** Of its values, where the source limits it. */
+  readonly lengthMax?: number | null;
+  readonly isStamp?: boolean;
+};
 
 export function wantedOwnTables(): readonly WantedTable[] {
   return ownTables;
@@ -28,13 +35,19 @@ export function wantedTables(shape: Shape): readonly WantedTable[] {
     name: column.name,
     type,
     nullable: !isKey && column.nullable,
+    lengthMax: lengthMaxOf(column, type),
   }));
   const stamp: WantedColumn[] =
     shape.commitTimestampColumn === null
       ? []
       : [{ name: shape.commitTimestampColumn, type: { code: 'TIMESTAMP', isArray: false }, nullable: true, isStamp: true }];
   const version: WantedColumn[] = [
-    ...shape.key.map(({ column, type }): WantedColumn => ({ name: column.name, type, nullable: false })),
+    ...shape.key.map(({ column, type }): WantedColumn => ({
+      name: column.name,
+      type,
+      nullable: false,
+      lengthMax: lengthMaxOf(column, type),
+    })),
     { name: SEQUENCE_COLUMN, type: { code: 'BYTES', isArray: false }, nullable: false },
     { name: DELETED_COLUMN, type: { code: 'BOOL', isArray: false }, nullable: false },
   ];
@@ -114,12 +127,12 @@ function columnDifferences(wanted: WantedTable, found: FoundTable, dialect: Dial
   const of = `of the table ${wanted.name}`;
   const differences: string[] = [];
   const columns = new Map(found.columns.map((column) => [column.name.toLowerCase(), column]));
-  for (const { name, type, nullable, isStamp = false } of wanted.columns) {
+  for (const { name, type, nullable, lengthMax = null, isStamp = false } of wanted.columns) {
     const column = columns.get(name.toLowerCase());
     columns.delete(name.toLowerCase());
     if (column === undefined) differences.push(`the column ${name} ${of} is missing`);
     else if (column.isGenerated) differences.push(`the column ${name} ${of} is generated, and takes no value`);
-    else if (isStamp ? !column.takesCommitTimestamp : !holdsType(column.type, type, dialect))
+    else if (isStamp ? !column.takesCommitTimestamp : !holdsType(column.type, type, lengthMax, dialect))
       differences.push(
         `the column ${name} ${of} is ${column.type}, and not ${isStamp ? 'one that takes the time of the commit' : typeText(type, dialect)}`,
       );
@@ -132,6 +145,8 @@ function columnDifferences(wanted: WantedTable, found: FoundTable, dialect: Dial
   const keys = [wanted.key, found.key].map((key) => key.join(', '));
   if (keys[0]?.toLowerCase() !== keys[1]?.toLowerCase())
     differences.push(`the key ${of} is (${keys[1] ?? ''}), and not (${keys[0] ?? ''})`);
+  // Pages of a scan, and the order of tombstones among rows, are by rising keys.
+  for (const name of found.descending) differences.push(`the column ${name} ${of} is DESC in its key, and has to rise`);
   return differences;
 }
 

@@ -2,10 +2,10 @@ import { assert, present } from '#core/assert.ts';
 import type { RowKey } from '#core/key.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
-import { ValueRefused } from './errors.ts';
+import { keysRefusalOf, ValueRefused } from './errors.ts';
 import { DELETED_COLUMN, SEQUENCE_COLUMN } from './names.ts';
 import { columnNames, keyWires, rowKeyIn, rowWires, sequenceIn, VERSION_COLUMNS, type Shape } from './shape.ts';
-import type { Mutation, Reader } from './transaction.ts';
+import type { Mutation, Read, Reader, ReadRow } from './transaction.ts';
 import { bytesWire, flagWire, type Wire } from './wire.ts';
 
 const APPLIED: RowOutcome = { tag: 'applied' };
@@ -22,7 +22,8 @@ type Version = { readonly sequence: Sequence; readonly isDeleted: boolean };
 
 /**
  * What changes of distinct keys come to in a transaction: outcomes in their order, and the mutations of those that take effect. The
- * version rows that were read are the lock: another applier of one of these keys commits before them, or not at all.
+ * version rows that were read are the lock: another applier of one of these keys commits before them, or not at all. Errors:
+ * `CommitRefused` for keys that are not read.
  */
 export async function written(
   reader: Reader,
@@ -87,11 +88,8 @@ async function writtenTable(
 
 async function versionsOf(reader: Reader, shape: Shape, placed: readonly Placed[]): Promise<ReadonlyMap<RowKey, Version>> {
   const asked = new Set(placed.map(({ change }) => change.key));
-  const { rows } = await reader.read({
-    table: shape.versionTable,
-    columns: [...columnNames(shape.key), SEQUENCE_COLUMN, DELETED_COLUMN],
-    keys: { tag: 'keys', keys: placed.map(({ key }) => key) },
-  });
+  const columns = [...columnNames(shape.key), SEQUENCE_COLUMN, DELETED_COLUMN];
+  const rows = await rowsOf(reader, { table: shape.versionTable, columns }, placed);
   const width = shape.key.length;
   const versions = new Map<RowKey, Version>();
   for (const row of rows) {
@@ -105,12 +103,17 @@ async function versionsOf(reader: Reader, shape: Shape, placed: readonly Placed[
 
 /** The replicated table itself is asked: a partial image must not meet a row that something else has deleted. */
 async function liveKeys(reader: Reader, shape: Shape, placed: readonly Placed[]): Promise<ReadonlySet<RowKey>> {
-  const { rows } = await reader.read({
-    table: shape.table,
-    columns: columnNames(shape.key),
-    keys: { tag: 'keys', keys: placed.map(({ key }) => key) },
-  });
+  const rows = await rowsOf(reader, { table: shape.table, columns: columnNames(shape.key) }, placed);
   return new Set(rows.map((row) => rowKeyIn(shape, row)));
+}
+
+/** Errors: `CommitRefused` where the service takes not all of the keys, since no commit with them is possible then. */
+async function rowsOf(reader: Reader, from: Pick<Read, 'table' | 'columns'>, placed: readonly Placed[]): Promise<readonly ReadRow[]> {
+  try {
+    return (await reader.read({ ...from, keys: { tag: 'keys', keys: placed.map(({ key }) => key) } })).rows;
+  } catch (error) {
+    throw keysRefusalOf(error) ?? error;
+  }
 }
 
 /** Mutations of one table and its version table, as few as can be: rows with the same columns travel together. */

@@ -53,7 +53,10 @@ describeShared('spanner', 'sink-spanner', () => {
     const config = (): SinkConfig => (bench.context as unknown as { readonly config: SinkConfig }).config;
     const ddl = (...statements: readonly string[]): Promise<void> => host.ddl(config(), ...statements);
     const narrow = () =>
-      contractSchema('public.narrow' as TableId, [contractColumn('id', 'bigint', bigint, false), contractColumn('v', 'text', text)]);
+      contractSchema('public.narrow' as TableId, [
+        contractColumn('id', 'bigint', bigint, false),
+        contractColumn('v', 'character varying(5)', text),
+      ]);
 
     test('a value that the service alone refuses parks its key, and the others of its commit take effect', async () => {
       await ddl('CREATE TABLE narrow (id INT64 NOT NULL, v STRING(5)) PRIMARY KEY (id)');
@@ -87,9 +90,9 @@ describeShared('spanner', 'sink-spanner', () => {
     test('`check` and `differences` name what refuses or deletes rows', async () => {
       await ddl(
         'CREATE TABLE parents (id INT64 NOT NULL) PRIMARY KEY (id)',
-        'CREATE TABLE narrow (id INT64 NOT NULL, v STRING(MAX), stamp TIMESTAMP, must INT64 NOT NULL, CONSTRAINT fk FOREIGN KEY (id) REFERENCES parents (id), CONSTRAINT positive CHECK (id > 0)) PRIMARY KEY (id), ROW DELETION POLICY (OLDER_THAN(stamp, INTERVAL 30 DAY))',
+        'CREATE TABLE narrow (id INT64 NOT NULL, v STRING(4), stamp TIMESTAMP, must INT64 NOT NULL, CONSTRAINT fk FOREIGN KEY (id) REFERENCES parents (id), CONSTRAINT positive CHECK (id > 0)) PRIMARY KEY (id), ROW DELETION POLICY (OLDER_THAN(stamp, INTERVAL 30 DAY))',
         'CREATE UNIQUE INDEX only_v ON narrow (v)',
-        'CREATE TABLE children (id INT64 NOT NULL, n INT64 NOT NULL) PRIMARY KEY (id, n), INTERLEAVE IN PARENT parents',
+        'CREATE TABLE children (id INT64 NOT NULL, n INT64 NOT NULL) PRIMARY KEY (id, n DESC), INTERLEAVE IN PARENT parents',
       );
       const parents = contractSchema('public.parents' as TableId, [contractColumn('id', 'bigint', bigint, false)]);
       const children = contractSchema(
@@ -100,12 +103,21 @@ describeShared('spanner', 'sink-spanner', () => {
       const found = await Promise.all(
         [narrow(), parents, children].map(async (schema) => (await bench.sink.differences(schema, never)).join('\n')),
       );
-      for (const words of ['foreign key fk', 'positive', 'only_v', 'row deletion policy', 'the column must'])
+      for (const words of [
+        'the column v of the table narrow is STRING(4)',
+        'foreign key fk',
+        'positive',
+        'only_v',
+        'row deletion policy',
+        'the column must',
+      ])
         expect(found[0]).toContain(words);
       expect(found[1]).toContain('the table children is interleaved in parents');
       expect(found[1]).toContain('foreign key fk');
       expect(found[2]).toContain('interleaved in parents');
       expect(found[2]).toContain('(id, n), and not (n, id)');
+      expect(found[2]).toContain('the column n of the table children is DESC');
+      expect(found[2]).not.toContain('the column id of');
       const findings = await bench.sink.check([narrow(), bench.schema], never);
       const of = (id: string): readonly string[] => findings.filter((one) => one.id === id).map(({ level }) => level);
       expect(of('SP-003')).toEqual(['ok', 'ok', 'ok', 'error', 'ok', 'ok', 'ok']);

@@ -3,10 +3,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { CanonicalType } from '#core/value.ts';
 import { floatText } from '../../../connectors/lib/number/float-text.ts';
-import { columnType, holdsType, typeText, type Dialect, type Encoding } from '../../../connectors/sink-spanner/dialect.ts';
+import { columnType, holdsType, lengthMaxOf, typeText, type Dialect, type Encoding } from '../../../connectors/sink-spanner/dialect.ts';
 import { decoded, encoded } from '../../../connectors/sink-spanner/encode.ts';
 import { ValueRefused } from '../../../connectors/sink-spanner/errors.ts';
 import type { Received, Wire } from '../../../connectors/sink-spanner/wire.ts';
+import { contractColumn } from '../../contract/sink.ts';
 import { canonicalValues, typeCases } from '../../support/canonical-values.ts';
 
 const dialects: readonly Dialect[] = ['GOOGLE_STANDARD_SQL', 'POSTGRESQL'];
@@ -141,13 +142,39 @@ describe('json as JSON', () => {
 });
 
 describe('a column', () => {
-  test('has a type of the dialect, in any case and with a length of its own', () => {
+  test('has a type of the dialect, in any case', () => {
     expect(typeText({ code: 'INT64', isArray: true }, 'GOOGLE_STANDARD_SQL')).toBe('ARRAY<INT64>');
     expect(typeText({ code: 'INT64', isArray: true }, 'POSTGRESQL')).toBe('bigint[]');
-    expect(holdsType('STRING(36)', { code: 'STRING', isArray: false }, 'GOOGLE_STANDARD_SQL')).toBe(true);
-    expect(holdsType('character varying(36)', { code: 'STRING', isArray: false }, 'POSTGRESQL')).toBe(true);
-    expect(holdsType('STRING(36)', { code: 'BYTES', isArray: false }, 'GOOGLE_STANDARD_SQL')).toBe(false);
-    expect(holdsType('INT64', { code: 'INT64', isArray: true }, 'GOOGLE_STANDARD_SQL')).toBe(false);
+    expect(holdsType('string(max)', { code: 'STRING', isArray: false }, null, 'GOOGLE_STANDARD_SQL')).toBe(true);
+    expect(holdsType('STRING(MAX)', { code: 'BYTES', isArray: false }, null, 'GOOGLE_STANDARD_SQL')).toBe(false);
+    expect(holdsType('INT64', { code: 'INT64', isArray: true }, null, 'GOOGLE_STANDARD_SQL')).toBe(false);
+  });
+
+  test.each([
+    ['GOOGLE_STANDARD_SQL', 'STRING(20)', 'ARRAY<STRING(20)>'],
+    ['POSTGRESQL', 'character varying(20)', 'character varying(20)[]'],
+  ] as const)("has a length that is no less than that of the source's values: %s", (dialect, own, ofArray) => {
+    const holds = (found: string, sourceType: string, type: CanonicalType): boolean => {
+      const column = columnType(type, { ...native, dialect }, false);
+      return holdsType(found, column, lengthMaxOf(contractColumn('v', sourceType, type), column), dialect);
+    };
+    const text: CanonicalType = { tag: 'text' };
+    expect(holds(own, 'character varying(20)', text)).toBe(true);
+    expect(holds(own, 'character(4)', text)).toBe(true);
+    expect(holds(own, 'character varying(21)', text)).toBe(false);
+    expect(holds(own, 'text', text)).toBe(false);
+    expect(holds(own, 'public.short', text)).toBe(false);
+    expect(holds(own, 'uuid', { tag: 'uuid' })).toBe(false);
+    expect(holds(own.replace('20', '36'), 'uuid', { tag: 'uuid' })).toBe(true);
+    expect(holds(typeText({ code: 'STRING', isArray: false }, dialect), 'text', text)).toBe(true);
+    expect(holds(ofArray, 'character varying(20)[]', { tag: 'array', element: text })).toBe(true);
+    expect(holds(ofArray, 'character varying(21)[]', { tag: 'array', element: text })).toBe(false);
+  });
+
+  test('of bytes has no length, and one that holds an array as a text is longer than its elements', () => {
+    expect(holdsType('BYTES(1024)', { code: 'BYTES', isArray: false }, null, 'GOOGLE_STANDARD_SQL')).toBe(false);
+    const array: CanonicalType = { tag: 'array', element: { tag: 'text' } };
+    expect(lengthMaxOf(contractColumn('v', 'character varying(20)[]', array), { code: 'STRING', isArray: false })).toBeNull();
   });
 
   test('of a decimal is NUMERIC where every value fits, and of a key one that can be a key', () => {

@@ -4,10 +4,20 @@ import { describe, expect, test } from 'vitest';
 import { tableSchema, type TableId } from '#core/schema.ts';
 import type { CanonicalType } from '#core/value.ts';
 import { configSchema } from '../../../connectors/sink-spanner/config.ts';
-import { CommitRefused, isSessionLost, refusalOf, spannerError } from '../../../connectors/sink-spanner/errors.ts';
+import type { Dialect } from '../../../connectors/sink-spanner/dialect.ts';
+import {
+  CommitRefused,
+  isSessionLost,
+  keysRefusalOf,
+  refusalOf,
+  spannerError,
+  ValueRefused,
+} from '../../../connectors/sink-spanner/errors.ts';
 import { compareKeys } from '../../../connectors/sink-spanner/key-order.ts';
+import { partsOf } from '../../../connectors/sink-spanner/partition.ts';
 import { Collector, type PartialResultSet } from '../../../connectors/sink-spanner/result-set.ts';
-import { shapeOf } from '../../../connectors/sink-spanner/shape.ts';
+import { shapeOf, wiresOf, type Shape } from '../../../connectors/sink-spanner/shape.ts';
+import { deleteAt, sequenceAt } from '../../contract/sink.ts';
 import type { Received } from '../../../connectors/sink-spanner/wire.ts';
 
 const text = (value: string): Received => ({ kind: 'stringValue', stringValue: value });
@@ -72,12 +82,37 @@ describe('a read', () => {
   });
 });
 
+const config = configSchema.parse({ kind: 'spanner', project: 'some-project', instance: 'some', database: 'some' });
+
+/** Of a table that is nothing but its key. */
+function keyShape(type: CanonicalType, dialect: Dialect): Shape {
+  const table = 'public.t' as TableId;
+  const columns = [{ name: 'k', type, sourceType: type.tag, nullable: false, constantDefault: null }];
+  return shapeOf(tableSchema({ table, columns, key: [0] }), { config, dialect, target: table, pipeline: 'p', sink: 's' });
+}
+
+test('a key has as many bytes as its value, whatever they travel in', () => {
+  const bytes = keyShape({ tag: 'bytes' }, 'GOOGLE_STANDARD_SQL');
+  expect(wiresOf(bytes, [Buffer.alloc(8_192).toString('base64')])).toHaveLength(1);
+  expect(() => wiresOf(bytes, [Buffer.alloc(8_193).toString('base64')])).toThrow(ValueRefused);
+  const texts = keyShape({ tag: 'text' }, 'GOOGLE_STANDARD_SQL');
+  expect(wiresOf(texts, ['é'.repeat(4_096)])).toHaveLength(1);
+  expect(() => wiresOf(texts, ['é'.repeat(4_097)])).toThrow(ValueRefused);
+});
+
+test('rows whose keys are too large for one request are read and written in several', () => {
+  const shape = keyShape({ tag: 'text' }, 'GOOGLE_STANDARD_SQL');
+  const rows = Array.from({ length: 600 }, (_, id) =>
+    deleteAt(shape.schema, sequenceAt(1), String(id).padStart(4, '0') + 'é'.repeat(4_090)),
+  );
+  const parts = partsOf(rows, () => shape);
+  expect(parts.map((part) => part.length)).toEqual([510, 90]);
+  expect(parts.flat()).toEqual(rows);
+});
+
 describe('keys stand in the order of', () => {
-  const config = configSchema.parse({ kind: 'spanner', project: 'some-project', instance: 'some', database: 'some' });
-  const order = (type: CanonicalType, dialect: 'GOOGLE_STANDARD_SQL' | 'POSTGRESQL', values: readonly Received[]): readonly Received[] => {
-    const table = 'public.t' as TableId;
-    const columns = [{ name: 'k', type, sourceType: type.tag, nullable: false, constantDefault: null }];
-    const shape = shapeOf(tableSchema({ table, columns, key: [0] }), { config, dialect, target: table, pipeline: 'p', sink: 's' });
+  const order = (type: CanonicalType, dialect: Dialect, values: readonly Received[]): readonly Received[] => {
+    const shape = keyShape(type, dialect);
     return values.toReversed().sort((a, b) => compareKeys(shape, [a], [b]));
   };
 
@@ -120,6 +155,11 @@ describe('an error of the service', () => {
     const error = spannerError(failed(code), 'the table t');
     expect(error.code).toBe(name);
     expect(error.message).not.toContain('secret');
+  });
+
+  test('refuses keys for ever only where it says that they are none', () => {
+    expect(keysRefusalOf(failed(3))).toBeInstanceOf(CommitRefused);
+    for (const code of [1, 2, 4, 5, 7, 8, 9, 10, 13, 14]) expect(keysRefusalOf(failed(code))).toBeNull();
   });
 
   test('about a session that is gone is no error of the database', () => {

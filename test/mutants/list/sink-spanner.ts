@@ -1,6 +1,7 @@
 import { integration, unit, type Mutant } from '../mutant.ts';
 
 const sink = (only: string): Mutant['suite'] => integration('sink-spanner', only);
+const refused = (only: string): Mutant['suite'] => integration('sink-spanner-refusals', only);
 const values = unit('connectors/sink-spanner/encode');
 const reads = unit('connectors/sink-spanner/read');
 
@@ -41,7 +42,7 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     name: 'one refused row of Spanner parks all of its commit',
     file: 'connectors/sink-spanner/partition.ts',
     breaks: '46',
-    find: 'if (rows.length === 1) return [await this.#refused(first, error, signal)];',
+    find: "if (rows.length === 1) return [await this.#refused(present(rows[0], 'the row'), error, signal)];",
     put: 'if (rows.length > 0) return await Promise.all(rows.map((row) => this.#refused(row, error, signal)));',
     suite: sink('a value that the service alone refuses'),
   },
@@ -140,5 +141,77 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     find: 'const REFUSALS: ReadonlySet<number> = new Set([3, 9, 11]);',
     put: 'const REFUSALS: ReadonlySet<number> = new Set([3, 4, 9, 11, 14]);',
     suite: reads,
+  },
+  {
+    name: 'a falling key of Spanner goes unnoticed',
+    file: 'connectors/sink-spanner/catalogue.ts',
+    breaks: 'the scan',
+    find: "row[2]?.startsWith('DESC') === true",
+    put: 'row[2] === null',
+    suite: sink('name what refuses or deletes rows'),
+  },
+  {
+    name: 'bytes of a key of Spanner are counted as they travel',
+    file: 'connectors/sink-spanner/shape.ts',
+    breaks: 'section 11',
+    find: "type?.code === 'BYTES' ? 'base64' : 'utf8'",
+    put: "'utf8'",
+    suite: reads,
+  },
+  {
+    name: 'a commit of the own tables of Spanner that is refused ends the process',
+    file: 'connectors/sink-spanner/errors.ts',
+    breaks: 'A6',
+    find: 'if (!(error instanceof CommitRefused)) throw error;',
+    put: 'if (error instanceof Error) throw error;',
+    suite: refused('stops the sink'),
+  },
+  {
+    name: 'a page of a sweep of Spanner that is too large is not halved',
+    file: 'connectors/sink-spanner/sweep.ts',
+    breaks: 'section 4, truncate',
+    find: 'if (!(error instanceof CommitRefused) || keysMax === 1) throw error;',
+    put: 'if (error instanceof Error) throw error;',
+    suite: refused('is halved'),
+  },
+  {
+    name: 'a key that Spanner does not read stops the sink',
+    file: 'connectors/sink-spanner/write.ts',
+    breaks: '46',
+    find: 'throw keysRefusalOf(error) ?? error;',
+    put: 'throw keysRefusalOf(null) ?? error;',
+    suite: refused('parks, and the others take effect'),
+  },
+  {
+    name: 'keys of any size are read from Spanner in one request',
+    file: 'connectors/sink-spanner/partition.ts',
+    breaks: 'section 7, Spanner',
+    find: ' || sum.keyBytes > KEY_BYTES_MAX',
+    put: '',
+    suite: reads,
+  },
+  {
+    name: 'a column of Spanner that is too short goes unnoticed',
+    file: 'connectors/sink-spanner/dialect.ts',
+    breaks: 'section 7, provision',
+    find: 'return Number.isNaN(length) || (lengthMax !== null && length >= lengthMax);',
+    put: 'return length !== 0;',
+    suite: values,
+  },
+  {
+    name: 'a page of Spanner is counted without plain bounds',
+    file: 'connectors/sink-spanner/read.ts',
+    breaks: 'the scan',
+    find: 'if (places.length > 1) conditions',
+    put: 'if (places.length > 99) conditions',
+    suite: refused('plain bounds'),
+  },
+  {
+    name: 'the right to follow a change of the schema of Spanner is not asked for',
+    file: 'connectors/sink-spanner/check.ts',
+    breaks: 'SP-002',
+    find: "'spanner.databases.updateDdl', 'spanner.databaseOperations.get'",
+    put: "'spanner.databases.updateDdl'",
+    suite: refused('asks for the rights'),
   },
 ];
