@@ -92,3 +92,11 @@ function refusable<T>(work: () => T): T | null {
     throw error;
   }
 }
+
+test('json is measured before it is read: a deep one ends nothing', () => {
+  const encoding = { numbers: 'native', json: 'native', arrays: 'list' } as const;
+  const nested = (levels: number): string => `${'['.repeat(levels)}"]{["${']'.repeat(levels)}`;
+  expect(() => encoded({ tag: 'json' }, nested(32), encoding)).not.toThrow();
+  expect(() => encoded({ tag: 'json' }, nested(33), encoding)).toThrow(ValueRefused);
+  expect(() => encoded({ tag: 'json' }, nested(100_000), encoding)).toThrow(ValueRefused);
+});

@@ -46,10 +46,11 @@ class Store {
       monotonicMs: () => this.#nowMs as MonoMs,
       wallMs: () => this.#nowMs as WallMs,
       random: () => 0.5,
-      sleep: (ms) => {
-        this.#nowMs += ms;
+      sleep: async (ms) => {
+        const dueMs = this.#nowMs + ms;
         this.slept.push(ms);
-        return Promise.resolve();
+        await new Promise(setImmediate);
+        this.#nowMs = Math.max(this.#nowMs, dueMs);
       },
     },
     send: async (what, _signal, work) => {
@@ -323,6 +324,41 @@ describe('the pace', () => {
     store.rowsInFlightMax = 0;
     await write(rows(20, 3));
     expect(store.rowsInFlightMax).toBeLessThan(64);
+  });
+
+  test('is that of writes: rows whose read is throttled wait, and no others are read again', async () => {
+    const { store, write } = made({ inFlightRows: 400 });
+    await write(rows(400, 1));
+    await write(rows(400, 2));
+    let left = 3;
+    store.request = (kind) => (kind === 'BatchGetItem' && (left -= 1) >= 0 ? 'ThrottlingException' : null);
+    expect(await write(rows(400, 3))).toEqual(all(400, 'applied'));
+    const asked = store.calls.filter((call) => call.startsWith('BatchGetItem')).map((call) => Number(call.split(' ')[1]));
+    expect(asked.reduce((sum, one) => sum + one, 0)).toBe(400 + 3 * 100);
+    expect(store.retried).toEqual(['sink_throttled', 'sink_throttled', 'sink_throttled']);
+  });
+
+  test('holds for what is tried again too: in pieces that fall with it', async () => {
+    const { store, write } = made({ inFlightRows: 400 });
+    await write(rows(400, 1));
+    await write(rows(400, 2));
+    let throttles = 1_500;
+    store.statement = () => ((throttles -= 1) >= 0 ? 'ThrottlingError' : null);
+    expect(await write(rows(400, 3))).toEqual(all(400, 'applied'));
+    const read = store.calls.filter((call) => call.startsWith('BatchGetItem')).map((call) => Number(call.split(' ')[1]));
+    expect(Math.min(...read)).toBeLessThan(50);
+  });
+
+  test('follows the size of what is read: large items go a few at a time', async () => {
+    const { store, write } = made({ inFlightRows: 1_000 });
+    const large = rows(60, 1).map((row) => ({ ...row, row: [JSON.parse(row.key)[1], 'x'.repeat(300_000), null] }) as RowChange);
+    await write(large);
+    await write(large.map((row) => ({ ...row, sequence: sequenceAt(2) })));
+    store.rowsInFlightMax = 0;
+    expect(await write(rows(60, 3).map(({ key }) => ({ tag: 'delete', schema, key, sequence: sequenceAt(3) })))).toEqual(
+      all(60, 'applied'),
+    );
+    expect(store.rowsInFlightMax * 300_000).toBeLessThan(20_000_000);
   });
 
   test('waits for a hot key alone', async () => {
