@@ -26,7 +26,7 @@ transactions".
 | write of an item | 1 write unit for each KB, rounded up, of the larger of the item before and the item after |
 | the same in a transaction | twice as many |
 | write whose condition fails | as many as if it had taken effect; at least 1 |
-| each index that the item stands in, or stood in | 1 write unit for each KB of what the index has of it; none where nothing of that changed |
+| each index that the item stands in, or stood in | 1 write unit for each KB of what the index has of it, twice where its key there changed; none where nothing of that changed |
 | each replica of a global table | the same write units again, of the replicated kind |
 | strongly consistent read | 1 read unit for each 4 KB, rounded up; also of an item that is not there |
 | eventually consistent read | half as many |

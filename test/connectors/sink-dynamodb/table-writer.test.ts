@@ -351,7 +351,7 @@ describe('the pace', () => {
 
   test('follows the size of what is read: large items go a few at a time', async () => {
     const { store, write } = made({ inFlightRows: 1_000 });
-    const large = rows(60, 1).map((row) => ({ ...row, row: [JSON.parse(row.key)[1], 'x'.repeat(300_000), null] }) as RowChange);
+    const large = Array.from({ length: 60 }, (_, id) => upsertAt(schema, sequenceAt(1), [String(id), 'x'.repeat(300_000), null]));
     await write(large);
     await write(large.map((row) => ({ ...row, sequence: sequenceAt(2) })));
     store.rowsInFlightMax = 0;
