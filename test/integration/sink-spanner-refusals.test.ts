@@ -22,6 +22,7 @@ import {
   sequenceAt,
   sinkBench,
   tags,
+  text,
   upsertAt,
 } from '../contract/sink.ts';
 import { describeShared, sharedService } from '../support/services.ts';
@@ -99,6 +100,26 @@ describeShared('spanner', 'sink-spanner, refused', () => {
       expect(Math.max(...sizes)).toBe(40);
       expect(sizes.filter((size) => size > 0 && size <= 15).reduce((sum, size) => sum + size, 0)).toBe(40);
       expect((await scanned(bench.sink, bench.schema, never)).every(({ row }) => row === null)).toBe(true);
+    });
+
+    test('a page of a sweep ends where its keys are many bytes', async () => {
+      const schema = contractSchema('public.wide' as TableId, [contractColumn('k', 'text', text, false)]);
+      await bench.sink.provision([schema], never);
+      const wide = Array.from({ length: 400 }, (_, id) => upsertAt(schema, sequenceAt(1), [String(id).padStart(8_000, 'k')]));
+      expect(new Set(tags(await bench.partition.apply({ rows: wide, progress: null }, never)))).toEqual(new Set(['applied']));
+      const over = { ...floor, table: schema.table };
+      await passFloor(bench.sink, over, never, bench.partition);
+      await using store = storeBeside(config());
+      const sizes: number[] = [];
+      answerBefore(store, (method, { mutations = [] }) => {
+        const keys = mutations.find((one) => one.delete?.table === 'wide')?.delete?.keySet?.keys ?? [];
+        if (method === 'commit' && keys.length > 0) sizes.push(keys.length);
+        return null;
+      });
+      const target = shapeOf(schema, { ...place, config: config(), dialect: 'GOOGLE_STANDARD_SQL', target: schema.table });
+      expect(await sweepTable({ store, place, shape: target, floor: over, partitions: 4 }, never)).toEqual({ rows: 400 });
+      expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(400);
+      expect(Math.max(...sizes)).toBeLessThan(300);
     });
 
     test.each([

@@ -214,4 +214,12 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     put: "'spanner.databases.updateDdl'",
     suite: refused('asks for the rights'),
   },
+  {
+    name: 'a page of a sweep of Spanner has keys of any size',
+    file: 'connectors/sink-spanner/sweep.ts',
+    breaks: 'section 7, Spanner',
+    find: 'const PAGE_CHARACTERS_MAX = 2 * 1024 * 1024;',
+    put: 'const PAGE_CHARACTERS_MAX = 2 ** 40;',
+    suite: refused('keys are many bytes'),
+  },
 ];
