@@ -14,7 +14,6 @@ import type { RowChange } from '#core/sink.ts';
 import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
 import { sinkContract } from '../contract/sink-contract.ts';
 import { sinkRefusals, sinkRows } from '../contract/sink-rows.ts';
-import { sinkValues } from '../contract/sink-tables.ts';
 import {
   bigint,
   codeThrown,
@@ -355,7 +354,6 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
   describe('sink-dynamodb with texts, each item by a request', () => {
     const bench = sinkBench(() => Promise.resolve(dynamoDbContext(endpoint, { numbers: 'text', writes: 'single' })));
     sinkRows(bench);
-    sinkValues(bench);
     sinkRefusals(bench);
   });
 });
