@@ -86,16 +86,22 @@ export async function writeTogether(of: Together, rows: readonly TableRow[], sig
     return answer === 'refused' ? UNAVAILABLE : answer;
   });
   const wasRefused = new Set(refused);
-  const isBlind = ({ change }: TableRow): boolean => !of.statements || isNew(change);
-  const items = there.filter((item) => typeof item === 'object').filter((item) => item !== null);
-  const isWorthIt = (at: number): boolean =>
-    of.statements ? typeof (there[at] ?? undefined) === 'object' || wasRefused.has(at) : attempts[at]?.tag === 'stale';
-  const blind = [...rows.keys()].filter((at) => isBlind(present(rows[at], 'a row')));
+  const isThere = (at: number): boolean => itemAt(there, at) !== null;
+  const isWorthIt = (at: number): boolean => (of.statements ? isThere(at) || wasRefused.has(at) : attempts[at]?.tag === 'stale');
+  // A look that was throttled tells nothing.
+  const isBlind = ({ change }: TableRow, at: number): boolean => (!of.statements || isNew(change)) && there[at] !== 'throttled';
+  const blind = [...rows.keys()].filter((at) => isBlind(present(rows[at], 'a row'), at));
+  const items = [...rows.keys()].map((at) => itemAt(there, at)).filter((item) => item !== null);
   return {
     attempts,
     blind: { rows: blind.length, worthLooking: blind.filter(isWorthIt).length },
     read: { items: items.length, characters: items.reduce((sum, item) => sum + charactersIn(item), 0) },
   };
+}
+
+function itemAt(there: readonly (There | 'throttled')[], at: number): Item | null {
+  const item = there[at];
+  return typeof item === 'object' ? item : null;
 }
 
 /** About as many as the item has bytes; what is within documents counts by their text. */

@@ -107,7 +107,7 @@ export class DynamoSink implements Sink {
       throw new CausewayError(
         'schema_blocked',
         `the column ${defaulted.name} of ${after.table} has a default, which items that are there do not get: ` +
-          'copy the rows as docs/resync.md tells, or take the default away at the source',
+          'take the default away at the source, or start the sink anew with other `tables` (docs/resync.md)',
       );
     });
   }
