@@ -1,6 +1,6 @@
 // A place at which a daemon always runs, as an orchestrator sees to it: one that ends by itself is started again.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Daemon, watermarkIn, type DaemonOptions, type Sample } from './daemon.ts';
+import { Daemon, watermarksIn, type DaemonOptions, type Sample } from './daemon.ts';
 
 const lookEveryMs = 100;
 const startsAgainAfterMs = 500;
@@ -49,11 +49,11 @@ export class DaemonPost implements AsyncDisposable {
     this.#daemon?.thaw();
   }
 
-  /** The watermark is in seconds since 1970 on the source's clock; undefined while nobody tells. */
-  async look(): Promise<{ readonly watermarkSeconds: number | undefined; readonly captures: boolean }> {
+  /** Watermarks are in seconds since 1970 on the source's clock, of each sink for which this daemon tells one. */
+  async look(): Promise<{ readonly watermarks: ReadonlyMap<string, number>; readonly captures: boolean }> {
     const samples = (await this.#daemon?.samples()) ?? new Map<string, readonly Sample[]>();
     const streaming = samples.get('causeway_pipeline_state')?.find(({ labels }) => labels.includes('state="streaming"'));
-    return { watermarkSeconds: watermarkIn(samples), captures: streaming?.value === 1 };
+    return { watermarks: watermarksIn(samples), captures: streaming?.value === 1 };
   }
 
   #startAgain(): void {

@@ -112,10 +112,12 @@ export class Daemon {
   }
 
   /**
-   * Seconds since 1970 on the source's clock: all that was committed there before stands in every sink. Undefined while unknown.
+   * Seconds since 1970 on the source's clock: all that was committed there before stands in every sink that tells how far
+   * it is. Undefined while none does.
    */
   async watermarkSeconds(): Promise<number | undefined> {
-    return watermarkIn(await this.samples());
+    const told = [...watermarksIn(await this.samples()).values()];
+    return told.length === 0 ? undefined : Math.min(...told);
   }
 
   /** Waits until the watermark reaches `seconds`. A daemon that ends, or takes longer, throws with the end of its log. */
@@ -145,7 +147,8 @@ export class Daemon {
   }
 }
 
-export function watermarkIn(samples: ReadonlyMap<string, readonly Sample[]>): number | undefined {
-  const found = samples.get('causeway_sink_watermark_timestamp_seconds');
-  return found === undefined ? undefined : Math.min(...found.map(({ value }) => value));
+/** Of each sink that tells one. */
+export function watermarksIn(samples: ReadonlyMap<string, readonly Sample[]>): ReadonlyMap<string, number> {
+  const found = samples.get('causeway_sink_watermark_timestamp_seconds') ?? [];
+  return new Map(found.map(({ labels, value }) => [/sink="([^"]*)"/.exec(labels)?.[1] ?? '', value]));
 }

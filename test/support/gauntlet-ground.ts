@@ -40,8 +40,8 @@ export class GauntletGround implements AsyncDisposable {
   readonly #watching = new AbortController();
   readonly #watched: readonly Promise<void>[];
   readonly #struckBrokers = new Set<KafkaBroker>();
-  /** The highest that any daemon has told. */
-  #watermarkSeconds = 0;
+  /** The highest that any daemon has told, of each sink. One that does not know enough of a sink tells nothing of it. */
+  readonly #watermarks: Map<string, number>;
   /** The number of the daemon that was last seen to capture. */
   #holder = 0;
 
@@ -58,6 +58,7 @@ export class GauntletGround implements AsyncDisposable {
     this.posts = parts.posts;
     this.ways = parts.ways;
     this.#load = parts.load;
+    this.#watermarks = new Map(parts.servers.sink.configured(parts.servers.sink.port).map((line) => [line.slice(0, line.indexOf(':')), 0]));
     this.#folder = parts.folder;
     this.#watched = this.posts.map((post, at) => this.#watch(post, at));
   }
@@ -141,9 +142,9 @@ export class GauntletGround implements AsyncDisposable {
 
   async #untilWatermark(seconds: number, withinMs: number): Promise<void> {
     const deadlineMs = performance.now() + withinMs;
-    while (this.#watermarkSeconds < seconds) {
+    while (Math.min(...this.#watermarks.values()) < seconds) {
       if (performance.now() > deadlineMs) {
-        throw new Error(`the watermark stands at ${this.#watermarkSeconds}, short of ${seconds}, after ${withinMs} ms`);
+        throw new Error(`the watermarks stand at ${JSON.stringify([...this.#watermarks])}, short of ${seconds}, after ${withinMs} ms`);
       }
       await sleep(lookEveryMs);
     }
@@ -152,8 +153,8 @@ export class GauntletGround implements AsyncDisposable {
   async #watch(post: DaemonPost, at: number): Promise<void> {
     const { signal } = this.#watching;
     while (!signal.aborted) {
-      const { watermarkSeconds = 0, captures } = await post.look();
-      this.#watermarkSeconds = Math.max(this.#watermarkSeconds, watermarkSeconds);
+      const { watermarks, captures } = await post.look();
+      for (const [name, seconds] of watermarks) this.#watermarks.set(name, Math.max(this.#watermarks.get(name) ?? 0, seconds));
       if (captures) this.#holder = at;
       await sleep(lookEveryMs, undefined, { signal }).catch(() => undefined);
     }
