@@ -4,8 +4,6 @@ import type { SourceMessage } from '#core/event.ts';
 import { rowKeyOf, type RowKey } from '#core/key.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { Value } from '#core/value.ts';
-import { identity, toCanonical, type TextConverter } from '../lib/postgres/values.ts';
-import { ValueTextError } from '../lib/postgres/value-text-error.ts';
 import { compareLsn, positionOfLsn, type Lsn } from './lsn.ts';
 import type { PgoutputMessage } from './pgoutput/decode.ts';
 import type { Delete, Insert, OldTuple, Update } from './pgoutput/row.ts';
@@ -13,16 +11,12 @@ import type { Begin, Commit } from './pgoutput/transaction.ts';
 import type { Truncate } from './pgoutput/truncate.ts';
 import type { Tuple } from './pgoutput/tuple.ts';
 import type { Relation, RelationResolver } from './relation.ts';
-
-type Conversion = { readonly column: number; readonly convert: TextConverter };
+import { canonicalise, conversionsOf, convertColumns, unreadableColumn, type Conversion, type RowForm } from './row-values.ts';
 
 /** A table whose changes are shown. */
-type Followed = {
+type Followed = RowForm & {
   readonly tag: 'followed';
   readonly relation: Relation;
-  readonly schema: TableSchema;
-  /** Only the columns whose text the server prints in another form. */
-  readonly conversions: readonly Conversion[];
   readonly keyConversions: readonly Conversion[];
 };
 
@@ -268,13 +262,6 @@ function coversKey(relation: Relation, key: readonly string[]): boolean {
   return key.every((name) => relation.columns.some((column) => column.name === name && column.inIdentity));
 }
 
-function conversionsOf(schema: TableSchema): Conversion[] {
-  return schema.columns.flatMap(({ type }, column) => {
-    const convert = toCanonical(type);
-    return convert === identity ? [] : [{ column, convert }];
-  });
-}
-
 /**
  * A column that the update left out because it is large and unchanged stands in the old row, where that was logged: under
  * replica identity full every column, otherwise the identity's. Returns why, where what stands there cannot be read.
@@ -289,34 +276,6 @@ function fillUnchanged(table: Followed, values: Value[], old: OldTuple): string 
     values[column] = before[column];
   }
   return reason;
-}
-
-/** Changes the values in place to canonical texts. Returns why, where one of them cannot be read. */
-function canonicalise(table: Followed, tuple: Tuple): string | null {
-  const [first] = tuple.unreadable;
-  const unreadable = first === undefined ? null : unreadableColumn(table, first);
-  return convertColumns(table, tuple.values, table.conversions) ?? unreadable;
-}
-
-function convertColumns(table: Followed, values: Value[], conversions: readonly Conversion[]): string | null {
-  let reason: string | null = null;
-  for (const { column, convert } of conversions) {
-    const text = values[column];
-    if (text === null || text === undefined) continue;
-    try {
-      values[column] = convert(text);
-    } catch (error) {
-      // A canonical text can be longer than the server's, and then too long for a string: a RangeError.
-      if (!(error instanceof ValueTextError) && !(error instanceof RangeError)) throw error;
-      values[column] = null;
-      reason = `column ${table.schema.columns[column]?.name ?? ''}: ${error.message}`;
-    }
-  }
-  return reason;
-}
-
-function unreadableColumn(table: Followed, column: number): string {
-  return `column ${table.schema.columns[column]?.name ?? ''}: the bytes are no text in the encoding of the database, or more than 256 MiB`;
 }
 
 function oldKeyOf(table: Followed, old: OldTuple): RowKey | null {

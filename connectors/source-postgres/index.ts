@@ -29,6 +29,7 @@ import {
   publishedTables,
 } from './provision.ts';
 import { CatalogueResolver, followedTable, type FollowedTable } from './relation-resolver.ts';
+import { PostgresRows } from './rows.ts';
 import { Selection } from './selection.ts';
 import { assertUsable, inSnapshot, readServer, sessionOptions, streamOptions, withServer } from './session.ts';
 import { createSlot, dropSlot, readSlot } from './slot.ts';
@@ -138,6 +139,20 @@ class PostgresConnector implements Source {
     });
     const config = await clientConfig(connection, streamOptions(this.#source), signal);
     return await openPostgresStream({ clientConfig: config, slot, publication, resolver, runtime, encoding }, signal);
+  }
+
+  rows(): PostgresRows {
+    const { slot, publication, connection } = this.#source;
+    const prepare = async (client: pg.Client): Promise<void> => {
+      const server = await readServer(client);
+      assertUsable(server);
+      const found = await readSlot(client, server.version, slot);
+      // Behind a name that leads to several servers it could be another one, whose reads tell nothing of what the stream shows.
+      if (found?.facts.active !== true)
+        throw new CausewayError('source_unavailable', `the replication slot ${slot} is not read at the server that rows are read from`);
+    };
+    const client = new KeptClient(connection, sessionOptions(this.#source, 'rows'), prepare);
+    return new PostgresRows({ client, publication, births: this.#births });
   }
 
   comparePositions(a: Position, b: Position): number {

@@ -1,6 +1,7 @@
 import type { SinkRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { untilBeatMs } from '#core/runtime.ts';
+import type { TableId } from '#core/schema.ts';
 import type { SinkProgress } from '#core/sink.ts';
 import { KnownSchemas } from './catalogue.ts';
 import { Bell } from './bell.ts';
@@ -69,8 +70,7 @@ class SinkApply {
       state: this.#state(workers),
       partitions: workers.map((worker) => worker.status()),
       position,
-      // Loads do not exist yet, so no table is behind the position.
-      watermark: position,
+      watermark: this.#isAllLoading() ? null : position,
       parked: parkedOf(workers),
       blocked: this.#context?.gate.blocked ?? [],
       inFlightRows: workers.reduce((sum, worker) => sum + worker.inFlightRows, 0),
@@ -216,6 +216,14 @@ class SinkApply {
     if (reported !== null && owed.some((floor) => floor.sequence <= reported.sequence)) this.#position = null;
     this.#position = sinkPosition({ reported: this.#position, standings: this.#sweeper.all(), pending: owed });
     return this.#position;
+  }
+
+  /** What the position claims is true of tables that are not being loaded, where there is one. */
+  #isAllLoading(): boolean {
+    const loading = new Set<TableId>();
+    for (const standing of this.#sweeper?.all() ?? []) for (const table of standing?.openLoads ?? []) loading.add(table);
+    const tables = [...(this.#context?.schemas.live().keys() ?? [])];
+    return tables.length > 0 && tables.every((table) => loading.has(table));
   }
 
   #state(workers: readonly PartitionWorker[]): ApplyState {

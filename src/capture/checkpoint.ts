@@ -1,5 +1,5 @@
 import { assert } from '#core/assert.ts';
-import { controlKeys, type CheckpointRow, type PartitionCheckpoint } from '#core/control-rows.ts';
+import { controlKeys, type CheckpointRow, type PartitionCheckpoint, type UnshownTransactions } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Epoch, FencingToken, Position } from '#core/position.ts';
 import { comparePairs } from '#core/record.ts';
@@ -13,6 +13,8 @@ export type CheckpointStep = {
   readonly sequence: Sequence | null;
   readonly partitions: readonly (PartitionCheckpoint | null)[];
   readonly heartbeats?: number | undefined;
+  /** Of the transactions up to `position`; null where they are not known. */
+  readonly unshown?: readonly string[] | null | undefined;
 };
 
 /**
@@ -54,7 +56,8 @@ export class Checkpoint {
 
   /** The first row of a pipeline. Errors: `fenced` where another holder made one. */
   async create(input: CheckpointStep & { readonly epoch: Epoch }, signal: AbortSignal): Promise<CheckpointRow> {
-    const value: CheckpointRow = { ...this.#owner, ...input };
+    const { unshown: _, ...step } = input;
+    const value: CheckpointRow = { ...this.#owner, ...step };
     const stored = await this.#change((current) => current ?? value, signal);
     assert(stored !== null, 'a checkpoint that was stored is there');
     this.#row = stored;
@@ -80,8 +83,12 @@ export class Checkpoint {
         ? (step.sequence ?? current.sequence)
         : maxSequence(step.sequence, current.sequence);
     const heartbeats = step.heartbeats ?? current.heartbeats;
+    const { unshown: known, ...rest } = current;
+    const backward = this.#compare(step.position, current.position) < 0;
+    const unshown = backward ? known : unshownAt(step);
     return {
-      ...current,
+      ...rest,
+      ...(unshown === undefined ? {} : { unshown }),
       ...(heartbeats === undefined ? {} : { heartbeats }),
       position: forward ? step.position : current.position,
       sequence,
@@ -97,6 +104,15 @@ export class Checkpoint {
     };
     return changeRow<CheckpointRow>(this.#access, { key, change: fenced }, signal);
   }
+}
+
+function unshownAt({ position, unshown }: CheckpointStep): UnshownTransactions | undefined {
+  return unshown === undefined || unshown === null ? undefined : { position, ids: unshown };
+}
+
+/** What the row tells of transactions that reads do not show yet; null where that is of another position, or was never told. */
+export function unshownOf({ position, unshown }: CheckpointRow): readonly string[] | null {
+  return unshown?.position === position ? unshown.ids : null;
 }
 
 function later(a: PartitionCheckpoint | null, b: PartitionCheckpoint | null): PartitionCheckpoint | null {

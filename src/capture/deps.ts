@@ -1,3 +1,4 @@
+import type { ChunkLimits } from '../chunk/size.ts';
 import type { Codec } from '#core/codec.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { Log } from '#core/log.ts';
@@ -28,6 +29,15 @@ export type CaptureOptions = {
   /** Before the source is tried again: doubles from the first to the last. */
   readonly reconnectFirstMs: number;
   readonly reconnectMaxMs: number;
+  /** Loads that are carried on at once, each with a connection to the source. */
+  readonly loadsAtOnce: number;
+  /** Between two looks for loads to carry on. */
+  readonly loadPollMs: number;
+  readonly chunk: ChunkLimits;
+  /** Between two looks at what reads of the source show, while they lag behind the stream. */
+  readonly visibilityIntervalMs: number;
+  /** Transactions that the stream has shown and reads have not which are remembered. */
+  readonly shownMax: number;
 };
 
 export const defaultCaptureOptions: CaptureOptions = {
@@ -42,6 +52,11 @@ export const defaultCaptureOptions: CaptureOptions = {
   stallMs: 2_000,
   reconnectFirstMs: 100,
   reconnectMaxMs: 5_000,
+  loadsAtOnce: 2,
+  loadPollMs: 1_000,
+  chunk: { targetMs: 250, rowsFirst: 500, rowsMax: 50_000, bytesMax: 4 * 1024 * 1024, hotMax: 20_000 },
+  visibilityIntervalMs: 1_000,
+  shownMax: 200_000,
 };
 
 /** All that capture of one pipeline needs. It owns none of it: the caller disposes of source, log and control store. */

@@ -6,8 +6,9 @@ import { partitionOf } from '#core/hash.ts';
 import type { RowKey } from '#core/key.ts';
 import type { Epoch, FencingToken, Position } from '#core/position.ts';
 import type { ChangeOp, ChangeRecord, ControlRecord, LogRecord } from '#core/record.ts';
+import type { RowRead } from '#core/row-reader.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
-import { commitPrefix, decodeSequence, sequenceIn, SUB_DELETE_HALF, SUB_WHOLE, type Sequence } from '#core/sequence.ts';
+import { commitPrefix, decodeSequence, sequenceIn, SUB_DELETE_HALF, SUB_SNAPSHOT, SUB_WHOLE, type Sequence } from '#core/sequence.ts';
 import { isPartial, type Row } from '#core/value.ts';
 import { encodeChange, withheldText } from './encode-change.ts';
 import { type EncodedBatch, emptyBatch } from './encoded-batch.ts';
@@ -127,6 +128,27 @@ export class Encoder {
     return batch;
   }
 
+  /**
+   * Rows of a chunk as they were at `commit`: below every change of that commit, above those of any earlier one. They are published where
+   * the stream stands, between two transactions, whose time and id they carry. Of a table that is not captured nothing is.
+   */
+  chunk(
+    of: { readonly schema: TableSchema; readonly rows: readonly RowRead[]; readonly commit: bigint; readonly sink: string | null },
+    at: SourceBegin,
+  ): EncodedBatch {
+    const batch = emptyBatch();
+    const { schema } = of;
+    if (this.#transaction !== null) throw invalid('a chunk was placed inside of a transaction');
+    if (!this.#input.captures(schema.table)) return batch;
+    this.#announce(schema, batch);
+    this.#prefix = commitPrefix(this.#input.epoch, of.commit);
+    for (const { key, row, withheld } of of.rows) {
+      const reason = withheld === null ? null : withheldText('value_unreadable', withheld);
+      this.#publish({ transaction: at, schema, change: 0n, key, op: 'read', row, withheld: reason, sink: of.sink }, batch, SUB_SNAPSHOT);
+    }
+    return batch;
+  }
+
   #begin(begin: SourceBegin): void {
     if (this.#transaction !== null) throw invalid('a transaction began inside another');
     this.#transaction = begin;
@@ -226,6 +248,7 @@ export class Encoder {
       readonly op: ChangeOp;
       readonly row: Row | null;
       readonly withheld: string | null;
+      readonly sink?: string | null;
     },
     batch: EncodedBatch,
     sub: 0 | 1 = SUB_WHOLE,
@@ -250,7 +273,7 @@ export class Encoder {
       transactionId: transaction.transactionId,
       origin: transaction.origin,
       trace: null,
-      sink: null,
+      sink: of.sink ?? null,
     };
     const { value, withheld } = encodeChange({ codec, recordBytesMax }, record, schema);
     if (withheld) batch.counts.withheld += 1;

@@ -1,11 +1,11 @@
-import { controlKeys, type EpochRow, type LeaseRow, type SinkRow } from '#core/control-rows.ts';
+import { controlKeys, type EpochRow, type LeaseRow, type LoadRow, type SinkRow } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { EPOCH_FIRST } from '#core/position.ts';
 import { randomName } from '#core/random-name.ts';
-import type { TableId } from '#core/schema.ts';
 import type { Source, SourceFacts } from '#core/source.ts';
 import type { Checkpoint, CheckpointOwner } from './checkpoint.ts';
-import { changeRow, readRow, type ControlAccess } from './control-rows.ts';
+import { changeRow, listRows, readRow, removeRow, type ControlAccess } from './control-rows.ts';
+import { newLoad } from './loads.ts';
 import type { CaptureDeps } from './deps.ts';
 import type { Tables } from './tables.ts';
 
@@ -28,11 +28,10 @@ export async function assertStillHolder({ deps, access, owner }: FirstStart, sig
 }
 
 const FORK_NONE = '0'.repeat(16);
-const NAMES_SHOWN_MAX = 10;
 
 /**
  * Makes what a pipeline needs that has never published anything. The epoch row comes first and the checkpoint last, so that a
- * start which ends in between is recognised and done again. Errors: `source_table_refused` and `table_not_empty`, both before
+ * start which ends in between is recognised and done again. Tables that hold rows are loaded. Errors: `source_table_refused`, before
  * anything is made; also where that came while the slot was being made, which is dropped again then. `lease_lost` where another
  * holder took over meanwhile.
  */
@@ -42,10 +41,10 @@ export async function startFirst(
   signal: AbortSignal,
 ): Promise<void> {
   const { deps, access, owner, checkpoint, tables } = start;
-  const { source, log, pipeline, snapshotNever } = deps;
+  const { source, log, pipeline } = deps;
   const assertCapturable = async (facts: SourceFacts): Promise<void> => {
     try {
-      assertTablesCapturable(facts, snapshotNever);
+      assertTablesCapturable(facts);
     } catch (error) {
       await assertStillHolder(start, signal);
       // Made here or by a start that did not finish; a slot that nobody reads makes the source keep its log for ever.
@@ -58,10 +57,10 @@ export async function startFirst(
   await assertStillHolder(start, signal);
   const begins = await source.provision(from.slot, signal);
   const facts = await source.inspect(signal);
-  // A row that is there now was written before the slot begins or after it, and nobody can tell which.
   await assertCapturable(facts);
   const position = begins ?? slotPosition(source, facts);
   await tables.startFresh(facts, signal);
+  await startLoads(start, facts, signal);
   const startOffsets = (await log.ends(signal)).map(({ end }) => end);
   for (const sink of deps.sinks) {
     const row: SinkRow = {
@@ -80,6 +79,20 @@ export async function startFirst(
   }
   const partitions = startOffsets.map(() => null);
   await checkpoint.create({ epoch: epoch.epoch, position, sequence: null, partitions }, signal);
+}
+
+/**
+ * What a table held when the slot began is in no log. Loads of a start that did not finish are no more; nothing of them was published.
+ */
+async function startLoads({ deps, access }: FirstStart, facts: SourceFacts, signal: AbortSignal): Promise<void> {
+  const { pipeline, runtime, snapshotNever } = deps;
+  for (const { key } of await listRows(access, controlKeys.loads(pipeline), signal)) await removeRow(access, key, signal);
+  const filled = facts.tables.filter(({ schema, holdsRows }) => holdsRows && !snapshotNever(schema.table));
+  for (const { schema, rowsExpected = null } of filled) {
+    const { table } = schema;
+    const row = newLoad({ table, sink: null, rowsExpected, wallMs: runtime.wallMs() });
+    await changeRow<LoadRow>(access, { key: controlKeys.load(pipeline, table, null), change: (current) => current ?? row }, signal);
+  }
 }
 
 async function openEpoch(
@@ -102,17 +115,10 @@ function slotPosition(source: Source, facts: SourceFacts): NonNullable<SourceFac
   return facts.slot.position;
 }
 
-function assertTablesCapturable(facts: SourceFacts, snapshotNever: (table: TableId) => boolean): void {
+function assertTablesCapturable(facts: SourceFacts): void {
   const [refused] = facts.refused;
   if (refused !== undefined) {
     const others = facts.refused.length > 1 ? ` (and ${facts.refused.length - 1} more)` : '';
     throw new CausewayError('source_table_refused', `${refused.table} cannot be captured: ${refused.reason}; ${refused.mend}${others}`);
-  }
-  const filled = facts.tables
-    .filter(({ schema, holdsRows }) => holdsRows && !snapshotNever(schema.table))
-    .map(({ schema }) => schema.table);
-  if (filled.length > 0) {
-    const names = filled.slice(0, NAMES_SHOWN_MAX).join(', ') + (filled.length > NAMES_SHOWN_MAX ? ', …' : '');
-    throw new CausewayError('table_not_empty', `${filled.length} of the captured tables hold rows, which would never be copied: ${names}`);
   }
 }

@@ -1,4 +1,4 @@
-import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
+import type { CheckpointRow, LoadRow, TableRow } from '#core/control-rows.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import type { Epoch, EpochMicros, FencingToken, Offset, Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
@@ -66,6 +66,8 @@ export interface CaptureObserver {
   /** Null where the source has no slot of ours. */
   slot(facts: SlotFacts | null): void;
   tables(rows: readonly TableRow[]): void;
+  /** Loads that were asked for, those that are over among them. */
+  loads(rows: readonly LoadRow[]): void;
   /** Tables that match the configuration and are not captured. */
   refused(tables: readonly RefusedTable[]): void;
   /** A difference that asks for a reconcile, or that is harmless: for the log and a counter. */
@@ -89,6 +91,7 @@ export const silentObserver: CaptureObserver = {
   leaseEnded: () => undefined,
   slot: () => undefined,
   tables: () => undefined,
+  loads: () => undefined,
   refused: () => undefined,
   fingerprint: () => undefined,
   sourceClock: () => undefined,

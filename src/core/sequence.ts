@@ -22,6 +22,8 @@ export type SequenceParts = {
 /** The delete half of a key change sorts before its upsert half. */
 export const SUB_DELETE_HALF = 0;
 export const SUB_WHOLE = 1;
+/** A row of a snapshot sorts before every change of its commit. */
+export const SUB_SNAPSHOT = 0;
 
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 const U32_MAX = 0xffff_ffff;

@@ -66,7 +66,7 @@ export function compareSinkProgress(a: SinkProgress, b: SinkProgress): number {
 }
 
 /** What is known of a partition: by its worker here, or by the progress that another process stored. */
-export type PartitionStanding = Pick<SinkProgress, 'watermark' | 'floors'>;
+export type PartitionStanding = Pick<SinkProgress, 'watermark' | 'floors' | 'openLoads'>;
 
 /** True once nothing below the floor can come any more in this partition. */
 export function hasPassed(standing: PartitionStanding, floor: Floor): boolean {

@@ -2,6 +2,7 @@ import type { LineageMark, SourceIdentity, TableFingerprint } from './control-ro
 import type { SourceMessage } from './event.ts';
 import type { Finding } from './finding.ts';
 import type { EpochMicros, Position } from './position.ts';
+import type { RowReader } from './row-reader.ts';
 import type { TableCompanions, TableId, TableSchema } from './schema.ts';
 
 export type SlotFacts = {
@@ -35,6 +36,8 @@ export type CapturedTable = {
   readonly companions?: TableCompanions | undefined;
   /** False where the table holds no row now. */
   readonly holdsRows: boolean;
+  /** As the source estimates; null or absent where it does not. */
+  readonly rowsExpected?: number | null | undefined;
 };
 
 /** A configured table that cannot be captured, with the mend; or one that appeared later and is not captured yet. */
@@ -96,6 +99,8 @@ export interface Source extends AsyncDisposable {
   deprovision(signal: AbortSignal): Promise<readonly string[]>;
   /** Takes the slot, ending a connection that holds it, and streams from the slot's own position. */
   open(signal: AbortSignal): Promise<SourceStream>;
+  /** A connection for reads beside the stream, made when it is first used: on the server whose log an open stream shows. */
+  rows(): RowReader;
   /** Negative, 0 or positive. Within one epoch only. */
   comparePositions(a: Position, b: Position): number;
   /** `truncatedBy`: the transaction of the newest truncate of the table that the stream has shown since `stored`, as its begin names it. */

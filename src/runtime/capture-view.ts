@@ -1,4 +1,4 @@
-import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
+import type { CheckpointRow, LoadRow, TableRow } from '#core/control-rows.ts';
 import type { EpochMicros } from '#core/position.ts';
 import { codeOf } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
@@ -19,6 +19,7 @@ export type CaptureView = {
   lease: LeaseFacts | null;
   slot: SlotFacts | null;
   tables: readonly TableRow[];
+  loads: readonly LoadRow[];
   checkpoint: CheckpointRow | null;
   readUpTo: EpochMicros | null;
   heartbeatAt: EpochMicros | null;
@@ -48,6 +49,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
     lease: null,
     slot: null,
     tables: [],
+    loads: [],
     checkpoint: null,
     readUpTo: null,
     heartbeatAt: null,
@@ -104,6 +106,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       metrics.count('causeway_source_spilled_bytes_total', { pipeline }, now < spilledBytes ? now : now - spilledBytes);
       spilledBytes = now;
     },
+    loads: (rows) => void (view.loads = rows),
     tables: (rows) => {
       for (const row of rows) {
         const before = view.tables.find(({ table }) => table === row.table);

@@ -86,6 +86,7 @@ function guardTargets(source: Source, pipeline: PipelineConfig): Source {
     provision: (slot, signal) => source.provision(slot, signal),
     deprovision: (signal) => source.deprovision(signal),
     open: (signal) => source.open(signal),
+    rows: () => source.rows(),
     comparePositions: (a, b) => source.comparePositions(a, b),
     compareFingerprints: (stored, current, truncatedBy) => source.compareFingerprints(stored, current, truncatedBy),
     heartbeat: (signal) => source.heartbeat(signal),

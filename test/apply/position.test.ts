@@ -14,6 +14,7 @@ const truncate = (commit: bigint): Sequence => encodeSequence({ epoch, commit, c
 const standing = (commit: bigint | null, floors: readonly bigint[] = []): PartitionStanding => ({
   watermark: commit === null ? null : watermark(commit),
   floors: floors.map((floor) => ({ table, sequence: truncate(floor) })),
+  openLoads: [],
 });
 
 describe('the position of a sink', () => {

@@ -5,6 +5,7 @@ import type { SourceChange, SourceMessage } from '#core/event.ts';
 import type { Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import { MESSAGE_PREFIX, type Source, type SourceStream } from '#core/source.ts';
+import { rowsContract, transactionsOf } from './source-rows.ts';
 
 /** A database with one captured table `public.items (id, value)`, its first column the key, and empty. */
 export type SourceContext = AsyncDisposable & {
@@ -33,6 +34,16 @@ export function sourceContract(name: string, makeContext: () => Promise<SourceCo
     await source.provision('create', signal);
     await work(source, context, signal);
   };
+
+  rowsContract(name, (title, work) => {
+    test(title, async () => {
+      await withSource(async (source, context, signal) => {
+        await using stream = await source.open(signal);
+        await using rows = source.rows();
+        await work({ source, context, rows, shown: transactionsOf(stream, signal), signal });
+      });
+    });
+  });
 
   test(`${name}: a slot is made once, where the log is, and kept`, async () => {
     await withSource(async (source, context, signal) => {

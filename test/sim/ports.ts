@@ -1,4 +1,5 @@
 // The ports as one process holds them: the fakes of test/support behind a line on which things go wrong.
+import type { RowReader } from '#core/row-reader.ts';
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { SourceMessage } from '#core/event.ts';
@@ -133,11 +134,21 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
         return lineStream(line, stream, watcher);
       });
     },
+    rows: () => lineRows(line, server.rows()),
     comparePositions: (a, b) => server.comparePositions(a, b),
     compareFingerprints: (stored, current, truncated) => server.compareFingerprints(stored, current, truncated),
     heartbeat: (signal) => line.call('source.heartbeat', signal, () => server.heartbeat(never)),
     addMark: (signal) => line.call('source.mark', signal, () => server.addMark(never)),
     dropMarks: (ids, signal) => line.call('source.mark', signal, () => server.dropMarks(ids, never)),
+    [Symbol.asyncDispose]: done,
+  };
+}
+
+function lineRows(line: Line, server: RowReader): RowReader {
+  return {
+    mark: (content, signal) => line.call('source.rows.mark', signal, () => server.mark(content, never)),
+    look: (signal) => line.call('source.rows.look', signal, () => server.look(never)),
+    read: (wanted, signal) => line.call('source.rows.read', signal, () => server.read(wanted, never)),
     [Symbol.asyncDispose]: done,
   };
 }

@@ -46,6 +46,9 @@ export const sites = [
   'group.leave',
   'group.offsets',
   'letters.forget',
+  'source.rows.mark',
+  'source.rows.look',
+  'source.rows.read',
 ] as const;
 
 export type Site = (typeof sites)[number];
@@ -117,6 +120,9 @@ export const faultsOf: Readonly<Record<Site, readonly CallFaultKind[]>> = {
   'group.leave': answers,
   'group.offsets': reads,
   'letters.forget': writes,
+  'source.rows.mark': writes,
+  'source.rows.look': reads,
+  'source.rows.read': reads,
 };
 
 export const siteIndex: ReadonlyMap<Site, number> = new Map(sites.map((site, index) => [site, index]));

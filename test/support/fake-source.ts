@@ -17,6 +17,7 @@ import {
   type SourceStream,
 } from '#core/source.ts';
 import { mergePartial, type Row } from '#core/value.ts';
+import { FakeRows } from './fake-rows.ts';
 
 /** One statement of a transaction. Rows stand in the order of the table's columns; an undefined value is left out of the log. */
 export type FakeStatement =
@@ -37,13 +38,28 @@ export type FakeTransaction = {
 type FakeTable = { schema: TableSchema; readonly rows: Map<RowKey, Row>; revision: number; verdict: FingerprintVerdict };
 
 /** What a call of the port is called in `onCall`. */
-export type FakeCall = 'inspect' | 'provision' | 'provisioned' | 'open' | 'opened' | 'messages' | 'heartbeat' | 'mark';
+export type FakeCall =
+  | 'inspect'
+  | 'provision'
+  | 'provisioned'
+  | 'open'
+  | 'opened'
+  | 'messages'
+  | 'heartbeat'
+  | 'mark'
+  | 'row-mark'
+  | 'row-marked'
+  | 'look'
+  | 'rows'
+  | 'rows-read';
 
 /** A database server: it outlives every Source and connection. The first column of each table is its key. */
 export class FakeDatabase {
   readonly #runtime: Runtime;
   readonly #tables = new Map<TableId, FakeTable>();
   readonly #waiting = new Set<() => void>();
+  /** Commits that stand in the log and that no read shows yet, by transaction id: the rows as they were before. They hold their locks. */
+  readonly #hidden = new Map<string, ReadonlyMap<TableId, ReadonlyMap<RowKey, Row | null>>>();
   #lsn = 1_000n;
   #xid = 700;
   #clockSkewMicros: number;
@@ -111,14 +127,76 @@ export class FakeDatabase {
     table.verdict = change.verdict;
   }
 
-  /** Commits one transaction. `rowLsnShared`: all rows of it stand in one record, as after COPY. */
-  commit(statements: readonly FakeStatement[], options: { readonly rowLsnShared?: boolean } = {}): FakeTransaction {
+  /**
+   * Commits one transaction. `rowLsnShared`: all rows of it stand in one record, as after COPY. `hidden`: the stream shows it, and
+   * reads do not until `show`, as while the server waits for a standby; no other transaction can change its rows so long.
+   */
+  commit(
+    statements: readonly FakeStatement[],
+    options: { readonly rowLsnShared?: boolean; readonly hidden?: boolean } = {},
+  ): FakeTransaction {
     const rows: SourceMessage[] = [];
+    const before = options.hidden === true ? this.#imagesBefore(statements) : null;
     for (const [index, statement] of statements.entries()) {
       if (options.rowLsnShared !== true || index === 0) this.#lsn += 8n;
       rows.push(this.#execute(statement, this.#lsn));
     }
-    return this.#append(rows);
+    const transaction = this.#append(rows);
+    if (before !== null) this.#hidden.set(String(transaction.xid), before);
+    return transaction;
+  }
+
+  /** True where a hidden transaction holds the row's lock. */
+  isLocked(table: TableId, id: string): boolean {
+    const key = keyOf(this.table(table).schema, id);
+    return [...this.#hidden.values()].some((tables) => tables.get(table)?.has(key) === true);
+  }
+
+  /** The oldest hidden commits become visible, or all of them. */
+  show(count = this.#hidden.size): void {
+    for (const id of [...this.#hidden.keys()].slice(0, count)) this.#hidden.delete(id);
+  }
+
+  hiddenIds(): ReadonlySet<string> {
+    return new Set(this.#hidden.keys());
+  }
+
+  get newestXid(): number {
+    return this.#xid;
+  }
+
+  /** As a read of now sees them. */
+  rowsSeen(id: TableId): ReadonlyMap<RowKey, Row> {
+    const rows = new Map(this.table(id).rows);
+    for (const tables of this.#hidden.values()) {
+      for (const [key, row] of tables.get(id) ?? []) {
+        if (row === null) rows.delete(key);
+        else rows.set(key, row);
+      }
+    }
+    return rows;
+  }
+
+  /** A message of our prefix, in a transaction of its own. */
+  say(content: string): FakeTransaction {
+    return this.#append([{ tag: 'message', prefix: MESSAGE_PREFIX, content, transactional: true }]);
+  }
+
+  #imagesBefore(statements: readonly FakeStatement[]): ReadonlyMap<TableId, ReadonlyMap<RowKey, Row | null>> {
+    const images = new Map<TableId, Map<RowKey, Row | null>>();
+    const keep = (table: TableId, key: RowKey): void => {
+      const of = images.get(table) ?? new Map<RowKey, Row | null>();
+      images.set(table, of);
+      if (!of.has(key)) of.set(key, this.table(table).rows.get(key) ?? null);
+    };
+    for (const statement of statements) {
+      if (statement.op === 'truncate') throw new Error('a truncate locks the table, so nobody reads it while it is hidden');
+      const { schema } = this.table(statement.table);
+      if (statement.op !== 'insert') keep(statement.table, keyOf(schema, statement.id));
+      if (statement.op === 'insert') keep(statement.table, present(rowKeyOf(schema, statement.row), 'key'));
+      if (statement.op === 'update' && typeof statement.row[0] === 'string') keep(statement.table, keyOf(schema, statement.row[0]));
+    }
+    return images;
   }
 
   /** A transaction in which the stream finds that it cannot follow the table any more. */
@@ -128,7 +206,7 @@ export class FakeDatabase {
 
   beat(): Heartbeat {
     this.heartbeats += 1;
-    const { at } = this.#append([{ tag: 'message', prefix: MESSAGE_PREFIX, content: 'heartbeat', transactional: true }]);
+    const { at } = this.say('heartbeat');
     return { at, counter: this.heartbeats };
   }
 
@@ -319,6 +397,10 @@ export class FakeSource implements Source {
     database.connections += 1;
     await database.enter('opened', signal);
     return stream;
+  }
+
+  rows(): FakeRows {
+    return new FakeRows(this.#database);
   }
 
   comparePositions(a: Position, b: Position): number {

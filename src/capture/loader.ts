@@ -1,0 +1,133 @@
+import type { Barrier, ChunkOutcome } from '../chunk/barrier.ts';
+import { ChunkSize } from '../chunk/size.ts';
+import type { LoadRow } from '#core/control-rows.ts';
+import type { ControlKey } from '#core/control.ts';
+import type { ControlRecord } from '#core/record.ts';
+import type { RowReader } from '#core/row-reader.ts';
+import type { CaptureDeps } from './deps.ts';
+import { rideOut } from './heartbeats.ts';
+import { afterChunk, type Loads } from './loads.ts';
+
+export type LoaderInput = {
+  readonly deps: CaptureDeps;
+  readonly loads: Loads;
+  readonly barrier: Barrier;
+  /** Hands a record to every partition. Returns how many records of the generation there are then. */
+  readonly broadcast: (record: ControlRecord) => number;
+  /** How many records of the generation there are. */
+  readonly recordsNow: () => number;
+};
+
+/** Carries loads on, some at once, each with a connection of its own. The stream places what is read. */
+export class Loader {
+  readonly #input: LoaderInput;
+  readonly #running = new Map<ControlKey, Promise<void>>();
+
+  constructor(input: LoaderInput) {
+    this.#input = input;
+  }
+
+  /** Before the generation's first watermark: from then on no sink takes a table that is being loaded for whole. */
+  async open(signal: AbortSignal): Promise<void> {
+    const { loads } = this.#input;
+    await loads.look(signal);
+    for (const row of loads.rows.filter(({ state }) => state === 'open')) this.#begin(loads.keyOf(row), row);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { deps, loads } = this.#input;
+    const failure = new AbortController();
+    const inner = AbortSignal.any([signal, failure.signal]);
+    try {
+      while (true) {
+        await loads.look(inner);
+        for (const row of loads.rows) {
+          const key = loads.keyOf(row);
+          if (this.#running.size >= deps.options.loadsAtOnce) break;
+          if (!isDue(row) || loads.isOwing(key) || this.#running.has(key)) continue;
+          const work = this.#load(key, inner)
+            .catch((error: unknown) => failure.abort(error))
+            .finally(() => this.#running.delete(key));
+          this.#running.set(key, work);
+        }
+        await deps.runtime.sleep(deps.options.loadPollMs, inner);
+      }
+    } finally {
+      failure.abort(new Error('the loader ended'));
+      await Promise.all(this.#running.values());
+    }
+  }
+
+  /** Ends when there is nothing more to do now, and everything that was done is stored: who begins again begins from there. */
+  async #load(key: ControlKey, signal: AbortSignal): Promise<void> {
+    const { deps, loads } = this.#input;
+    const size = new ChunkSize(deps.options.chunk);
+    try {
+      await rideOut({ deps, during: 'loading a table' }, signal, async () => {
+        await using rows = deps.source.rows();
+        // Ahead of what is stored: records that are on their way need not arrive before the next chunk is read.
+        let row = loads.row(key);
+        while (row !== null && isDue(row) && isWanted(loads.row(key))) {
+          if (row.state === 'open') row = this.#begin(key, row);
+          else if (row.state === 'close') {
+            const then = { state: 'done', endedAtWallMs: deps.runtime.wallMs() } as const;
+            row = this.#announce(key, row, { tag: 'load-close', then });
+          } else {
+            row = await this.#chunk(key, { row, rows, size }, signal);
+          }
+        }
+      });
+    } finally {
+      if (!signal.aborted) await loads.settled(key, signal);
+    }
+  }
+
+  #begin(key: ControlKey, row: LoadRow): LoadRow {
+    return this.#announce(key, row, { tag: 'load-open', then: { state: 'reading' } });
+  }
+
+  #announce(key: ControlKey, row: LoadRow, of: { readonly tag: 'load-open' | 'load-close'; readonly then: Partial<LoadRow> }): LoadRow {
+    const { loads, broadcast } = this.#input;
+    const { table, sink } = row;
+    const records = broadcast({ tag: of.tag, table, sink });
+    const change = (current: LoadRow): LoadRow => ({ ...current, ...of.then });
+    loads.step(key, { records, change });
+    return change(row);
+  }
+
+  /** The row behind the chunk; null where the connection to the source is to be made anew. */
+  async #chunk(
+    key: ControlKey,
+    of: { readonly row: LoadRow; readonly rows: RowReader; readonly size: ChunkSize },
+    signal: AbortSignal,
+  ): Promise<LoadRow | null> {
+    const { deps, loads, barrier } = this.#input;
+    const { row, size } = of;
+    const startedMs = deps.runtime.monotonicMs();
+    const { rowsMax, bytesMax, hotMax, holdsStream } = size.next();
+    const range = { tag: 'between', after: row.after, upTo: null } as const;
+    const outcome: ChunkOutcome = await barrier.chunk(
+      { table: row.table, range, rowsMax, bytesMax, hotMax, holdsStream, purpose: { tag: 'load', sink: row.sink } },
+      of.rows,
+      signal,
+    );
+    if (outcome.tag === 'discarded') {
+      if (outcome.reason === 'hot') size.tooHot();
+      return outcome.reason === 'connection' ? null : row;
+    }
+    size.took(outcome.chunk.read, deps.runtime.monotonicMs() - startedMs);
+    const records = this.#input.recordsNow();
+    const change = (current: LoadRow): LoadRow => afterChunk(current, outcome);
+    loads.step(key, { records, change });
+    return change(row);
+  }
+}
+
+/** As it is stored: a command may have paused or ended it. */
+function isWanted(row: LoadRow | null): boolean {
+  return row !== null && !row.paused && row.state !== 'cancelled';
+}
+
+function isDue({ state, paused }: LoadRow): boolean {
+  return !paused && (state === 'open' || state === 'reading' || state === 'close');
+}

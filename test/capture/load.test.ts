@@ -1,0 +1,203 @@
+// Loads beside the stream: whatever happens while a table is read, a reader of the log ends up with the source's rows.
+import { describe, expect, test } from 'vitest';
+import { controlKeys, type LoadRow } from '#core/control-rows.ts';
+import type { TableId } from '#core/schema.ts';
+import type { FakeStatement } from '../support/fake-source.ts';
+import { PIPELINE, World, type Process, type StartOptions } from './world.ts';
+
+const small: StartOptions = {
+  options: { chunk: { targetMs: 250, rowsFirst: 3, rowsMax: 5, bytesMax: 200, hotMax: 1_000 }, leaseTtlMs: 3_000 },
+};
+
+describe('a load', () => {
+  test('brings what a table held before the pipeline began', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    fill(world, orders, 40);
+    const process = await world.startStreaming(small);
+    await world.clock.advance(10_000);
+    expect(loadOf(world, orders)).toMatchObject({ state: 'done', rows: 40, after: '["public.orders","k039"]' });
+    await world.stopped(process);
+    expect(world.readLog()).toEqual(world.sourceRows());
+    const ops = world.everyRecord.flatMap((record) => (record.tag === 'change' ? [record.op] : []));
+    expect(ops).toEqual(Array.from({ length: 40 }, () => 'read'));
+  });
+
+  test('stands between its marks in every partition, before any watermark', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    fill(world, orders, 10);
+    await world.stopped(await world.startStreaming(small, 10_000));
+    for (const partition of world.logStore.partitions.keys()) {
+      const tags = world.records(partition).map(({ tag }) => tag);
+      expect(tags.indexOf('load-open')).toBeLessThan(tags.indexOf('watermark'));
+      expect(tags.lastIndexOf('change')).toBeLessThan(tags.indexOf('load-close'));
+      expect(tags.filter((tag) => tag === 'load-open' || tag === 'load-close')).toHaveLength(2);
+    }
+  });
+
+  test('a commit that the stream shows before reads do is not undone by them', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    fill(world, orders, 3);
+    const process = world.start(small);
+    world.database.onCall = (call) => {
+      if (call !== 'opened') return;
+      world.database.onCall = null;
+      world.database.commit([{ op: 'update', table: orders, id: 'k001', row: ['k001', 'new'] }], { hidden: true });
+    };
+    await world.clock.advance(20_000);
+    expect(loadOf(world, orders)?.state).toBe('reading');
+    world.database.show();
+    await world.clock.advance(5_000);
+    expect(loadOf(world, orders)?.state).toBe('done');
+    await world.stopped(process);
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
+  test('nor by those of the next holder, to whom the stream does not show it again', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    fill(world, orders, 3);
+    const paused: StartOptions = { ...small, options: { ...small.options, loadPollMs: 1_000_000 } };
+    const first = await world.startStreaming({ ...paused, options: { ...paused.options, loadsAtOnce: 0 } });
+    world.database.commit([{ op: 'update', table: orders, id: 'k001', row: ['k001', 'new'] }], { hidden: true });
+    await world.clock.advance(5_000);
+    await world.stopped(first);
+    const second = await world.startStreaming(small);
+    await world.clock.advance(10_000);
+    expect(loadOf(world, orders)?.state).toBe('reading');
+    world.database.show();
+    await world.clock.advance(5_000);
+    await world.stopped(second);
+    expect(loadOf(world, orders)?.state).toBe('done');
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
+  test('a key of which the window shows only a part is published whole', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders', ['id', 'value', 'large']);
+    world.database.commit([{ op: 'insert', table: orders, row: ['k1', 'v', 'large'] }]);
+    let reads = 0;
+    world.database.onCall = (call) => {
+      if (call !== 'rows-read') return;
+      reads += 1;
+      if (reads === 1) world.database.commit([{ op: 'update', table: orders, id: 'k1', row: ['k1', 'w', undefined] }]);
+    };
+    await world.stopped(await world.startStreaming(small, 10_000));
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+});
+
+const SEEDS = 150;
+
+describe.each([{ from: 1 }, { from: 1 + SEEDS }])('loads under writes, seeds from $from on', ({ from }) => {
+  test('end with the source’s rows', async () => {
+    for (let seed = from; seed < from + SEEDS; seed += 1) await loadUnderWrites(seed);
+  });
+});
+
+async function loadUnderWrites(seed: number): Promise<void> {
+  const world = new World({ seed, partitions: 2 });
+  const { database, clock } = world;
+  const random = (): number => clock.runtime.random();
+  const below = (bound: number): number => Math.floor(random() * bound);
+  const tables = ['public.orders', 'public.lines'].map((name) => database.createTable(name, ['id', 'value', 'large']));
+  for (const table of tables) fill(world, table, 5 + below(30));
+  let writes = 0;
+  const write = (): void => {
+    writes += 1;
+    const statements: FakeStatement[] = [];
+    for (let at = below(3); at >= 0; at -= 1) {
+      const statement = randomStatement(world, tables, { random, below, number: writes * 10 + at });
+      if (statement !== null && !statements.some((other) => idOf(other) === idOf(statement))) statements.push(statement);
+    }
+    if (statements.length === 0) return;
+    const isTruncate = statements.some(({ op }) => op === 'truncate');
+    if (isTruncate) database.show();
+    database.commit(isTruncate ? statements.filter(({ op }) => op === 'truncate') : statements, { hidden: !isTruncate && random() < 0.3 });
+  };
+  database.onCall = (call) => {
+    if (random() < 0.4) write();
+    if (random() < 0.2) database.show(1);
+    if (call === 'rows-read' && random() < 0.5) write();
+    if (call === 'rows' && random() < 0.03) database.disconnect();
+  };
+  let process: Process = world.start(small);
+  for (let step = 0; step < 12; step += 1) {
+    await clock.advance(200 + below(1_500));
+    if (random() < 0.5) write();
+    if (random() < 0.3) {
+      if (random() < 0.5) process.kill();
+      else process.stop();
+      await clock.advance(500);
+      process = world.start(small);
+    }
+  }
+  database.onCall = null;
+  database.show();
+  await clock.advance(30_000);
+  const failure = process.outcome()?.error;
+  if (failure !== undefined) throw new Error(`seed ${seed}: it ended`, { cause: failure });
+  await world.stopped(process);
+  const states = tables.map((table) => loadOf(world, table)?.state);
+  expect({ seed, different: differences(world.readLog(), world.sourceRows()) }).toEqual({ seed, different: [] });
+  // A table that was empty when the slot was made needs none.
+  for (const state of states) expect(['done', undefined]).toContain(state);
+}
+
+function differences(copy: ReadonlyMap<string, unknown>, source: ReadonlyMap<string, unknown>): string[] {
+  const keys = new Set([...copy.keys(), ...source.keys()]);
+  const text = (row: unknown): string => JSON.stringify(row) ?? 'none';
+  return [...keys]
+    .filter((key) => text(copy.get(key)) !== text(source.get(key)))
+    .map((key) => `${key}: ${text(copy.get(key))} for ${text(source.get(key))}`);
+}
+
+function randomStatement(
+  world: World,
+  tables: readonly TableId[],
+  by: { readonly random: () => number; readonly below: (bound: number) => number; readonly number: number },
+): FakeStatement | null {
+  const { database } = world;
+  const { random, below, number } = by;
+  const table = tables[below(tables.length)] as TableId;
+  if (random() < 0.02) return { op: 'truncate', tables: [table] };
+  const id = `k${String(below(40)).padStart(3, '0')}`;
+  if (database.isLocked(table, id)) return null;
+  const rows = database.table(table).rows;
+  const exists = rows.has(JSON.stringify([table, id]) as never);
+  if (!exists) return { op: 'insert', table, row: [id, `v${number}`, `large${number}`] };
+  const chance = random();
+  if (chance < 0.3) return { op: 'delete', table, id };
+  if (chance < 0.6) return { op: 'update', table, id, row: [id, `v${number}`, undefined] };
+  const other = `k${String(below(40)).padStart(3, '0')}`;
+  const isFree = !rows.has(JSON.stringify([table, other]) as never) && !database.isLocked(table, other);
+  if (chance < 0.7 && isFree) return { op: 'update', table, id, row: [other, `v${number}`, `large${number}`] };
+  return { op: 'update', table, id, row: [id, `v${number}`, `large${number}`] };
+}
+
+/** Two statements on one row need not stand in one transaction. */
+function idOf(statement: FakeStatement): string {
+  switch (statement.op) {
+    case 'truncate':
+      return 'all';
+    case 'insert':
+      return `${statement.table} ${String(statement.row[0])}`;
+    case 'update':
+      return `${statement.table} ${statement.id}`;
+    default:
+      return `${statement.table} ${statement.id}`;
+  }
+}
+
+function fill(world: World, table: TableId, rows: number): void {
+  const { schema } = world.database.table(table);
+  const row = (at: number): readonly string[] =>
+    [`k${String(at).padStart(3, '0')}`, `v${at}`, `large${at}`].slice(0, schema.columns.length);
+  world.database.commit(Array.from({ length: rows }, (_, at) => ({ op: 'insert', table, row: row(at) })));
+}
+
+function loadOf(world: World, table: TableId): LoadRow | null {
+  return world.row(controlKeys.load(PIPELINE, table, null)) as LoadRow | null;
+}
