@@ -1,6 +1,6 @@
 import { DescribeContinuousBackupsCommand, type TableDescription } from '@aws-sdk/client-dynamodb';
 import type { Finding } from '#core/finding.ts';
-import { checkRights } from './check-rights.ts';
+import { checkOwnRights, checkRights } from './check-rights.ts';
 import type { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Shape } from './shape.ts';
@@ -22,6 +22,7 @@ export async function checkSink(
   signal: AbortSignal,
 ): Promise<readonly Finding[]> {
   const findings = await checkTable(of, wantedOwnTable(of.config), signal);
+  if (findings.length > 1) findings.push(await checkOwnRights(of, signal));
   for (const shape of shapes) {
     const found = await checkTable(of, wantedTable(shape), signal);
     findings.push(...found);
