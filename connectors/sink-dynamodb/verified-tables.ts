@@ -6,7 +6,7 @@ import type { OwnTable } from './own-table.ts';
 import { items } from './read.ts';
 import type { Shape } from './shape.ts';
 import { allEnded } from './throttled.ts';
-import { describeTable, differencesOf, expiryOf, indexKeysOf, wantedTable } from './tables.ts';
+import { assertRegion, describeTable, differencesOf, expiryOf, indexKeysOf, wantedTable } from './tables.ts';
 
 /** Between two looks whether a table is still the one that the progress belongs to. */
 const VERIFY_MS = 60_000;
@@ -44,7 +44,7 @@ export class VerifiedTables {
     await this.#own.take({ tableName: shape.tableName, table: shape.schema.table }, () => this.#isEmpty(shape, signal), signal);
   }
 
-  /** The attributes that key its indexes. Errors: `sink_table_replaced`, `sink_misconfigured`. */
+  /** The attributes that key its indexes. Errors: `sink_table_replaced`, `sink_misconfigured`, `sink_region`. */
   async verify(shape: Shape, signal: AbortSignal): Promise<ReadonlySet<string>> {
     const { table } = shape.schema;
     this.#shapes.set(table, shape);
@@ -75,6 +75,7 @@ export class VerifiedTables {
     const { schema, tableName } = shape;
     const table = await describeTable(this.#client, tableName, signal);
     if (table === null) throw missing(this.#config, tableName);
+    assertRegion(this.#config, tableName, table);
     const differences = differencesOf(wantedTable(shape), table);
     if (differences.length > 0) throw new CausewayError('sink_misconfigured', differences.join('; '));
     const expiry = await expiryOf(this.#client, tableName, signal);

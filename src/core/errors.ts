@@ -223,7 +223,15 @@ export const errorTable = {
   sink_credentials: {
     retry: 'timed',
     meaning: 'The sink refused the login or its certificate could not be verified.',
-    mend: 'Correct the password file or `tls`; secret files are read again at each connection.',
+    mend:
+      'Correct the password file or `tls`; secret files are read again at each connection. At a cloud provider: the credentials, the role and ' +
+      'whom it trusts, the region they are good for.',
+  },
+  sink_region: {
+    retry: 'timed',
+    meaning:
+      'No server has the name that the region or the endpoint of the sink makes, or a table tells of another region than the configured one.',
+    mend: 'Correct `region` or `endpoint` of the sink. Where they are right, names cannot be looked up: bring that back, nothing is lost.',
   },
   sink_throttled: { retry: 'timed', meaning: 'The sink asks for fewer writes.', mend: 'None needed; raise its capacity if lag grows.' },
   sink_misconfigured: {
