@@ -1,6 +1,6 @@
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
-import type { Client } from './client.ts';
+import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { OwnTable } from './own-table.ts';
 import { items } from './read.ts';
@@ -18,7 +18,7 @@ type Verified = { readonly atMs: number; readonly indexKeys: Promise<ReadonlySet
  * once a minute, also while none come. Rows and progress are restored apart from each other.
  */
 export class VerifiedTables {
-  readonly #client: Client;
+  readonly #client: Sender;
   readonly #config: SinkConfig;
   readonly #own: OwnTable;
   readonly #onRetry: (code: ErrorCode) => void;
@@ -27,7 +27,7 @@ export class VerifiedTables {
   readonly #shapes = new Map<TableId, Shape>();
 
   constructor(of: {
-    readonly client: Client;
+    readonly client: Sender;
     readonly config: SinkConfig;
     readonly own: OwnTable;
     readonly onRetry: (code: ErrorCode) => void;
