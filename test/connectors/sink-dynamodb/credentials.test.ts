@@ -77,9 +77,7 @@ function answerSts(asked: URLSearchParams, response: ServerResponse): void {
   if (next.tag === 'refused') {
     const words = `not authorized to perform sts:${action}`;
     const error = `<Error><Type>Sender</Type><Code>${next.code}</Code><Message>${words}</Message></Error>`;
-    response
-      .writeHead(403, { 'content-type': 'text/xml' })
-      .end(`<ErrorResponse ${xmlns}>${error}<RequestId>r</RequestId></ErrorResponse>`);
+    response.writeHead(403, { 'content-type': 'text/xml' }).end(`<ErrorResponse ${xmlns}>${error}<RequestId>r</RequestId></ErrorResponse>`);
     return;
   }
   const id = `ASIA${askedSts.length}`;
@@ -120,25 +118,28 @@ async function refusalOf(client: Client): Promise<CausewayError> {
   throw new Error('no refusal', { cause: error });
 }
 
-test.each<Kind>(['assumeRole', 'web identity'])('%s: requests carry the keys of the role, and new ones once those have ended', async (kind) => {
-  answers = [
-    { tag: 'given', lastsMs: HOUR_MS },
-    { tag: 'given', lastsMs: HOUR_MS },
-  ];
-  await using client = open(kind);
-  await describeTable(client);
-  await describeTable(client);
-  expect(signedDynamo).toEqual(['ASIA1', 'ASIA1']);
-  if (kind === 'web identity') writeFileSync(join(folder.path, 'token'), 'second-web-token');
-  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + HOUR_MS + 1 });
-  await describeTable(client);
-  await describeTable(client);
-  expect(signedDynamo.slice(2)).toEqual(['ASIA2', 'ASIA2']);
-  expect(signedSts).toEqual(kind === 'assumeRole' ? ['AKIAOWN', 'AKIAOWN'] : [null, null]);
-  expect(askedSts.map((asked) => asked.get('RoleArn'))).toEqual([ROLE, ROLE]);
-  const particular = askedSts.map((asked) => asked.get(kind === 'assumeRole' ? 'ExternalId' : 'WebIdentityToken'));
-  expect(particular).toEqual(kind === 'assumeRole' ? ['outside', 'outside'] : ['first-web-token', 'second-web-token']);
-});
+test.each<Kind>(['assumeRole', 'web identity'])(
+  '%s: requests carry the keys of the role, and new ones once those have ended',
+  async (kind) => {
+    answers = [
+      { tag: 'given', lastsMs: HOUR_MS },
+      { tag: 'given', lastsMs: HOUR_MS },
+    ];
+    await using client = open(kind);
+    await describeTable(client);
+    await describeTable(client);
+    expect(signedDynamo).toEqual(['ASIA1', 'ASIA1']);
+    if (kind === 'web identity') writeFileSync(join(folder.path, 'token'), 'second-web-token');
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + HOUR_MS + 1 });
+    await describeTable(client);
+    await describeTable(client);
+    expect(signedDynamo.slice(2)).toEqual(['ASIA2', 'ASIA2']);
+    expect(signedSts).toEqual(kind === 'assumeRole' ? ['AKIAOWN', 'AKIAOWN'] : [null, null]);
+    expect(askedSts.map((asked) => asked.get('RoleArn'))).toEqual([ROLE, ROLE]);
+    const particular = askedSts.map((asked) => asked.get(kind === 'assumeRole' ? 'ExternalId' : 'WebIdentityToken'));
+    expect(particular).toEqual(kind === 'assumeRole' ? ['outside', 'outside'] : ['first-web-token', 'second-web-token']);
+  },
+);
 
 test.each<readonly [Kind, string]>([
   ['assumeRole', 'AccessDenied'],
@@ -155,7 +156,8 @@ test.each<readonly [Kind, string]>([
   expect(error.code).toBe('sink_credentials');
   expect(error.message).toContain('the table public.t: ');
   expect(error.message).toContain(code.replace('Exception', ''));
-  for (const secret of ['own-secret', 'given-secret', 'first-web-token']) expect(JSON.stringify([error.message, error.stack])).not.toContain(secret);
+  for (const secret of ['own-secret', 'given-secret', 'first-web-token'])
+    expect(JSON.stringify([error.message, error.stack])).not.toContain(secret);
   expect(signedDynamo).toEqual([]);
   expect(askedSts).toHaveLength(1);
   // What was refused once is asked for again: the trust can have been mended meanwhile.
@@ -174,7 +176,10 @@ test('a token file that is not there is told as missing credentials', async () =
 test('keys that DynamoDB does not know are told with the region that they were tried in', async () => {
   vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAOWN');
   vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'own-secret');
-  await using client = new Client({ config: configSchema.parse({ kind: 'dynamodb', region: 'eu-west-1', endpoint }), runtime: realRuntime() });
+  await using client = new Client({
+    config: configSchema.parse({ kind: 'dynamodb', region: 'eu-west-1', endpoint }),
+    runtime: realRuntime(),
+  });
   const error = await refusalOf(client);
   expect(error.code).toBe('sink_credentials');
   expect(error.message).toContain('UnrecognizedClientException: the key is not known in eu-west-1');

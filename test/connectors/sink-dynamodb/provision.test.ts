@@ -70,10 +70,12 @@ test.each([
   const lines = createCommand(config, wanted).split('\n').map(requestOf);
   expect(lines.map(({ name }) => name)).toEqual(['CreateTable', 'Wait', 'UpdateContinuousBackups']);
   const at = { Region: 'eu-west-1', EndpointURL: 'http://127.0.0.1:8000' };
-  const printed = lines.filter(({ name }) => name !== 'Wait').map(({ name, input: { Region, EndpointURL, ...input } }) => {
-    expect({ Region, EndpointURL }).toEqual(at);
-    return { name, input };
-  });
+  const printed = lines
+    .filter(({ name }) => name !== 'Wait')
+    .map(({ name, input: { Region, EndpointURL, ...input } }) => {
+      expect({ Region, EndpointURL }).toEqual(at);
+      return { name, input };
+    });
   expect(printed).toEqual(await sentFor(wanted));
   expect(printed[0]?.input).toMatchObject({ DeletionProtectionEnabled: true, Tags: [{ Key: 'causeway', Value: 'sink' }] });
 });
