@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { checkRegion, endpointField, regionField } from '../lib/dynamodb/region.ts';
+import { checkRegion, endpointField, regionField, regionOfEndpoint } from '../lib/dynamodb/region.ts';
 
 /** https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html */
 const TABLE_NAME = /^[a-zA-Z0-9_.-]{3,255}$/;
@@ -91,3 +91,10 @@ export const configSchema = z
   .superRefine(checkRegion);
 
 export type SinkConfig = z.output<typeof configSchema>;
+
+/** AWS's endpoints of a region are doors to the same tables. The account shows where a role is taken on. */
+export function databaseOf({ region, endpoint, assumeRole }: SinkConfig): string {
+  const at = endpoint === undefined || regionOfEndpoint(endpoint) !== null ? 'aws' : new URL(endpoint).host;
+  const [, , , , account = ''] = assumeRole?.arn.split(':') ?? [];
+  return `dynamodb ${at} ${region} ${account}`;
+}
