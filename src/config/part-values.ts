@@ -62,7 +62,7 @@ export async function parsePart(
     return { part: null, mistakes: mistakesOf(parsed.issues, issues) };
   }
   const { value: config } = parsed;
-  const tableOf: PartInput['tableOf'] = (table) => schema.tableOf?.(config, table) ?? table.target;
+  const tableOf: PartInput['tableOf'] = (table) => schema.tableOf(config, table);
   return { part: { kind, config, raw, database: schema.databaseOf(config), tableOf }, mistakes: [] };
 }
 

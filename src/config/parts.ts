@@ -24,8 +24,8 @@ export type PartSchema = {
   /** True where the connector's schema wants to see `kind` itself. */
   readonly ownsKind: boolean;
   readonly databaseOf: (config: unknown) => string | null;
-  /** Of a sink that names tables otherwise than by their targets. */
-  readonly tableOf: SinkConnector<unknown>['tableOf'];
+  /** Of a sink, the table that rows of a target go to. */
+  readonly tableOf: NonNullable<SinkConnector<unknown>['tableOf']>;
 };
 
 export function jsonSchemaOf(schema: z.ZodType): JsonSchema {
@@ -43,8 +43,8 @@ export async function partSchema(connectors: Connectors, role: ConnectorRole, ki
     schema: connector.configSchema,
     json,
     ownsKind: Object.hasOwn(json.properties ?? {}, 'kind'),
-    databaseOf: (config) => ('databaseOf' in connector ? (connector.databaseOf?.(config) ?? null) : null),
-    tableOf: 'tableOf' in connector ? connector.tableOf : undefined,
+    databaseOf: (config) => ('databaseOf' in connector ? connector.databaseOf(config) : null),
+    tableOf: (config, table) => ('tableOf' in connector ? connector.tableOf(config, table) : table.target),
   };
 }
 

@@ -166,6 +166,14 @@ test.each<readonly [Kind, string]>([
   expect(signedDynamo).toEqual(['ASIA2']);
 });
 
+test('an identity provider that STS cannot ask is an outage', async () => {
+  // The client of STS asks three times.
+  answers = Array.from({ length: 3 }, () => ({ tag: 'refused', code: 'IDPCommunicationError' }));
+  await using client = open('web identity');
+  expect((await refusalOf(client)).code).toBe('sink_unavailable');
+  expect(answers).toEqual([]);
+});
+
 test('a token file that is not there is told as missing credentials', async () => {
   await using client = open('web identity');
   vi.stubEnv('AWS_WEB_IDENTITY_TOKEN_FILE', join(folder.path, 'absent'));

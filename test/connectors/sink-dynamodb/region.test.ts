@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { CausewayError } from '#core/errors.ts';
+import type { CausewayError } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
 import { dynamoError } from '../../../connectors/lib/dynamodb/errors.ts';
 import { checkSink } from '../../../connectors/sink-dynamodb/check.ts';
