@@ -28,9 +28,9 @@ export function checkRegion(
   context.addIssue({ code: 'custom', path: ['endpoint'], message: `is of the region ${found}, and not of ${region}`, params: { mend } });
 }
 
-/** Null where the name does not tell. */
+/** Null where the name does not tell, or the text is no URL, which is a mistake of its own. */
 export function regionOfEndpoint(endpoint: string): string | null {
-  return REGION_IN_HOST.exec(new URL(endpoint).hostname)?.[1] ?? null;
+  return REGION_IN_HOST.exec(URL.parse(endpoint)?.hostname ?? '')?.[1] ?? null;
 }
 
 /** The region of a table where it is not the configured one; null also for a local store, which has none, and for an ARN that is not of AWS. */

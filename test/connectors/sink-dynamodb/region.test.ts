@@ -68,6 +68,11 @@ test.each([
   );
 });
 
+test('an endpoint that is no URL is that mistake alone', () => {
+  const { error } = configSchema.safeParse({ kind: 'dynamodb', region: 'eu-west-1', endpoint: 'nonsense' });
+  expect(error?.issues.map(({ path }) => path)).toEqual([['endpoint']]);
+});
+
 test('a region that is no part of a name is a mistake of the configuration', () => {
   expect(configSchema.safeParse({ kind: 'dynamodb', region: 'EU (Ireland)' }).error?.issues[0]?.message).toContain('no name of a region');
 });
