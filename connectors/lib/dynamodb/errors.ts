@@ -41,7 +41,8 @@ export function nameOf(error: unknown): string {
 export function dynamoError(error: unknown, role: Role, what: string): CausewayError {
   if (error instanceof CausewayError) return error;
   const kind = kindOf(error);
-  if (kind === null) return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
+  if (kind === null)
+    return new CausewayError(role === 'sink' ? 'sink_failed' : 'internal', `${what}: an error without a code`, { cause: error });
   return new CausewayError(codeFor(role, kind), `${what}: ${describe(error)}`);
 }
 
