@@ -1,6 +1,6 @@
 // A sink without transactions, as DynamoDB is one: the rows of a batch take effect one by one, each by a request of its own, and what goes
 // wrong with one of them leaves the others. Under which holder and behind which progress is decided by the connector's own partition.
-import { present } from '#core/assert.ts';
+import { assert, present } from '#core/assert.ts';
 import { fencingTokenOf } from '#core/position.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { SEQUENCE_ZERO } from '#core/sequence.ts';
@@ -9,7 +9,7 @@ import type { TableSchema } from '#core/schema.ts';
 import type { Held } from '../../connectors/sink-dynamodb/own-rows.ts';
 import { DynamoPartition } from '../../connectors/sink-dynamodb/partition.ts';
 import { allEnded, unlessThrottled, untilTaken } from '../../connectors/sink-dynamodb/throttled.ts';
-import type { MemorySinkStore } from '../support/memory-sink.ts';
+import type { MemorySinkStore, SinkCall } from '../support/memory-sink.ts';
 import { lineSink, type SinkWatch } from './ports.ts';
 import type { Line } from './network.ts';
 import type { Site } from './sites.ts';
@@ -46,7 +46,7 @@ export function rowwiseSink(line: Line, of: RowwiseInput, watch: SinkWatch): Sin
       }
     };
     await allEnded(Array.from({ length: AT_ONCE }, lane));
-    void store.onCall?.('after', { name: 'apply', partition, rows, progress: null });
+    tell(store, { name: 'apply', partition, rows, progress: null });
     return outcomes;
   };
   return {
@@ -76,6 +76,11 @@ export function rowwiseSink(line: Line, of: RowwiseInput, watch: SinkWatch): Sin
   };
 }
 
+/** What looks at the store does so at once. */
+function tell(store: MemorySinkStore, call: SinkCall): void {
+  assert(store.onCall?.('after', call) === undefined, 'who looks at an effect looks at once');
+}
+
 type Call = <T>(site: Site, signal: AbortSignal, effect: () => T) => Promise<T>;
 
 async function writeRow(
@@ -86,7 +91,7 @@ async function writeRow(
   const { key, schema } = change;
   const put = (): RowOutcome => {
     const outcome = store.write(change);
-    void store.onCall?.('after', { name: 'apply', partition, rows: [change], progress: null });
+    tell(store, { name: 'apply', partition, rows: [change], progress: null });
     return outcome;
   };
   if (change.tag !== 'partial') return call('sink.put', signal, put);
@@ -120,7 +125,7 @@ function replace(store: MemorySinkStore, before: Held, after: Held): boolean {
   if (JSON.stringify(heldIn(store, partition)) !== JSON.stringify(before)) return false;
   if (progress !== null) store.progress.set(partition, progress);
   store.writes.set(partition, writes);
-  if (progress !== null) void store.onCall?.('after', { name: 'save', partition, progress });
+  if (progress !== null) tell(store, { name: 'save', partition, progress });
   return true;
 }
 
@@ -149,7 +154,7 @@ async function sweep(
   await call('sink.sweep', signal, () => {
     store.checkPassed(floor);
     if ((store.swept.get(table) ?? '') < sequence) store.swept.set(table, sequence);
-    void store.onCall?.('after', { name: 'sweep' });
+    tell(store, { name: 'sweep' });
   });
   return { rows };
 }
