@@ -9,7 +9,11 @@ const SECRET = 'jane@example.org';
 function endsWith(error: unknown, stopped = false): Promise<unknown> {
   const stop = new AbortController();
   if (stopped) stop.abort();
-  const loop = sinkAlone('warm', () => Promise.reject(error as Error));
+  const loop = sinkAlone('warm', () => {
+    const ended = Promise.withResolvers<undefined>();
+    ended.reject(error);
+    return ended.promise;
+  });
   return loop({ stop: stop.signal, kill: new AbortController().signal }).catch((reason: unknown) => reason);
 }
 
