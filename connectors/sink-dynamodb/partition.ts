@@ -7,7 +7,7 @@ import type { OwnTable } from './own-table.ts';
 
 export type PartitionInput = {
   readonly held: Held;
-  readonly own: OwnTable;
+  readonly own: Pick<OwnTable, 'held' | 'replace'>;
   /** Whether the tables are still those that the progress belongs to. */
   readonly verify: (signal: AbortSignal) => Promise<void>;
   /** Writes rows of distinct keys, in any order. The outcomes stand in the rows' order. */

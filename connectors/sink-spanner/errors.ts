@@ -100,6 +100,6 @@ export function spannerError(error: unknown, what: string): CausewayError {
     return new CausewayError(code, `${what}: ${entry.name}`);
   }
   const code = error instanceof Error && 'code' in error ? error.code : null;
-  if (typeof code !== 'string') return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
+  if (typeof code !== 'string') return new CausewayError('sink_failed', `${what}: an error without a code`, { cause: error });
   return new CausewayError(isCertificateCode(code) ? 'sink_credentials' : 'sink_unavailable', `${what}: ${code}`);
 }

@@ -249,6 +249,15 @@ export const errorTable = {
       'Give the pipeline or the sink a name of its own. Where the other deployment is gone for good, ' +
       '`causeway pipeline remove --sink --owner` with the owner that the message names frees the sink; then load again: docs/resync.md.',
   },
+  sink_failed: {
+    retry: 'manual',
+    meaning:
+      'The sink stopped at an error that Causeway has no code for: an answer of the store, or a defect of its client or of ours. The other sinks and ' +
+      'capture go on, and nothing is lost: the log keeps what is not applied.',
+    mend:
+      'None where it passes: the sink is tried again every ten seconds, and at each start, from its own progress. Otherwise report the log ' +
+      'line with its `cause` and `stack`; `causeway check --only sink` looks at the store.',
+  },
   sink_went_back: {
     retry: 'timed',
     meaning: 'The sink lost commits that it had confirmed (it failed over or was restored).',
@@ -296,7 +305,12 @@ export const errorTable = {
     meaning: 'A row of the source cannot be read as text. It was published without its values and its key is parked at every sink.',
     mend: 'Correct the row at the source; its next change releases the key.',
   },
-  internal: { retry: 'fatal', meaning: 'A broken invariant of the program.', mend: 'Report it with the log.' },
+  internal: {
+    retry: 'fatal',
+    meaning:
+      'A broken invariant of the program, or an error without a code in capture, whose recovery inside the process cannot be proved.',
+    mend: 'Report it with the log.',
+  },
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 export type ErrorCode = keyof typeof errorTable;

@@ -46,6 +46,11 @@ export const sites = [
   'group.leave',
   'group.offsets',
   'letters.forget',
+  // Of a sink that takes a batch row by row.
+  'sink.look',
+  'sink.read',
+  'sink.put',
+  'sink.step',
 ] as const;
 
 export type Site = (typeof sites)[number];
@@ -117,6 +122,10 @@ export const faultsOf: Readonly<Record<Site, readonly CallFaultKind[]>> = {
   'group.leave': answers,
   'group.offsets': reads,
   'letters.forget': writes,
+  'sink.look': reads,
+  'sink.read': reads,
+  'sink.put': writes,
+  'sink.step': writes,
 };
 
 export const siteIndex: ReadonlyMap<Site, number> = new Map(sites.map((site, index) => [site, index]));

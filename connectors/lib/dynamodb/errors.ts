@@ -64,7 +64,8 @@ export function dynamoError(
 ): CausewayError {
   if (error instanceof CausewayError) return error;
   const kind = kindOf(error);
-  if (kind === null) return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
+  if (kind === null)
+    return new CausewayError(role === 'sink' ? 'sink_failed' : 'internal', `${what}: an error without a code`, { cause: error });
   return new CausewayError(codeFor(role, kind), `${what}: ${describe(error)}${hintOf(error, region)}`);
 }
 

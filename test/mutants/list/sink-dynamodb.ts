@@ -1,4 +1,4 @@
-import { integration, unit, type Mutant } from '../mutant.ts';
+import { integration, rowwiseSchedule, unit, type Mutant } from '../mutant.ts';
 
 const sink = (only: string): Mutant['suite'] => integration('sink-dynamodb', only);
 const faults = (only: string): Mutant['suite'] => integration('sink-dynamodb-faults', only);
@@ -7,6 +7,22 @@ const writer = unit('connectors/sink-dynamodb/table-writer');
 const pace = unit('connectors/sink-dynamodb/pace');
 
 export const sinkDynamoDbMutants: readonly Mutant[] = [
+  {
+    name: 'rows of a batch that failed count as applied with those that stand',
+    file: 'connectors/sink-dynamodb/throttled.ts',
+    find: "if (one.status === 'rejected') throw one.reason;",
+    put: "if (one.status === 'rejected') return undefined as never;",
+    breaks: 'A4',
+    suite: rowwiseSchedule('leaves the others'),
+  },
+  {
+    name: 'progress that another holder kept from being stored counts as stored',
+    file: 'connectors/sink-dynamodb/partition.ts',
+    find: 'if (isSame || (await this.#input.own.replace(from, after, signal))) {',
+    put: 'if (isSame || (await this.#input.own.replace(from, after, signal)) || true) {',
+    breaks: 'A4, 30',
+    suite: rowwiseSchedule('overtaken between the rows of a batch and its progress'),
+  },
   {
     name: 'an item of DynamoDB is replaced whatever its sequence',
     file: 'connectors/sink-dynamodb/write.ts',
