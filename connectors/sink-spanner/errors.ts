@@ -91,6 +91,19 @@ export function isSessionLost(error: unknown): boolean {
   return statusDetails.some(({ resourceType }) => typeof resourceType === 'string' && resourceType.endsWith('.Session'));
 }
 
+/**
+ * What the service asks to wait for before the next attempt, in ms; null where it asks for nothing. It stands in the error's details
+ * (google.rpc.RetryInfo, "Errors", google.aip.dev/193).
+ */
+export function retryDelayMs(error: unknown): number | null {
+  const { statusDetails } = error as { readonly statusDetails?: readonly { readonly retryDelay?: unknown }[] };
+  const delay = Array.isArray(statusDetails) ? statusDetails.find(({ retryDelay }) => retryDelay !== undefined)?.retryDelay : null;
+  // google.protobuf.Duration, whose seconds come as a number, a text or an object that prints as one.
+  const { seconds, nanos } = (delay ?? {}) as { readonly seconds?: unknown; readonly nanos?: unknown };
+  const ms = Number(String(seconds ?? 0)) * 1_000 + Number(nanos ?? 0) / 1_000_000;
+  return ms > 0 ? ms : null;
+}
+
 /** `what` is the table or the request, for people. The service's own words can quote what was to be stored, and are left out. */
 export function spannerError(error: unknown, what: string): CausewayError {
   if (error instanceof CausewayError) return error;

@@ -1,6 +1,6 @@
 import { assert, present } from '#core/assert.ts';
 import type { ConnectorContext } from '#core/connector.ts';
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
@@ -48,16 +48,17 @@ export class SpannerSink implements Sink {
     readonly sink: string;
     readonly partitions: number;
     readonly target: (table: TableId) => TableId;
+    readonly onRetry: (code: ErrorCode) => void;
     readonly context: ConnectorContext;
   }) {
-    const { config, pipeline, sink, target, partitions, context } = options;
+    const { config, pipeline, sink, target, partitions, onRetry, context } = options;
     const client = new Client({ config, runtime: context.runtime });
     this.limits = { batchRowsMax: config.batchRows, batchBytesMax: BATCH_BYTES_MAX };
     this.#config = config;
     this.#place = { pipeline, sink };
     this.#target = target;
     this.#partitions = partitions;
-    this.#store = { client, sessions: new Sessions({ client, max: config.concurrency }) };
+    this.#store = { client, sessions: new Sessions({ client, max: config.concurrency }), onRetry };
   }
 
   async check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {

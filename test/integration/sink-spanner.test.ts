@@ -5,7 +5,7 @@ import { codeOf } from '#core/errors.ts';
 import type { Column, TableId } from '#core/schema.ts';
 import type { SinkConfig } from '../../connectors/sink-spanner/config.ts';
 import { transact, type Found, type Reader, type Store } from '../../connectors/sink-spanner/transaction.ts';
-import { sinkContract, sinkDialectContract } from '../contract/sink-contract.ts';
+import { sinkContract } from '../contract/sink-contract.ts';
 import { sinkValues } from '../contract/sink-tables.ts';
 import {
   bigint,
@@ -39,7 +39,7 @@ describeShared('spanner', 'sink-spanner', () => {
   });
 
   sinkContract('sink-spanner in GoogleSQL', () => spannerContext(host, 'GOOGLE_STANDARD_SQL', { arrays: 'native' }));
-  sinkDialectContract('sink-spanner in PostgreSQL', () => spannerContext(host, 'POSTGRESQL', { arrays: 'native' }));
+  sinkContract('sink-spanner in PostgreSQL', () => spannerContext(host, 'POSTGRESQL', { arrays: 'native' }));
 
   describe('sink-spanner with texts and the time of the commit', () => {
     const stamped = { commitTimestampColumn: 'committed_at' };
