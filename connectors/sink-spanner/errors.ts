@@ -27,6 +27,22 @@ const CODES: Readonly<Record<number, { readonly name: string; readonly code: Err
   16: { name: 'UNAUTHENTICATED', code: 'sink_credentials' },
 };
 
+const UNAVAILABLE = 14;
+export const UNAUTHENTICATED = 16;
+const TOO_MANY_REQUESTS = 429;
+const SERVER_ERROR = 500;
+
+/**
+ * In place of the error of a token that was not to be had, which would come as UNKNOWN and with whatever its server said: who gives tokens
+ * cannot be reached or is in trouble, or refuses the credentials, or they cannot be read.
+ */
+export function withoutToken(error: unknown): Error {
+  const { config, status } = error as { readonly config?: unknown; readonly status?: unknown };
+  const isAnswered = typeof status === 'number';
+  const passes = isAnswered ? status >= SERVER_ERROR || status === TOO_MANY_REQUESTS : config !== undefined;
+  return Object.assign(new Error('no token is to be had'), { code: passes ? UNAVAILABLE : UNAUTHENTICATED });
+}
+
 /** What a commit is answered where one of its rows cannot be stored; none of them names the row, or tells what is wrong with it. */
 const REFUSALS: ReadonlySet<number> = new Set([3, 9, 11]);
 

@@ -7,6 +7,7 @@ import type { Sequence } from '#core/sequence.ts';
 import type { Floor, KeyRange, Sink, SinkClaim, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
 import { readDialect } from './catalogue.ts';
 import { checkSink } from './check.ts';
+import { checkInstance, readRetention, readStreams, retentionFinding, streamsFinding } from './check-instance.ts';
 import { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
@@ -64,7 +65,15 @@ export class SpannerSink implements Sink {
   async check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {
     const { dialect, shapes } = await this.#shapesOf(tables, signal);
     const catalogue = await catalogueOf(this.#store, dialect, signal);
-    return await checkSink({ client: this.#store.client, config: this.#config, dialect }, { shapes, catalogue }, signal);
+    const { client } = this.#store;
+    const streams = await snapshot(this.#store, 'the information schema', signal, (reader) => readStreams(reader, dialect));
+    const names = [...wantedOwnTables(), ...shapes.flatMap(wantedTables)].map(({ name }) => name);
+    return [
+      ...(await checkInstance(client, this.#config, signal)),
+      ...(await checkSink({ client, config: this.#config, dialect }, { shapes, catalogue }, signal)),
+      retentionFinding(await readRetention(client, signal), { database: this.#config.database, dialect }),
+      streamsFinding(streams, names),
+    ];
   }
 
   async provision(tables: readonly DescribedTable[], signal: AbortSignal): Promise<void> {

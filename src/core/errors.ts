@@ -223,7 +223,7 @@ export const errorTable = {
   sink_credentials: {
     retry: 'timed',
     meaning: 'The sink refused the login or its certificate could not be verified.',
-    mend: 'Correct the password file or `tls`; secret files are read again at each connection.',
+    mend: 'Correct the password file, the key file (`keyFile`) or `tls`; secret files are read again at each connection.',
   },
   sink_throttled: { retry: 'timed', meaning: 'The sink asks for fewer writes.', mend: 'None needed; raise its capacity if lag grows.' },
   sink_misconfigured: {

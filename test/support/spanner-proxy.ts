@@ -4,14 +4,17 @@
 import {
   connect,
   constants,
+  createSecureServer,
   createServer,
   type ClientHttp2Session,
+  type Http2SecureServer,
   type Http2Server,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import type { Certificate } from './certificates.ts';
 
 export type SpannerFault =
   | {
@@ -34,28 +37,33 @@ export class SpannerProxy implements AsyncDisposable {
   onCommitted: (request: Buffer) => void = () => undefined;
   /** Done in place of the deletion of a session, with the message of its request; then that is answered with OK. Null lets it pass. */
   onDeleteSession: ((request: Buffer) => Promise<void>) | null = null;
-  readonly #server: Http2Server;
+  readonly #server: Http2Server | Http2SecureServer;
+  readonly #isSecure: boolean;
   readonly #target: string;
   readonly #sessions = new Map<ServerHttp2Session, ClientHttp2Session>();
   #struck = 0;
 
-  private constructor(server: Http2Server, target: string) {
+  private constructor(
+    server: Http2Server | Http2SecureServer,
+    { target, isSecure }: { readonly target: string; readonly isSecure: boolean },
+  ) {
     this.#server = server;
+    this.#isSecure = isSecure;
     this.#target = target;
     this.port = (server.address() as AddressInfo).port;
     server.on('session', (session) => this.#join(session));
     server.on('stream', (stream, headers) => this.#carry(stream, headers));
   }
 
-  /** `target`: the endpoint of an emulator. */
-  static async create(target: string): Promise<SpannerProxy> {
-    const server = createServer();
+  /** `target`: the endpoint of an emulator. With a certificate, which has to be one for `localhost`, it takes connections over TLS alone. */
+  static async create(target: string, certificate: Certificate | null = null): Promise<SpannerProxy> {
+    const server = certificate === null ? createServer() : createSecureServer({ ...certificate });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return new SpannerProxy(server, target);
+    return new SpannerProxy(server, { target, isSecure: certificate !== null });
   }
 
   get endpoint(): string {
-    return `http://127.0.0.1:${this.port}`;
+    return this.#isSecure ? `https://localhost:${this.port}` : `http://127.0.0.1:${this.port}`;
   }
 
   /** From now on everything passes. Returns how many requests had been struck. */
