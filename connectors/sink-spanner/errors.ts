@@ -112,11 +112,11 @@ export function isSessionLost(error: unknown): boolean {
  * (google.rpc.RetryInfo, "Errors", google.aip.dev/193).
  */
 export function retryDelayMs(error: unknown): number | null {
-  const { statusDetails } = error as { readonly statusDetails?: readonly { readonly retryDelay?: unknown }[] };
-  const delay = Array.isArray(statusDetails) ? statusDetails.find(({ retryDelay }) => retryDelay !== undefined)?.retryDelay : null;
+  const { statusDetails: details } = error as { readonly statusDetails?: readonly { readonly retryDelay?: unknown }[] };
+  const delay = details?.find(({ retryDelay }) => retryDelay !== undefined)?.retryDelay;
   // google.protobuf.Duration, whose seconds come as a number, a text or an object that prints as one.
   const { seconds, nanos } = (delay ?? {}) as { readonly seconds?: unknown; readonly nanos?: unknown };
-  const ms = Number(String(seconds ?? 0)) * 1_000 + Number(nanos ?? 0) / 1_000_000;
+  const ms = Number(seconds ?? 0) * 1_000 + Number(nanos ?? 0) / 1_000_000;
   return ms > 0 ? ms : null;
 }
 
