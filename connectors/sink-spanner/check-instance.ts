@@ -1,5 +1,5 @@
 import type { Finding } from '#core/finding.ts';
-import type { Client } from './client.ts';
+import type { Client, FoundInstance } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
 import { PERMISSION_DENIED, spannerError, statusOf } from './errors.ts';
@@ -13,14 +13,6 @@ const PROCESSING_UNITS_MIN = 1_000;
 const RETENTION_DEFAULT = '1h';
 const RETENTION_MIN_MINUTES = 24 * 60;
 const MINUTES: Readonly<Record<string, number>> = { s: 1 / 60, m: 1, h: 60, d: 24 * 60 };
-
-/** google.spanner.admin.instance.v1.Instance, as far as it is used. */
-export type FoundInstance = {
-  readonly config?: string | null;
-  readonly state?: string | number | null;
-  readonly nodeCount?: number | null;
-  readonly processingUnits?: number | null;
-};
 
 export type FoundStream = { readonly name: string; readonly watchesAll: boolean; readonly tables: readonly string[] };
 

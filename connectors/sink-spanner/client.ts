@@ -6,7 +6,6 @@ import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { orAborted } from '../lib/time/or-aborted.ts';
-import type { FoundInstance } from './check-instance.ts';
 import type { SinkConfig } from './config.ts';
 import { spannerError, statusOf, UNAUTHENTICATED, withoutToken } from './errors.ts';
 
@@ -18,6 +17,14 @@ const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 
 /** With each request: it is sent once, since who asked knows what may be repeated. */
 export type CallOptions = { readonly timeout: number; readonly retry: { readonly retryCodes: number[] } };
+
+/** google.spanner.admin.instance.v1.Instance, as far as it is used. */
+export type FoundInstance = {
+  readonly config?: string | null;
+  readonly state?: string | number | null;
+  readonly nodeCount?: number | null;
+  readonly processingUnits?: number | null;
+};
 
 type Clients = { readonly data: SpannerClient; readonly admin: DatabaseAdminClient };
 

@@ -40,6 +40,8 @@ describeShared('spanner', 'sink-spanner under faults', () => {
   let free: Sink;
   let retried: ErrorCode[];
   let pausesMs: number[];
+  /** Of the worker. */
+  let waitsMs: number[];
   let committed: SpannerEffect[];
 
   beforeAll(async () => {
@@ -52,7 +54,7 @@ describeShared('spanner', 'sink-spanner under faults', () => {
     await host[Symbol.asyncDispose]();
   });
   beforeEach(async () => {
-    [retried, pausesMs, committed, struck] = [[], [], [], []];
+    [retried, pausesMs, waitsMs, committed, struck] = [[], [], [], [], []];
     config = await host.database('GOOGLE_STANDARD_SQL');
     free = spannerSink(config);
     await free.provision([schema], never);
@@ -68,18 +70,21 @@ describeShared('spanner', 'sink-spanner under faults', () => {
 
   const real = realRuntime();
   /** Writes pauses down, and waits for none. */
-  const hasty: Runtime = {
+  const hasty = (written: (ms: number) => void): Runtime => ({
     ...real,
     sleep: (ms, signal) => {
-      pausesMs.push(ms);
+      written(ms);
       return real.sleep(0, signal);
     },
-  };
+  });
   const onRetry = (code: ErrorCode): void => void retried.push(code);
-  const struckSink = (): Sink => spannerSink({ ...config, endpoint: proxy.endpoint }, { runtime: hasty, onRetry });
+  const struckSink = (): Sink =>
+    spannerSink({ ...config, endpoint: proxy.endpoint }, { runtime: hasty((ms) => pausesMs.push(ms)), onRetry });
   /** As the worker does, whose retries are counted in the same metric. */
   const ridden = <T>(work: () => Promise<T>): Promise<T> =>
-    rideOut({ runtime: hasty, observer: { ...silentObserver, retry: onRetry }, options: applyDefaults }, work, { signal: never });
+    rideOut({ runtime: hasty((ms) => waitsMs.push(ms)), observer: { ...silentObserver, retry: onRetry }, options: applyDefaults }, work, {
+      signal: never,
+    });
   let struck: string[] = [];
   const strike = (of: readonly string[], fault: SpannerFault | ((at: number) => SpannerFault), most = times): void => {
     const counts = new Map(of.map((method) => [method, 0]));
@@ -158,8 +163,8 @@ describeShared('spanner', 'sink-spanner under faults', () => {
     await using partition = await sink.assign(0, never);
     strike(['Commit'], { effect: 'none', status: RESOURCE_EXHAUSTED }, 8);
     await ridden(() => partition.apply({ rows: [row(1, 1)], progress: null }, never));
-    expect(pausesMs).toHaveLength(8);
-    for (const [at, pause] of pausesMs.entries()) {
+    expect(waitsMs).toHaveLength(8);
+    for (const [at, pause] of waitsMs.entries()) {
       const ceiling = Math.min(5_000, 100 * 2 ** at);
       expect(pause).toBeGreaterThanOrEqual(ceiling / 2);
       expect(pause).toBeLessThanOrEqual(ceiling);

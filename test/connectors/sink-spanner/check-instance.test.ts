@@ -5,10 +5,9 @@ import {
   instanceFindings,
   retentionFinding,
   streamsFinding,
-  type FoundInstance,
   type FoundStream,
 } from '../../../connectors/sink-spanner/check-instance.ts';
-import type { Client } from '../../../connectors/sink-spanner/client.ts';
+import type { Client, FoundInstance } from '../../../connectors/sink-spanner/client.ts';
 import { configSchema } from '../../../connectors/sink-spanner/config.ts';
 import { thrown } from '../../support/thrown.ts';
 
