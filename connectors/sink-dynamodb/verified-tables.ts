@@ -6,7 +6,7 @@ import type { SinkConfig } from './config.ts';
 import type { OwnTable } from './own-table.ts';
 import { items } from './read.ts';
 import type { Shape } from './shape.ts';
-import { allEnded } from './throttled.ts';
+import { allEnded } from '../lib/sink/throttled.ts';
 import { assertRegion, describeTable, differencesOf, expiryOf, indexKeysOf, wantedTable } from './tables.ts';
 
 /** Between two looks whether a table is still the one that the progress belongs to. */

@@ -224,7 +224,7 @@ export const errorTable = {
     retry: 'timed',
     meaning: 'The sink refused the login or its certificate could not be verified.',
     mend:
-      'Correct the password file or `tls`; secret files are read again at each connection. At a cloud provider: the credentials, the role and ' +
+      'Correct the password file, the key file (`keyFile`) or `tls`; secret files are read again at each connection. At a cloud provider: the credentials, the role and ' +
       'whom it trusts, the region they are good for.',
   },
   sink_region: {
