@@ -8,7 +8,7 @@ import type { Floor, RowChange, RowOutcome, Sink } from '#core/sink.ts';
 import type { TableSchema } from '#core/schema.ts';
 import type { Held } from '../../connectors/sink-dynamodb/own-rows.ts';
 import { DynamoPartition } from '../../connectors/sink-dynamodb/partition.ts';
-import { allEnded, unlessThrottled, untilTaken } from '../../connectors/sink-dynamodb/throttled.ts';
+import { allEnded, unlessThrottled, untilTaken } from '../../connectors/lib/sink/throttled.ts';
 import type { MemorySinkStore, SinkCall } from '../support/memory-sink.ts';
 import { lineSink, type SinkWatch } from './ports.ts';
 import type { Line } from './network.ts';
