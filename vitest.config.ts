@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/longest-first.ts';
 
 /** A hanging server must fail its test, not the whole run; a busy machine with two cores must not. */
 const unitTimeoutMs = 20_000;
@@ -8,6 +9,10 @@ export default defineConfig({
   test: {
     // Nothing is tried again: a test that passes at the second attempt has shown a fault.
     retry: 0,
+    // For all projects alike: those with the same number share one pool. By Vitest's own number two processors get one worker for what needs
+    // no server, and nothing else runs beside it. Integration files wait most of the time: four at once keep two processors busy.
+    maxWorkers: 4,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,
@@ -36,8 +41,6 @@ export default defineConfig({
           globalSetup: ['test/support/global-setup.ts'],
           testTimeout: integrationTimeoutMs,
           hookTimeout: integrationTimeoutMs,
-          // Each file drives databases and often a daemon, and waits for them most of the time: four at once keep two processors busy.
-          maxWorkers: 4,
         },
       },
     ],

@@ -4,8 +4,17 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { archiveBrokerClasses } from '../test/support/kafka-cluster.ts';
 import { testCache } from '../test/support/postgres-binaries.ts';
-import { hasProgram, recipeFolder, serviceFolder, type ServiceName, serviceNames, serviceVersion } from '../test/support/service-cache.ts';
+import {
+  classArchive,
+  hasProgram,
+  recipeFolder,
+  serviceFolder,
+  type ServiceName,
+  serviceNames,
+  serviceVersion,
+} from '../test/support/service-cache.ts';
 
 const copyDependencies = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies';
 
@@ -17,15 +26,19 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 for (const name of namedServices()) {
   const target = serviceFolder(name);
-  if (existsSync(target)) {
-    console.log(`${name} ${serviceVersion(name)} is there: ${target}`);
-    continue;
+  if (existsSync(target)) console.log(`${name} ${serviceVersion(name)} is there: ${target}`);
+  else {
+    console.log(`fetching ${name} ${serviceVersion(name)} into ${target}`);
+    const fresh = join(scratch, name);
+    if (name === 'kubernetes') buildApiServer(fresh);
+    else fetchJars(name, fresh);
+    putInPlace(fresh, target);
   }
-  console.log(`fetching ${name} ${serviceVersion(name)} into ${target}`);
-  const fresh = join(scratch, name);
-  if (name === 'kubernetes') buildApiServer(fresh);
-  else fetchJars(name, fresh);
-  putInPlace(fresh, target);
+  if (name === 'kafka' && !existsSync(classArchive(name))) {
+    const fresh = join(scratch, 'kafka.jsa');
+    await archiveBrokerClasses(fresh);
+    renameSync(fresh, classArchive(name));
+  }
 }
 
 function namedServices(): readonly ServiceName[] {

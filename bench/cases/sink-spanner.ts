@@ -47,6 +47,7 @@ export async function sinkSpannerCase({ runs, rows }: { readonly runs: number; r
       config,
       ...{ pipeline: 'bench', sink: 'bench', partitions: 1 },
       target: (table) => table,
+      onRetry: () => undefined,
       context: { runtime: systemRuntime, logger: silentLogger },
     });
     await sink.provision([schema], never);

@@ -139,7 +139,7 @@ export class DynamoControlStore implements ControlStore {
         return await orAborted(call, () => work(this.#client, call));
       } catch (error) {
         call.throwIfAborted();
-        throw dynamoError(error, 'control', this.#what);
+        throw dynamoError(error, { role: 'control', what: this.#what, region: this.#config.region });
       }
     });
   }

@@ -1,5 +1,5 @@
 import type { ControlConnector } from '#core/connector.ts';
-import { resolveConnection } from '../lib/postgres/connection.ts';
+import { databaseAt, resolveConnection } from '../lib/postgres/connection.ts';
 import { configSchema, type Config } from './config.ts';
 import { PostgresControlStore } from './store.ts';
 
@@ -7,6 +7,7 @@ import { PostgresControlStore } from './store.ts';
 export const connector: ControlConnector<Config> = {
   kind: 'postgres',
   configSchema,
+  databaseOf: databaseAt,
   create: ({ config, leaseTtlMs, context }) =>
     new PostgresControlStore({
       connection: resolveConnection(config),

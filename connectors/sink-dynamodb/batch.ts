@@ -14,7 +14,7 @@ import type { Sender } from './client.ts';
 import { ValueRefused } from './encode.ts';
 import { isTombstone, keyItem, keyText, rowIn, rowItem, sequenceOf, tombstoneItem, type Shape } from './shape.ts';
 import { insertStatement, updateStatement } from './statements.ts';
-import { allEnded, unlessThrottled } from './throttled.ts';
+import { allEnded, unlessThrottled } from '../lib/sink/throttled.ts';
 import { APPLIED, STALE, writeRow } from './write.ts';
 
 /** Of a BatchGetItem, and of a BatchExecuteStatement ("Quotas in Amazon DynamoDB", API-specific limits). */

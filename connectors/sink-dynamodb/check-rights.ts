@@ -1,9 +1,12 @@
 import {
   BatchExecuteStatementCommand,
   BatchGetItemCommand,
+  DeleteItemCommand,
   GetItemCommand,
   PutItemCommand,
+  QueryCommand,
   ScanCommand,
+  TransactWriteItemsCommand,
   type DynamoDBClient,
 } from '@aws-sdk/client-dynamodb';
 import type { Finding } from '#core/finding.ts';
@@ -16,6 +19,8 @@ import { DELETED, SEQUENCE, type Shape } from './shape.ts';
 /** A key that no row of a source has: whoever reads it finds nothing. */
 const CANARY_TEXT = 'causeway/check';
 const CANARY_NUMBER = '-99999999999999999999999999999999999999';
+
+const NEVER = 'attribute_exists(#key) AND attribute_not_exists(#key)';
 
 const DENIED: ReadonlySet<string> = new Set(['AccessDeniedException', 'AccessDenied']);
 
@@ -31,26 +36,52 @@ export async function checkRights(
   shape: Shape,
   signal: AbortSignal,
 ): Promise<Finding> {
-  const denied: string[] = [];
-  for (const { action, ask } of probesOf(shape, config)) {
-    if (await isDenied(client, { shape, ask }, signal)) denied.push(action);
-  }
+  const denied = await deniedOf(client, { tableName: shape.tableName, probes: probesOf(shape, config) }, signal);
+  return finding({ tableName: shape.tableName, what: 'rows', level: 'error' }, denied);
+}
+
+/** The same on the table of the sink's progress, which other calls read and write. */
+export async function checkOwnRights(
+  { client, config }: { readonly client: Sender; readonly config: SinkConfig },
+  signal: AbortSignal,
+): Promise<Finding> {
+  const { progressTable: tableName } = config;
+  const denied = await deniedOf(client, { tableName, probes: ownProbesOf(tableName) }, signal);
+  // Nothing is deleted before the sink is removed.
+  const level = denied.every((action) => action === 'DeleteItem') ? 'warning' : 'error';
+  return finding({ tableName, what: 'progress', level }, denied);
+}
+
+function finding(
+  { tableName, what, level }: { readonly tableName: string; readonly what: string; readonly level: 'warning' | 'error' },
+  denied: readonly string[],
+): Finding {
   const actions = denied.map((action) => `dynamodb:${action}`);
   return {
     id: 'DD-003',
-    level: denied.length > 0 ? 'error' : 'ok',
-    title: `rows of the table ${shape.tableName} may be read and written`,
+    level: denied.length > 0 ? level : 'ok',
+    title: `${what} of the table ${tableName} may be read and written`,
     details: actions.map((action) => `${action} is not allowed`),
     mend: actions.length > 0 ? [`allow ${actions.join(', ')} on the table in the policy of the role: docs/privileges.md`] : [],
   };
 }
 
+async function deniedOf(
+  client: Sender,
+  { tableName, probes }: { readonly tableName: string; readonly probes: readonly Probe[] },
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const denied: string[] = [];
+  for (const { action, ask } of probes) if (await isDenied(client, { tableName, ask }, signal)) denied.push(action);
+  return denied;
+}
+
 async function isDenied(
   client: Sender,
-  { shape, ask }: { readonly shape: Shape; readonly ask: Probe['ask'] },
+  { tableName, ask }: { readonly tableName: string; readonly ask: Probe['ask'] },
   signal: AbortSignal,
 ): Promise<boolean> {
-  return await client.send(`the table ${shape.tableName}`, signal, async (dynamo, abortSignal) => {
+  return await client.send(`the table ${tableName}`, signal, async (dynamo, abortSignal) => {
     try {
       await ask(dynamo, abortSignal);
       return false;
@@ -93,7 +124,7 @@ function probesOf({ tableName, key }: Shape, { writes }: SinkConfig): readonly P
           new PutItemCommand({
             TableName: tableName,
             Item: canary,
-            ConditionExpression: 'attribute_exists(#key) AND attribute_not_exists(#key)',
+            ConditionExpression: NEVER,
             ExpressionAttributeNames: { '#key': first },
           }),
           { abortSignal },
@@ -108,6 +139,30 @@ function probesOf({ tableName, key }: Shape, { writes }: SinkConfig): readonly P
           },
         ]
       : []),
+  ];
+}
+
+function ownProbesOf(tableName: string): readonly Probe[] {
+  const where = { TableName: tableName, Key: { pk: { S: CANARY_TEXT }, sk: { S: CANARY_TEXT } } };
+  const never = { ConditionExpression: NEVER, ExpressionAttributeNames: { '#key': 'pk' } };
+  const query = new QueryCommand({
+    TableName: tableName,
+    KeyConditionExpression: 'pk = :pk',
+    ExpressionAttributeValues: { ':pk': where.Key.pk },
+  });
+  return [
+    { action: 'GetItem', ask: (client, abortSignal) => client.send(new GetItemCommand(where), { abortSignal }) },
+    { action: 'Query', ask: (client, abortSignal) => client.send(query, { abortSignal }) },
+    {
+      action: 'PutItem',
+      ask: (client, abortSignal) => client.send(new PutItemCommand({ TableName: tableName, Item: where.Key, ...never }), { abortSignal }),
+    },
+    {
+      action: 'ConditionCheckItem',
+      ask: (client, abortSignal) =>
+        client.send(new TransactWriteItemsCommand({ TransactItems: [{ ConditionCheck: { ...where, ...never } }] }), { abortSignal }),
+    },
+    { action: 'DeleteItem', ask: (client, abortSignal) => client.send(new DeleteItemCommand({ ...where, ...never }), { abortSignal }) },
   ];
 }
 

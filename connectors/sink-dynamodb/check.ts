@@ -1,10 +1,12 @@
 import { DescribeContinuousBackupsCommand, type TableDescription } from '@aws-sdk/client-dynamodb';
 import type { Finding } from '#core/finding.ts';
-import { checkRights } from './check-rights.ts';
-import type { Client } from './client.ts';
+import { otherRegionOf } from '../lib/dynamodb/region.ts';
+import { checkOwnRights, checkRights } from './check-rights.ts';
+import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Shape } from './shape.ts';
 import {
+  atOf,
   createCommand,
   describeTable,
   differencesOf,
@@ -15,13 +17,17 @@ import {
   type WantedTable,
 } from './tables.ts';
 
-/** Looks, changes nothing. */
+/**
+ * Looks, changes nothing. Whether rows fit 400 KB is not among it (DD-005): a schema tells of nearly every table that a text of it could be
+ * longer, and only the source could tell of rows that are. One that does not fit parks its key, with the reason.
+ */
 export async function checkSink(
-  of: { readonly client: Client; readonly config: SinkConfig },
+  of: { readonly client: Sender; readonly config: SinkConfig },
   shapes: readonly Shape[],
   signal: AbortSignal,
 ): Promise<readonly Finding[]> {
   const findings = await checkTable(of, wantedOwnTable(of.config), signal);
+  if (findings.length > 1) findings.push(await checkOwnRights(of, signal));
   for (const shape of shapes) {
     const found = await checkTable(of, wantedTable(shape), signal);
     findings.push(...found);
@@ -31,7 +37,7 @@ export async function checkSink(
 }
 
 async function checkTable(
-  { client, config }: { readonly client: Client; readonly config: SinkConfig },
+  { client, config }: { readonly client: Sender; readonly config: SinkConfig },
   wanted: WantedTable,
   signal: AbortSignal,
 ): Promise<Finding[]> {
@@ -51,12 +57,24 @@ async function checkTable(
   const differences = differencesOf(wanted, table);
   return [
     { id: 'DD-001', level: differences.length > 0 ? 'error' : 'ok', title, details: differences, mend: [] },
+    inRegion(config, wanted.name, table),
     capacity(wanted.name, table),
     globalTable(wanted.name, table),
     encryption(wanted.name, table),
     await safety({ client, config }, { name: wanted.name, table }, signal),
     await expiry({ client, config }, wanted.name, signal),
   ];
+}
+
+function inRegion({ region }: SinkConfig, name: string, { TableArn }: TableDescription): Finding {
+  const other = otherRegionOf(TableArn, region);
+  return {
+    id: 'DD-002',
+    level: other === null ? 'ok' : 'error',
+    title: `the table ${name} is in the region ${region}`,
+    details: other === null ? [] : [`its ARN is of ${other}`],
+    mend: other === null ? [] : [`set \`region\` to ${other}, or take the \`endpoint\` of ${region}`],
+  };
 }
 
 function capacity(name: string, table: TableDescription): Finding {
@@ -91,7 +109,7 @@ function globalTable(name: string, { Replicas, MultiRegionConsistency }: TableDe
 }
 
 async function safety(
-  { client, config: { region } }: { readonly client: Client; readonly config: SinkConfig },
+  { client, config }: { readonly client: Sender; readonly config: SinkConfig },
   { name, table }: { readonly name: string; readonly table: TableDescription },
   signal: AbortSignal,
 ): Promise<Finding> {
@@ -99,7 +117,7 @@ async function safety(
     unlessUntold(dynamo.send(new DescribeContinuousBackupsCommand({ TableName: name }), { abortSignal })),
   );
   const state = backups?.ContinuousBackupsDescription?.PointInTimeRecoveryDescription?.PointInTimeRecoveryStatus;
-  const update = (what: string): string => `aws dynamodb ${what} --region ${region} --table-name ${name}`;
+  const update = (what: string): string => `aws dynamodb ${what} ${atOf(config)} --table-name ${name}`;
   const lacks = [
     ...(backups === null || state === 'ENABLED'
       ? []
@@ -124,7 +142,7 @@ async function safety(
 
 /** Rows that expire take their sequence with them, and older changes would bring them back. */
 async function expiry(
-  { client, config: { region } }: { readonly client: Client; readonly config: SinkConfig },
+  { client, config }: { readonly client: Sender; readonly config: SinkConfig },
   name: string,
   signal: AbortSignal,
 ): Promise<Finding> {
@@ -135,7 +153,7 @@ async function expiry(
   }
   const isOn = found.tag === 'on';
   const attribute = isOn ? found.attribute : '';
-  const off = `aws dynamodb update-time-to-live --region ${region} --table-name ${name} --time-to-live-specification Enabled=false,AttributeName=${attribute}`;
+  const off = `aws dynamodb update-time-to-live ${atOf(config)} --table-name ${name} --time-to-live-specification Enabled=false,AttributeName=${attribute}`;
   return {
     id: 'DD-011',
     level: isOn ? 'error' : 'ok',

@@ -22,14 +22,16 @@ export type Sender = Pick<Client, 'runtime' | 'send'>;
 /** One client of the SDK. Every error that leaves it is a CausewayError; each request is sent once, since who asked knows what it may repeat. */
 export class Client implements AsyncDisposable {
   readonly runtime: Runtime;
+  readonly #region: string;
   readonly #client: DynamoDBClient;
 
   constructor({ config, runtime }: { readonly config: SinkConfig; readonly runtime: Runtime }) {
     this.runtime = runtime;
+    this.#region = config.region;
     this.#client = new DynamoDBClient(clientConfig(config));
   }
 
-  /** `what` is the table, for people. Errors: `sink_unavailable`, `sink_throttled`, `sink_credentials`, `sink_misconfigured`. */
+  /** `what` is the table, for people. Errors: `sink_unavailable`, `sink_throttled`, `sink_credentials`, `sink_region`, `sink_misconfigured`. */
   async send<T>(what: string, signal: AbortSignal, work: (client: DynamoDBClient, signal: AbortSignal) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
     try {
@@ -37,7 +39,7 @@ export class Client implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof ValueRefused) throw error;
-      throw dynamoError(error, 'sink', what);
+      throw dynamoError(error, { role: 'sink', what, region: this.#region });
     }
   }
 

@@ -6,7 +6,7 @@ import type { Sequence } from '#core/sequence.ts';
 import type { SinkClaim } from '#core/sink.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
 import { unlessRefused } from '../lib/dynamodb/send.ts';
-import type { Client } from './client.ts';
+import type { Sender } from './client.ts';
 import {
   CLAIM,
   heldItem,
@@ -33,11 +33,11 @@ const THROTTLED: ReadonlySet<string> = new Set(['ThrottlingError', 'ProvisionedT
 /** Claim, partitions and sweeps of one sink. Each method is one linearizable step; reads are strongly consistent. */
 export class OwnTable {
   readonly place: OwnPlace;
-  readonly #client: Client;
+  readonly #client: Sender;
   readonly #name: string;
   readonly #what: string;
 
-  constructor(of: { readonly client: Client; readonly name: string; readonly place: OwnPlace }) {
+  constructor(of: { readonly client: Sender; readonly name: string; readonly place: OwnPlace }) {
     this.place = of.place;
     this.#client = of.client;
     this.#name = of.name;

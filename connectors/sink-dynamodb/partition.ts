@@ -1,13 +1,14 @@
-import { assert, present } from '#core/assert.ts';
+import { present } from '#core/assert.ts';
 import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 import { advanced, checkHeld } from '../lib/sink/held.ts';
+import { OneAtATime } from '../lib/sink/one-at-a-time.ts';
 import type { Held } from './own-rows.ts';
 import type { OwnTable } from './own-table.ts';
 
 export type PartitionInput = {
   readonly held: Held;
-  readonly own: OwnTable;
+  readonly own: Pick<OwnTable, 'held' | 'replace'>;
   /** Whether the tables are still those that the progress belongs to. */
   readonly verify: (signal: AbortSignal) => Promise<void>;
   /** Writes rows of distinct keys, in any order. The outcomes stand in the rows' order. */
@@ -23,9 +24,9 @@ export class DynamoPartition implements SinkPartition {
   readonly token: FencingToken;
   readonly start: SinkProgress | null;
   readonly #input: PartitionInput;
+  readonly #calls = new OneAtATime();
   #seen: SinkProgress | null;
   #writes: number;
-  #busy = false;
 
   constructor(input: PartitionInput) {
     const { partition, token, progress, writes } = input.held;
@@ -41,7 +42,7 @@ export class DynamoPartition implements SinkPartition {
     { rows, progress }: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null },
     signal: AbortSignal,
   ): Promise<readonly RowOutcome[]> {
-    return await this.#exclusively(async () => {
+    return await this.#calls.run(async () => {
       const before = await this.#look(signal);
       const outcomes = await this.#input.write(rows, signal);
       await this.#step(before, { progress, rows: rows.length }, signal);
@@ -50,7 +51,7 @@ export class DynamoPartition implements SinkPartition {
   }
 
   async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
-    return await this.#exclusively(async () => {
+    return await this.#calls.run(async () => {
       await this.#step(await this.#look(signal), { progress, rows: 0 }, signal);
       return present(this.#seen, 'progress that was stored');
     });
@@ -84,16 +85,6 @@ export class DynamoPartition implements SinkPartition {
       }
       // Somebody else has it now, or an attempt whose reply was lost took effect.
       from = await this.#look(signal);
-    }
-  }
-
-  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    assert(!this.#busy, 'one call at a time for a partition');
-    this.#busy = true;
-    try {
-      return await work();
-    } finally {
-      this.#busy = false;
     }
   }
 }

@@ -5,7 +5,7 @@ import type { Item } from '../lib/dynamodb/send.ts';
 import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import { isTombstone, rowIn, rowKeyIn, sequenceOf, type Shape } from './shape.ts';
-import { unlessThrottled, untilTaken } from './throttled.ts';
+import { unlessThrottled, untilTaken } from '../lib/sink/throttled.ts';
 
 /** Of a page, so that the first one of a large table does not take the budget of minutes. */
 const PAGE_ITEMS_MAX = 1_000;

@@ -2,11 +2,12 @@ import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { parseRowKey, type RowKey } from '#core/key.ts';
-import { tableIdParts, type Column, type TableId, type TableSchema } from '#core/schema.ts';
+import type { Column, TableId, TableSchema } from '#core/schema.ts';
 import { parseSequence, type Sequence } from '#core/sequence.ts';
 import type { Row } from '#core/value.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
 import { plainNumber } from '../lib/number/decimal-text.ts';
+import { nameBy, type NamedTable } from '../lib/sink/table-name.ts';
 import type { SinkConfig } from './config.ts';
 import { decoded, encoded, ValueRefused } from './encode.ts';
 
@@ -61,15 +62,8 @@ export function shapeOf(
   return { schema, tableName: tableNameOf(of), key: keyAttributes(schema, of.config), config: of.config, indexKeys: new Set() };
 }
 
-function tableNameOf(of: {
-  readonly config: SinkConfig;
-  readonly pipeline: string;
-  readonly sink: string;
-  readonly target: TableId;
-}): string {
-  const { schema, name } = tableIdParts(of.target);
-  const parts: Readonly<Record<string, string>> = { pipeline: of.pipeline, sink: of.sink, schema, table: name };
-  const tableName = of.config.tables.replace(/\{(\w+)\}/g, (_all, part: string) => parts[part] ?? '');
+function tableNameOf(of: NamedTable & { readonly config: SinkConfig }): string {
+  const tableName = nameBy(of.config.tables, of);
   if (TABLE_NAME.test(tableName)) return tableName;
   throw new CausewayError(
     'sink_misconfigured',
@@ -103,15 +97,14 @@ function keyAttributes(schema: TableSchema, config: SinkConfig): readonly KeyAtt
 }
 
 /** Null for a type of which equal values can have several texts, or whose attribute cannot be a key. */
-function nativeKeyType({ type, sourceType }: Column): 'S' | 'N' | 'B' | null {
+function nativeKeyType({ type }: Column): 'S' | 'N' | 'B' | null {
   switch (type.tag) {
     case 'int':
       return 'N';
     case 'bytes':
       return 'B';
+    // The blanks of a char(n) stand in the key's text as in the value: by its length equal values have equally many of them.
     case 'text':
-      // Of this type alone the key's text is without the padding that the value has.
-      return /^(?:character\(|char\(|bpchar)/.test(sourceType) ? null : 'S';
     case 'uuid':
     case 'enum':
     case 'date':

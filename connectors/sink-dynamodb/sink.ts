@@ -27,7 +27,7 @@ import { items, sinkRow } from './read.ts';
 import { isTombstone, rowKeyIn, sequenceOf, shapeOf, tombstoneItem, type Shape } from './shape.ts';
 import { ALONE_ROWS_MAX, TableWriter } from './table-writer.ts';
 import { describeTable, differencesOf, provisionTable, wantedOwnTable, wantedTable } from './tables.ts';
-import { allEnded } from './throttled.ts';
+import { allEnded } from '../lib/sink/throttled.ts';
 import { VerifiedTables } from './verified-tables.ts';
 import { isOfService } from './write.ts';
 

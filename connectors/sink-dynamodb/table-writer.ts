@@ -7,7 +7,7 @@ import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import { Paced } from './pace.ts';
 import type { Shape } from './shape.ts';
-import { allEnded, pauseMs, unlessThrottled, untilTaken } from './throttled.ts';
+import { allEnded, pauseMs, unlessThrottled, untilTaken } from '../lib/sink/throttled.ts';
 import { bury } from './write.ts';
 
 /** Of rows that go together, sent or read back. */

@@ -8,7 +8,8 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { CausewayError } from '#core/errors.ts';
 import { nameOf } from '../lib/dynamodb/errors.ts';
-import type { Client } from './client.ts';
+import { otherRegionOf } from '../lib/dynamodb/region.ts';
+import type { Sender } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import { scalarType } from './encode.ts';
 import type { Shape } from './shape.ts';
@@ -46,7 +47,7 @@ export function wantedOwnTable({ progressTable }: SinkConfig): WantedTable {
 }
 
 /** Null where there is none. */
-export async function describeTable(client: Client, name: string, signal: AbortSignal): Promise<TableDescription | null> {
+export async function describeTable(client: Sender, name: string, signal: AbortSignal): Promise<TableDescription | null> {
   return await client.send(`the table ${name}`, signal, async (dynamo, abortSignal) => {
     try {
       return (await dynamo.send(new DescribeTableCommand({ TableName: name }), { abortSignal })).Table ?? null;
@@ -90,9 +91,9 @@ export function differencesOf(wanted: WantedTable, table: TableDescription | nul
   return found;
 }
 
-/** Makes the table where it is missing, and waits until it can be written. Errors: `sink_misconfigured`, `sink_unavailable`. */
+/** Makes the table where it is missing, and waits until it can be written. Errors: `sink_misconfigured`, `sink_region`, `sink_unavailable`. */
 export async function provisionTable(
-  { client, config }: { readonly client: Client; readonly config: SinkConfig },
+  { client, config }: { readonly client: Sender; readonly config: SinkConfig },
   wanted: WantedTable,
   signal: AbortSignal,
 ): Promise<TableDescription> {
@@ -103,6 +104,7 @@ export async function provisionTable(
       `there is no table ${wanted.name} in ${config.region}; this makes it (or set \`provision: create\`):\n${createCommand(config, wanted)}`,
     );
   }
+  if (table !== null) assertRegion(config, wanted.name, table);
   const isNew = table === null;
   if (isNew) await create(client, wanted, signal);
   table = await created(client, wanted.name, signal);
@@ -112,7 +114,14 @@ export async function provisionTable(
   return table;
 }
 
-async function create(client: Client, wanted: WantedTable, signal: AbortSignal): Promise<void> {
+/** Errors: `sink_region` for a table of another region than the configured one: its progress would be taken for that one's. */
+export function assertRegion({ region }: SinkConfig, name: string, { TableArn }: TableDescription): void {
+  const other = otherRegionOf(TableArn, region);
+  if (other === null) return;
+  throw new CausewayError('sink_region', `the table ${name} is in ${other}, and \`region\` is ${region}: correct it, or \`endpoint\``);
+}
+
+async function create(client: Sender, wanted: WantedTable, signal: AbortSignal): Promise<void> {
   const command = new CreateTableCommand(definitionOf(wanted));
   await client.send(`the table ${wanted.name}`, signal, async (dynamo, abortSignal) => {
     try {
@@ -125,7 +134,7 @@ async function create(client: Client, wanted: WantedTable, signal: AbortSignal):
 }
 
 /** Waits until the table can be written: one that is being updated can. */
-async function created(client: Client, name: string, signal: AbortSignal): Promise<TableDescription> {
+async function created(client: Sender, name: string, signal: AbortSignal): Promise<TableDescription> {
   const startedAt = client.runtime.monotonicMs();
   while (true) {
     const table = await describeTable(client, name, signal);
@@ -136,7 +145,7 @@ async function created(client: Client, name: string, signal: AbortSignal): Promi
   }
 }
 
-async function switchBackupsOn(client: Client, name: string, signal: AbortSignal): Promise<void> {
+async function switchBackupsOn(client: Sender, name: string, signal: AbortSignal): Promise<void> {
   const command = new UpdateContinuousBackupsCommand({
     TableName: name,
     PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
@@ -162,17 +171,35 @@ function definitionOf({ name, key }: WantedTable): CreateTableCommandInput {
   };
 }
 
-export function createCommand({ region, endpoint }: SinkConfig, { name, key }: WantedTable): string {
-  const quoted = (text: string): string => (/^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`);
-  const at = [`--region ${region}`, ...(endpoint === undefined ? [] : [`--endpoint-url ${endpoint}`])].join(' ');
-  const attributes = key.map((one) => quoted(`AttributeName=${one.name},AttributeType=${one.type}`));
-  const keys = key.map((one) => quoted(`AttributeName=${one.name},KeyType=${keyType(one.role)}`));
-  const made = `aws dynamodb create-table ${at} --table-name ${name} --attribute-definitions ${attributes.join(' ')} --key-schema ${keys.join(' ')}`;
+/** Makes what `provision: create` makes. */
+export function createCommand(config: SinkConfig, { name, key }: WantedTable): string {
+  const at = `${atOf(config)} --table-name ${name}`;
+  const attributes = listed(key.map((one) => ({ AttributeName: one.name, AttributeType: one.type })));
+  const keys = listed(key.map((one) => ({ AttributeName: one.name, KeyType: keyType(one.role) })));
+  const made = `aws dynamodb create-table ${at} --attribute-definitions ${attributes} --key-schema ${keys}`;
   return [
     `${made} --billing-mode PAY_PER_REQUEST --deletion-protection-enabled --tags Key=causeway,Value=sink`,
-    `aws dynamodb wait table-exists ${at} --table-name ${name}`,
-    `aws dynamodb update-continuous-backups ${at} --table-name ${name} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`,
+    `aws dynamodb wait table-exists ${at}`,
+    `aws dynamodb update-continuous-backups ${at} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`,
   ].join('\n');
+}
+
+/** Where a command of the CLI goes. */
+export function atOf({ region, endpoint }: SinkConfig): string {
+  return `--region ${region}${endpoint === undefined ? '' : ` --endpoint-url ${endpoint}`}`;
+}
+
+/** Structures as an argument: in the short form, or as JSON where a name has characters that the short form or the shell reads otherwise. */
+function listed(structures: readonly Readonly<Record<string, string>>[]): string {
+  const isPlain = structures.every((one) => Object.values(one).every((text) => /^[\w.-]+$/.test(text)));
+  if (!isPlain) return `'${JSON.stringify(structures).replaceAll("'", String.raw`'\''`)}'`;
+  return structures
+    .map((one) =>
+      Object.entries(one)
+        .map(([name, text]) => `${name}=${text}`)
+        .join(','),
+    )
+    .join(' ');
 }
 
 function keyType(role: 'partition' | 'sort'): 'HASH' | 'RANGE' {
@@ -182,7 +209,7 @@ function keyType(role: 'partition' | 'sort'): 'HASH' | 'RANGE' {
 export type Expiry = { readonly tag: 'off' } | { readonly tag: 'on'; readonly attribute: string } | { readonly tag: 'unknown' };
 
 /** Whether rows of the table expire; unknown where that may not be asked. */
-export async function expiryOf(client: Client, name: string, signal: AbortSignal): Promise<Expiry> {
+export async function expiryOf(client: Sender, name: string, signal: AbortSignal): Promise<Expiry> {
   const command = new DescribeTimeToLiveCommand({ TableName: name });
   const found = await client.send(`the table ${name}`, signal, (dynamo, abortSignal) =>
     unlessUntold(dynamo.send(command, { abortSignal })),

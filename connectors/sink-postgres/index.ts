@@ -1,5 +1,5 @@
 import type { SinkConnector } from '#core/connector.ts';
-
+import { databaseAt } from '../lib/postgres/connection.ts';
 import { configSchema, type SinkConfig } from './config.ts';
 import { PostgresSink } from './sink.ts';
 
@@ -7,5 +7,6 @@ import { PostgresSink } from './sink.ts';
 export const connector: SinkConnector<SinkConfig> = {
   kind: 'postgres',
   configSchema,
+  databaseOf: databaseAt,
   create: (input) => new PostgresSink(input),
 };

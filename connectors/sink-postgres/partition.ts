@@ -1,4 +1,4 @@
-import { assert, present } from '#core/assert.ts';
+import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
@@ -7,6 +7,7 @@ import { refusalOf, sinkError, type Refusal } from './errors.ts';
 import { AllNewer } from './all-newer.ts';
 import type { Statement } from '../lib/postgres/flight.ts';
 import { advanced, checkHeld } from '../lib/sink/held.ts';
+import { OneAtATime } from '../lib/sink/one-at-a-time.ts';
 import { lockStatement, parseHeld, stepStatement, type ProgressOwner } from './progress.ts';
 import type { Session, Sessions, TextRow } from './session.ts';
 import type { Shapes } from './shapes.ts';
@@ -34,13 +35,13 @@ export class PostgresPartition implements SinkPartition {
   readonly #claimant: string;
   readonly #sessions: Sessions;
   readonly #shapes: Shapes;
+  readonly #calls = new OneAtATime();
   /** The furthest progress that this holder has seen committed. */
   #seen: SinkProgress | null;
   /** Transactions with rows that it has seen committed, its predecessors' too. */
   #writes: number;
   /** A log that is read again has rows in batch after batch that the sink holds already. */
   #staleExpected = false;
-  #busy = false;
 
   constructor(options: {
     readonly partition: number;
@@ -67,7 +68,7 @@ export class PostgresPartition implements SinkPartition {
     batch: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null },
     signal: AbortSignal,
   ): Promise<readonly RowOutcome[]> {
-    return await this.#exclusively(async () => {
+    return await this.#calls.run(async () => {
       const outcomes = await this.#applyWhole(batch.rows, batch.progress, signal);
       if (!('ofValue' in outcomes)) return outcomes;
       // Before a row is refused for ever: the table may have another type by now than the one that was read.
@@ -80,20 +81,10 @@ export class PostgresPartition implements SinkPartition {
   }
 
   async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
-    return await this.#exclusively(async () => {
+    return await this.#calls.run(async () => {
       await this.#applyWhole([], progress, signal);
       return present(this.#seen, 'progress that was stored');
     });
-  }
-
-  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    assert(!this.#busy, 'one call at a time for a partition');
-    this.#busy = true;
-    try {
-      return await work();
-    } finally {
-      this.#busy = false;
-    }
   }
 
   /** One transaction. A refusal of rows is returned, everything else thrown. */

@@ -1,10 +1,13 @@
+import { readFile } from 'node:fs/promises';
 import type { DatabaseAdminClient, SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js';
-import type { ClientOptions } from 'google-gax';
+
+import type { ClientOptions, googleAuthLibrary } from 'google-gax';
+import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 import { orAborted } from '../lib/time/or-aborted.ts';
 import type { SinkConfig } from './config.ts';
-import { spannerError } from './errors.ts';
+import { spannerError, statusOf, UNAUTHENTICATED, withoutToken } from './errors.ts';
 
 /** Of one request. The client's own limits are hours. */
 const REQUEST_MS = 15_000;
@@ -14,6 +17,14 @@ const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 
 /** With each request: it is sent once, since who asked knows what may be repeated. */
 export type CallOptions = { readonly timeout: number; readonly retry: { readonly retryCodes: number[] } };
+
+/** google.spanner.admin.instance.v1.Instance, as far as it is used. */
+export type FoundInstance = {
+  readonly config?: string | null;
+  readonly state?: string | number | null;
+  readonly nodeCount?: number | null;
+  readonly processingUnits?: number | null;
+};
 
 type Clients = { readonly data: SpannerClient; readonly admin: DatabaseAdminClient };
 
@@ -48,40 +59,64 @@ export class Client implements AsyncDisposable {
   /** As `send`, with the service's own errors. */
   async sendRaw<T>(signal: AbortSignal, work: (clients: Clients, options: CallOptions) => Promise<T>): Promise<T> {
     signal.throwIfAborted();
-    return await orAborted(signal, async () => work(await this.#loaded(), { timeout: REQUEST_MS, retry: { retryCodes: [] } }));
+    return await orAborted(signal, async () => {
+      const loading = this.#loading();
+      const clients = await loading;
+      try {
+        return await work(clients, { timeout: REQUEST_MS, retry: { retryCodes: [] } });
+      } catch (error) {
+        if (statusOf(error) === UNAUTHENTICATED) await this.#forget(loading);
+        throw error;
+      }
+    });
+  }
+
+  /** The instance of that resource name, as it is now, by a client that only `check` needs. Throws the service's own errors. */
+  async instance(name: string, signal: AbortSignal): Promise<FoundInstance> {
+    return await this.sendRaw(signal, async (_clients, options) => {
+      const { InstanceAdminClient } = await import('@google-cloud/spanner/build/src/v1/index.js');
+      const instances = new InstanceAdminClient(await clientOptions(this.#config));
+      try {
+        const [found] = await instances.getInstance({ name }, options);
+        return { ...found, state: String(found.state) };
+      } finally {
+        await instances.close();
+      }
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const clients = await this.#clients?.catch(() => null);
-    this.#clients = null;
-    if (clients === null || clients === undefined) return;
-    await Promise.all([clients.data.close(), clients.admin.close()]);
+    if (this.#clients !== null) await this.#forget(this.#clients);
   }
 
-  async #loaded(): Promise<Clients> {
-    this.#clients ??= load(this.#config);
-    const loading = this.#clients;
-    try {
-      return await loading;
-    } catch (error) {
-      // Credentials that were not to be had are looked for again at the next request.
-      if (this.#clients === loading) this.#clients = null;
-      throw error;
-    }
+  #loading(): Promise<Clients> {
+    if (this.#clients !== null) return this.#clients;
+    const loading = load(this.#config);
+    this.#clients = loading;
+    loading.catch(() => this.#forget(loading));
+    return loading;
+  }
+
+  /** Credentials that were not to be had, or are refused, are looked for again at the next request: a file can hold others by then. */
+  async #forget(loading: Promise<Clients>): Promise<void> {
+    if (this.#clients !== loading) return;
+    this.#clients = null;
+    const clients = await loading.catch(() => null);
+    if (clients !== null) await Promise.all([clients.data.close(), clients.admin.close()]);
   }
 }
 
 async function load(config: SinkConfig): Promise<Clients> {
-  const [{ SpannerClient, DatabaseAdminClient }, options] = await Promise.all([
-    import('@google-cloud/spanner/build/src/v1/index.js'),
-    clientOptions(config),
-  ]);
-  const clients = { data: new SpannerClient(options), admin: new DatabaseAdminClient(options) };
+  const { SpannerClient, DatabaseAdminClient } = await import('@google-cloud/spanner/build/src/v1/index.js');
+  const clients: (SpannerClient | DatabaseAdminClient)[] = [];
   try {
-    await Promise.all([clients.data.initialize(), clients.admin.initialize()]);
-    return clients;
+    const options = await clientOptions(config);
+    const [data, admin] = [new SpannerClient(options), new DatabaseAdminClient(options)];
+    clients.push(data, admin);
+    await Promise.all([data.initialize(), admin.initialize()]);
+    return { data, admin };
   } catch {
-    await Promise.allSettled([clients.data.close(), clients.admin.close()]);
+    await Promise.allSettled(clients.map((client) => client.close()));
     // The library's words can hold what stands in the file.
     const from = config.keyFile === undefined ? "Google's default credentials" : `the key file ${config.keyFile}`;
     throw new CausewayError('sink_credentials', `no credentials for Spanner are to be had from ${from}`);
@@ -90,7 +125,6 @@ async function load(config: SinkConfig): Promise<Clients> {
 
 async function clientOptions({ project, endpoint, keyFile }: SinkConfig): Promise<ClientOptions> {
   const url = endpoint === undefined ? null : new URL(endpoint);
-  const isPlain = url?.protocol === 'http:';
   const options: ClientOptions = {
     projectId: project,
     // Otherwise a read that is refused is asked for again, for seven seconds, whatever `retry` says.
@@ -99,8 +133,32 @@ async function clientOptions({ project, endpoint, keyFile }: SinkConfig): Promis
     port: url === null || url.port === '' ? HTTPS_PORT : Number(url.port),
   };
   const { grpc, googleAuthLibrary } = await import('google-gax');
-  if (!isPlain && keyFile !== undefined) return { ...options, auth: new googleAuthLibrary.GoogleAuth({ keyFile, scopes: SCOPE }) };
-  if (!isPlain) return options;
-  // Without this client it would look for credentials on the network, which a plain connection cannot carry.
-  return { ...options, sslCreds: grpc.credentials.createInsecure(), authClient: new googleAuthLibrary.PassThroughClient() };
+  if (url?.protocol === 'http:') {
+    // Without this client it would look for credentials on the network, which a plain connection cannot carry.
+    return { ...options, sslCreds: grpc.credentials.createInsecure(), authClient: new googleAuthLibrary.PassThroughClient() };
+  }
+  const authClient =
+    keyFile === undefined
+      ? await new googleAuthLibrary.GoogleAuth({ scopes: SCOPE }).getClient()
+      : await ofFile(googleAuthLibrary, keyFile);
+  const headersOf = authClient.getRequestHeaders.bind(authClient);
+  authClient.getRequestHeaders = async (of) => {
+    try {
+      return await headersOf(of);
+    } catch (error) {
+      throw withoutToken(error);
+    }
+  };
+  return { ...options, authClient };
+}
+
+/** By the classes themselves: the library's own way from a file to them is deprecated. */
+async function ofFile(library: typeof googleAuthLibrary, keyFile: string) {
+  const json = JSON.parse(await readFile(keyFile, 'utf8')) as { readonly type?: unknown };
+  if (json.type === 'external_account') {
+    const client = library.ExternalAccountClient.fromJSON(json as Parameters<typeof library.ExternalAccountClient.fromJSON>[0]);
+    return Object.assign(present(client, 'a kind of workload identity'), { scopes: SCOPE });
+  }
+  const { client_email: email, private_key: key, private_key_id: keyId } = json as Readonly<Record<string, string | undefined>>;
+  return new library.JWT({ email: present(email, 'an email'), key: present(key, 'a key'), keyId: keyId ?? '', scopes: SCOPE });
 }

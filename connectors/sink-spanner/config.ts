@@ -65,3 +65,9 @@ export const configSchema = z.strictObject({
 });
 
 export type SinkConfig = z.output<typeof configSchema>;
+
+/** Google's endpoints are doors to the same databases; what answers without encryption is an emulator, and a store by itself. */
+export function databaseOf({ project, instance, database, endpoint }: SinkConfig): string {
+  const at = endpoint?.startsWith('http:') === true ? new URL(endpoint).host : 'google';
+  return `spanner ${at} ${project}/${instance}/${database}`;
+}

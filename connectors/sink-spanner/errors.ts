@@ -27,6 +27,22 @@ const CODES: Readonly<Record<number, { readonly name: string; readonly code: Err
   16: { name: 'UNAUTHENTICATED', code: 'sink_credentials' },
 };
 
+const UNAVAILABLE = 14;
+export const UNAUTHENTICATED = 16;
+const TOO_MANY_REQUESTS = 429;
+const SERVER_ERROR = 500;
+
+/**
+ * In place of the error of a token that was not to be had, which would come as UNKNOWN and with whatever its server said: who gives tokens
+ * cannot be reached or is in trouble, or refuses the credentials, or they cannot be read.
+ */
+export function withoutToken(error: unknown): Error {
+  const { config, status } = error as { readonly config?: unknown; readonly status?: unknown };
+  const isAnswered = typeof status === 'number';
+  const passes = isAnswered ? status >= SERVER_ERROR || status === TOO_MANY_REQUESTS : config !== undefined;
+  return Object.assign(new Error('no token is to be had'), { code: passes ? UNAVAILABLE : UNAUTHENTICATED });
+}
+
 /** What a commit is answered where one of its rows cannot be stored; none of them names the row, or tells what is wrong with it. */
 const REFUSALS: ReadonlySet<number> = new Set([3, 9, 11]);
 
@@ -91,6 +107,19 @@ export function isSessionLost(error: unknown): boolean {
   return statusDetails.some(({ resourceType }) => typeof resourceType === 'string' && resourceType.endsWith('.Session'));
 }
 
+/**
+ * What the service asks to wait for before the next attempt, in ms; null where it asks for nothing. It stands in the error's details
+ * (google.rpc.RetryInfo, "Errors", google.aip.dev/193).
+ */
+export function retryDelayMs(error: unknown): number | null {
+  const { statusDetails: details } = error as { readonly statusDetails?: readonly { readonly retryDelay?: unknown }[] };
+  const delay = details?.find(({ retryDelay }) => retryDelay !== undefined)?.retryDelay;
+  // google.protobuf.Duration, whose seconds come as a number, a text or an object that prints as one.
+  const { seconds, nanos } = (delay ?? {}) as { readonly seconds?: unknown; readonly nanos?: unknown };
+  const ms = Number(seconds ?? 0) * 1_000 + Number(nanos ?? 0) / 1_000_000;
+  return ms > 0 ? ms : null;
+}
+
 /** `what` is the table or the request, for people. The service's own words can quote what was to be stored, and are left out. */
 export function spannerError(error: unknown, what: string): CausewayError {
   if (error instanceof CausewayError) return error;
@@ -100,6 +129,6 @@ export function spannerError(error: unknown, what: string): CausewayError {
     return new CausewayError(code, `${what}: ${entry.name}`);
   }
   const code = error instanceof Error && 'code' in error ? error.code : null;
-  if (typeof code !== 'string') return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
+  if (typeof code !== 'string') return new CausewayError('sink_failed', `${what}: an error without a code`, { cause: error });
   return new CausewayError(isCertificateCode(code) ? 'sink_credentials' : 'sink_unavailable', `${what}: ${code}`);
 }

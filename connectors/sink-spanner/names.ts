@@ -1,5 +1,6 @@
 import { CausewayError } from '#core/errors.ts';
-import { tableIdParts, type TableId } from '#core/schema.ts';
+import type { TableId } from '#core/schema.ts';
+import { nameBy } from '../lib/sink/table-name.ts';
 import type { Dialect } from './dialect.ts';
 
 /** Of tables and columns, in either dialect ("Data definition language", Naming rules). Two that differ in case alone are one. */
@@ -23,9 +24,7 @@ export type Place = { readonly pipeline: string; readonly sink: string };
 
 /** Errors: `sink_misconfigured` for a name that Spanner does not take, or that is kept for the sink. */
 export function tableNameOf(target: TableId, pattern: string, { pipeline, sink }: Place): string {
-  const { schema, name } = tableIdParts(target);
-  const parts: Readonly<Record<string, string>> = { pipeline, sink, schema, table: name };
-  const tableName = pattern.replace(/\{(\w+)\}/g, (_all, part: string) => parts[part] ?? '');
+  const tableName = nameBy(pattern, { pipeline, sink, target });
   const mend = `give the table another \`target\`, or set \`tables\` of the sink ${sink}`;
   if (!IDENTIFIER.test(tableName) || versionNameOf(tableName).length > NAME_MAX) {
     throw new CausewayError(

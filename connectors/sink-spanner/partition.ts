@@ -1,8 +1,9 @@
-import { assert, present } from '#core/assert.ts';
+import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { FencingToken } from '#core/position.ts';
 import type { RowChange, RowOutcome, SinkPartition, SinkProgress } from '#core/sink.ts';
 import { advanced, checkHeld } from '../lib/sink/held.ts';
+import { OneAtATime } from '../lib/sink/one-at-a-time.ts';
 import { blamingTables, CommitRefused } from './errors.ts';
 import type { Place } from './names.ts';
 import { writePartition, type Held } from './own-rows.ts';
@@ -42,10 +43,10 @@ export class SpannerPartition implements SinkPartition {
   readonly token: FencingToken;
   readonly start: SinkProgress | null;
   readonly #input: PartitionInput;
+  readonly #calls = new OneAtATime();
   /** The furthest progress that this holder has seen committed. */
   #seen: SinkProgress | null;
   #writes: number;
-  #busy = false;
 
   constructor(input: PartitionInput) {
     const { partition, token, progress, writes } = input.held;
@@ -61,7 +62,7 @@ export class SpannerPartition implements SinkPartition {
     { rows, progress }: { readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null },
     signal: AbortSignal,
   ): Promise<readonly RowOutcome[]> {
-    return await this.#exclusively(async () => {
+    return await this.#calls.run(async () => {
       const outcomes: RowOutcome[] = [];
       // What was true before the batch is true before each of its parts.
       for (const part of partsOf(rows, this.#input.shapeFor)) outcomes.push(...(await this.#applyPart(part, progress, signal)));
@@ -70,7 +71,7 @@ export class SpannerPartition implements SinkPartition {
   }
 
   async save(progress: SinkProgress, signal: AbortSignal): Promise<SinkProgress> {
-    return await this.#exclusively(async () => {
+    return await this.#calls.run(async () => {
       await this.#commitOwn({ progress, counts: false }, signal);
       return present(this.#seen, 'progress that was stored');
     });
@@ -135,16 +136,6 @@ export class SpannerPartition implements SinkPartition {
     this.#seen = after.progress;
     this.#writes = after.writes;
     return outcomes;
-  }
-
-  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    assert(!this.#busy, 'one call at a time for a partition');
-    this.#busy = true;
-    try {
-      return await work();
-    } finally {
-      this.#busy = false;
-    }
   }
 }
 

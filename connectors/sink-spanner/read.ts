@@ -2,6 +2,7 @@ import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { KeyRange, SinkRow } from '#core/sink.ts';
+import { unlessThrottled, untilTaken } from '../lib/sink/throttled.ts';
 import { compareKeys } from './key-order.ts';
 import { DELETED_COLUMN, quoted, SEQUENCE_COLUMN } from './names.ts';
 import { columnNames, keyOfRow, rowIn, rowKeyIn, sentAgain, sequenceIn, wiresOf, type Shape } from './shape.ts';
@@ -20,7 +21,10 @@ export async function* scanPages(store: Store, shape: Shape, range: KeyRange, si
   let from: Bound | null = range.from === null ? null : { key: wiresOf(shape, range.from), isIn: true };
   while (true) {
     const start: Bound | null = from;
-    const page = await snapshot(store, `the table ${shape.table}`, signal, (reader) => readPage(reader, shape, { from: start, to }));
+    // A page, and not the whole scan: that would begin again, and be throttled again.
+    const page = await untilTaken({ runtime: store.client.runtime, onRetry: store.onRetry }, signal, () =>
+      unlessThrottled(snapshot(store, `the table ${shape.table}`, signal, (reader) => readPage(reader, shape, { from: start, to }))),
+    );
     if (page.rows.length > 0) yield page.rows;
     if (page.after === null) return;
     from = { key: page.after, isIn: false };

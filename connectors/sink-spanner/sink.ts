@@ -1,12 +1,13 @@
 import { assert, present } from '#core/assert.ts';
 import type { ConnectorContext } from '#core/connector.ts';
-import { CausewayError } from '#core/errors.ts';
+import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Floor, KeyRange, Sink, SinkClaim, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
 import { readDialect } from './catalogue.ts';
 import { checkSink } from './check.ts';
+import { checkInstance, readRetention, readStreams, retentionFinding, streamsFinding } from './check-instance.ts';
 import { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
@@ -48,22 +49,31 @@ export class SpannerSink implements Sink {
     readonly sink: string;
     readonly partitions: number;
     readonly target: (table: TableId) => TableId;
+    readonly onRetry: (code: ErrorCode) => void;
     readonly context: ConnectorContext;
   }) {
-    const { config, pipeline, sink, target, partitions, context } = options;
+    const { config, pipeline, sink, target, partitions, onRetry, context } = options;
     const client = new Client({ config, runtime: context.runtime });
     this.limits = { batchRowsMax: config.batchRows, batchBytesMax: BATCH_BYTES_MAX };
     this.#config = config;
     this.#place = { pipeline, sink };
     this.#target = target;
     this.#partitions = partitions;
-    this.#store = { client, sessions: new Sessions({ client, max: config.concurrency }) };
+    this.#store = { client, sessions: new Sessions({ client, max: config.concurrency }), onRetry };
   }
 
   async check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {
     const { dialect, shapes } = await this.#shapesOf(tables, signal);
     const catalogue = await catalogueOf(this.#store, dialect, signal);
-    return await checkSink({ client: this.#store.client, config: this.#config, dialect }, { shapes, catalogue }, signal);
+    const { client } = this.#store;
+    const streams = await snapshot(this.#store, 'the information schema', signal, (reader) => readStreams(reader, dialect));
+    const names = [...wantedOwnTables(), ...shapes.flatMap(wantedTables)].map(({ name }) => name);
+    return [
+      ...(await checkInstance(client, this.#config, signal)),
+      ...(await checkSink({ client, config: this.#config, dialect }, { shapes, catalogue }, signal)),
+      retentionFinding(await readRetention(client, signal), { database: this.#config.database, dialect }),
+      streamsFinding(streams, names),
+    ];
   }
 
   async provision(tables: readonly DescribedTable[], signal: AbortSignal): Promise<void> {

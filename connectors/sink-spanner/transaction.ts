@@ -1,10 +1,10 @@
 import type { protos } from '@google-cloud/spanner';
 import type { SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js';
 import { present } from '#core/assert.ts';
-import { backoffMs } from '#core/errors.ts';
+import { backoffMs, type ErrorCode } from '#core/errors.ts';
 import type { Client, CallOptions } from './client.ts';
 import type { TypeCode } from './dialect.ts';
-import { ABORTED, refusalOf, spannerError, statusOf } from './errors.ts';
+import { ABORTED, refusalOf, retryDelayMs, spannerError, statusOf } from './errors.ts';
 import type { Sessions } from './sessions.ts';
 import { Collector, type PartialResultSet, type ReadRow } from './result-set.ts';
 import type { Wire } from './wire.ts';
@@ -62,13 +62,18 @@ export type Mutation =
 
 export type Work<T> = (reader: Reader) => Promise<{ readonly result: T; readonly mutations: readonly Mutation[] }>;
 
-export type Store = { readonly client: Client; readonly sessions: Sessions };
+export type Store = {
+  readonly client: Client;
+  readonly sessions: Sessions;
+  /** Told of each attempt that is repeated here. */
+  readonly onRetry: (code: ErrorCode) => void;
+};
 
 /**
  * A read-write transaction: what `work` read is as it was read when its mutations take effect. `work` is called again where the service
  * aborts it. Without a mutation nothing is committed. Errors: `sink_…`; `CommitRefused`.
  */
-export async function transact<T>({ client, sessions }: Store, what: string, signal: AbortSignal, work: Work<T>): Promise<T> {
+export async function transact<T>({ client, sessions, onRetry }: Store, what: string, signal: AbortSignal, work: Work<T>): Promise<T> {
   const startedMs = client.runtime.monotonicMs();
   // The same session for each attempt: the service lets an older one win.
   const settled = await mapped(signal, what, () =>
@@ -82,9 +87,11 @@ export async function transact<T>({ client, sessions }: Store, what: string, sig
           return () => result;
         } catch (error) {
           if (statusOf(error) === ABORTED) {
-            if (client.runtime.monotonicMs() - startedMs > ABORTED_MS) throw error;
-            const random = client.runtime.random();
-            await client.runtime.sleep(backoffMs({ attempt, firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random }), signal);
+            const ownMs = backoffMs({ attempt, firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random: client.runtime.random() });
+            const pauseMs = Math.max(ownMs, retryDelayMs(error) ?? 0);
+            if (client.runtime.monotonicMs() + pauseMs - startedMs > ABORTED_MS) throw error;
+            onRetry(spannerError(error, what).code);
+            await client.runtime.sleep(pauseMs, signal);
             continue;
           }
           // An outcome that is not known, or nobody waits for: the session goes, and its transaction with it.

@@ -1,4 +1,5 @@
-import { assert, present } from '#core/assert.ts';
+import { present } from '#core/assert.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
@@ -95,7 +96,7 @@ async function versionsOf(reader: Reader, shape: Shape, placed: readonly Placed[
   for (const row of rows) {
     const key = rowKeyIn(shape, row);
     // A version that is not recognised would let an older change pass.
-    assert(asked.has(key), 'a key comes back from Spanner as it was asked for');
+    if (!asked.has(key)) throw new CausewayError('sink_failed', 'a key does not come back from Spanner as it was asked for');
     versions.set(key, { sequence: sequenceIn(row[width]), isDeleted: row[width + 1]?.boolValue === true });
   }
   return versions;

@@ -8,7 +8,7 @@ import type { Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { FingerprintVerdict, Heartbeat as Beat, Source, SourceFacts, SourceStream } from '#core/source.ts';
 import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
-import { clientConfig } from '../lib/postgres/connection.ts';
+import { clientConfig, databaseAt } from '../lib/postgres/connection.ts';
 import { KeptClient } from '../lib/postgres/kept-client.ts';
 import { readCatalogue, type Catalogue } from './catalogue.ts';
 import { checkSource } from './check.ts';
@@ -39,6 +39,7 @@ import { takeSlot } from './take-slot.ts';
 export const connector: SourceConnector<SourceConfig> = {
   kind: 'postgres',
   configSchema,
+  databaseOf: databaseAt,
   create: ({ config, pipeline, tables, context }) => new PostgresConnector(sourceOf(config, pipeline), tables, context),
 };
 

@@ -1,4 +1,5 @@
 import type { SinkRow } from '#core/control-rows.ts';
+import { brokenInvariantIn } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { untilBeatMs } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
@@ -177,13 +178,17 @@ class SinkApply {
     }
   }
 
-  /** Keeps the first error and makes every other part leave. What is thrown because of a signal is no error. */
+  /**
+   * Keeps the first error and makes every other part leave. What is thrown because of a signal is no error. A broken invariant goes
+   * before any other: the others are states of the sink.
+   */
   async #guard(work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
-      if (this.#leave.aborted) return;
-      this.#firstError ??= { error };
+      const isBroken = brokenInvariantIn(error) !== null;
+      if (this.#leave.aborted && !isBroken) return;
+      if (isBroken || this.#firstError === null) this.#firstError = { error };
       this.#failure.abort(error);
     }
   }

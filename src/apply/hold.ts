@@ -1,4 +1,4 @@
-import { assert, unreachable } from '#core/assert.ts';
+import { assert, brokenInvariantIn, unreachable } from '#core/assert.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { DeadLetter, PartitionAssignment, StoredRecord } from '#core/log.ts';
@@ -88,7 +88,7 @@ export class PartitionHold {
       while (!leave.aborted) await this.#round();
       await this.#flush();
     } catch (error) {
-      if (!leave.aborted) throw error;
+      if (!leave.aborted || brokenInvariantIn(error) !== null) throw error;
     } finally {
       await this.#ahead[Symbol.asyncDispose]();
       this.#input.context.deps.observer.waiting(this, null);

@@ -1,6 +1,6 @@
 import { present } from '#core/assert.ts';
 import { codeOf, policyFor } from '#core/errors.ts';
-import type { RowKey } from '#core/key.ts';
+import { parseRowKey, type RowKey } from '#core/key.ts';
 import type { DeadLetter } from '#core/log.ts';
 import { OFFSET_FIRST, offsetOf, type Offset } from '#core/position.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
@@ -92,10 +92,28 @@ export class Parking {
     return Math.max(done(), standing.offset - 1, upTo) as Offset;
   }
 
+  /**
+   * A truncate ends what was parked. The sink may hold nothing of such a key, and then its sweep finds nothing either: without a tombstone
+   * a write of an earlier holder that arrives late, at a sink without fences, would bring back what the truncate removed.
+   */
   async releaseBelowFloors(): Promise<void> {
     const { parked, standing } = this.#input;
     const below = parked.below((table, sequence) => standing.isBelowFloor(table, sequence));
+    await this.#bury(below);
     await this.release(below, 'floor');
+  }
+
+  async #bury(keys: readonly RowKey[]): Promise<void> {
+    const { context, standing, write } = this.#input;
+    const changes = keys.flatMap((key): RowChange[] => {
+      const { table } = parseRowKey(key);
+      const schema = context.schemas.live().get(table)?.at(-1);
+      const sequence = standing.floorOf(table);
+      return schema === undefined || sequence === null ? [] : [{ tag: 'delete', schema, key, sequence }];
+    });
+    const { batchRowsMax } = context.deps.sink.limits;
+    // A key that the sink can never hold is refused here too, and nothing of it can arrive late.
+    for (let from = 0; from < changes.length; from += batchRowsMax) await write(changes.slice(from, from + batchRowsMax));
   }
 
   /**

@@ -72,10 +72,15 @@ export class Standing {
     this.#floors.set(table, [...owed, sequence]);
   }
 
+  /** The newest truncate of the table that was passed; null where there was none. */
+  floorOf(table: TableId): Sequence | null {
+    return this.#floors.get(table)?.at(-1) ?? null;
+  }
+
   isBelowFloor(table: TableId, sequence: Sequence): boolean {
     if (this.#floors.size === 0) return false;
-    const floor = this.#floors.get(table)?.at(-1);
-    return floor !== undefined && sequence <= floor;
+    const floor = this.floorOf(table);
+    return floor !== null && sequence <= floor;
   }
 
   /** True for a record of an older epoch that the source's newer history does not contain. */

@@ -1,3 +1,4 @@
+import { brokenInvariantIn } from '#core/assert.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
 import type { PartitionAssignment } from '#core/log.ts';
 import type { SinkPartition, SinkProgress } from '#core/sink.ts';
@@ -72,7 +73,7 @@ export class PartitionWorker {
       while (!leave.aborted) await this.#life(leave, signals.kill);
     } catch (error) {
       // What was asked to leave and cannot finish has lost nothing: it is read again from the stored progress.
-      if (!leave.aborted) throw error;
+      if (!leave.aborted || brokenInvariantIn(error) !== null) throw error;
     } finally {
       leave.removeEventListener('abort', ring);
       // When the whole sink stops, the last standing stays to be read.

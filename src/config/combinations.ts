@@ -2,21 +2,25 @@ import { parseDurationMs } from '#core/quantity.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Config, PipelineConfig } from './config.ts';
 import { collidingTargets, isExclusion, isWildcard, targetOf, writesWhatIsCaptured } from './tables.ts';
+import { partAt, type PartInput } from './part-values.ts';
 import type { ConfigPath } from './read.ts';
 
 /** Parts that are right by themselves and wrong together. */
 export type Collision = { readonly path: ConfigPath; readonly message: string; readonly mend: string };
 
-export function collisionsOf(config: Pick<Config, 'control' | 'pipelines'>): readonly Collision[] {
+type Parts = ReadonlyMap<string, PartInput>;
+
+/** `parts` are those of `config`, by their paths. */
+export function collisionsOf(config: Pick<Config, 'control' | 'pipelines'>, parts: Parts): readonly Collision[] {
   return [
     ...config.pipelines.flatMap((pipeline) => tableCollisions(pipeline)),
     ...sharedNames(config.pipelines),
     ...sharedFiles(config),
     ...sharedTopics(config.pipelines),
     ...config.pipelines.flatMap((pipeline) => slowLog(pipeline)),
-    ...sharedTargets(config.pipelines),
-    ...controlInside(config),
-    ...ownTargets(config.pipelines),
+    ...sharedTargets(config.pipelines, parts),
+    ...controlInside(config.pipelines, parts),
+    ...ownTargets(config.pipelines, parts),
   ];
 }
 
@@ -110,26 +114,28 @@ function slowLog({ name, log, leaseTtlMs }: PipelineConfig): readonly Collision[
 }
 
 /** Two sinks that write the same table of the same database would take each other's rows for their own. */
-function sharedTargets(pipelines: readonly PipelineConfig[]): readonly Collision[] {
+function sharedTargets(pipelines: readonly PipelineConfig[], parts: Parts): readonly Collision[] {
   const seen = new Map<string, string>();
   const found: Collision[] = [];
   for (const pipeline of pipelines) {
     const names = pipeline.tables.map(({ pattern }) => pattern).filter((pattern) => !isExclusion(pattern));
     for (const sink of pipeline.sinks) {
-      const database = databaseOf(sink.raw);
+      const { database, tableOf } = sinkAt(parts, pipeline, sink);
       if (database === null) continue;
       for (const pattern of names) {
         const target = isWildcard(pattern)
           ? (pipeline.tables.find((entry) => entry.pattern === pattern)?.target ?? pattern)
           : targetOf(pipeline.tables, pattern as TableId);
-        const key = JSON.stringify([database, target]);
+        const table = tableOf({ pipeline: pipeline.name, sink: sink.name, target: target as TableId });
+        // Of `schema.*` nobody knows the tables yet: other schemas, other tables.
+        const key = JSON.stringify([database, isWildcard(target) ? target : null, table]);
         const other = seen.get(key);
         const here = `${pipeline.name}.sinks.${sink.name}`;
         if (other !== undefined && other !== here) {
           found.push({
             path: ['pipelines', pipeline.name, 'sinks', sink.name],
-            message: `writes ${target} of the same database as ${other}`,
-            mend: 'Map one of the two to other tables with `target`, or remove a sink.',
+            message: `writes ${table} of the same database as ${other}`,
+            mend: 'Map one of the two to other tables with `target`, give them other names with `tables` of the sink where it has that, or remove a sink.',
           });
           break;
         }
@@ -141,13 +147,14 @@ function sharedTargets(pipelines: readonly PipelineConfig[]): readonly Collision
 }
 
 /** The daemon sees this over other addresses too; here it has a line. */
-function ownTargets(pipelines: readonly PipelineConfig[]): readonly Collision[] {
-  return pipelines.flatMap(({ name, source, sinks, tables }) => {
-    const database = databaseOf(source.raw);
+function ownTargets(pipelines: readonly PipelineConfig[], parts: Parts): readonly Collision[] {
+  return pipelines.flatMap((pipeline) => {
+    const { name, sinks, tables } = pipeline;
+    const { database } = sourceAt(parts, pipeline);
     const table = writesWhatIsCaptured(tables);
     if (database === null || table === null) return [];
     return sinks
-      .filter((sink) => databaseOf(sink.raw) === database)
+      .filter((sink) => sinkAt(parts, pipeline, sink).database === database)
       .map((sink) => ({
         path: ['pipelines', name, 'sinks', sink.name],
         message: `writes ${table} of the database that is captured, over itself`,
@@ -157,12 +164,14 @@ function ownTargets(pipelines: readonly PipelineConfig[]): readonly Collision[] 
 }
 
 /** As above, for the store that has to outlive them. */
-function controlInside({ control, pipelines }: Pick<Config, 'control' | 'pipelines'>): readonly Collision[] {
-  const database = databaseOf(control.raw);
+function controlInside(pipelines: readonly PipelineConfig[], parts: Parts): readonly Collision[] {
+  const { database } = partAt(parts, ['control']);
   if (database === null) return [];
-  const inside = pipelines.flatMap(({ name, source, sinks }) => [
-    ...(databaseOf(source.raw) === database ? [`the source of ${name}`] : []),
-    ...sinks.filter((sink) => databaseOf(sink.raw) === database).map((sink) => `the sink ${sink.name} of ${name}`),
+  const inside = pipelines.flatMap((pipeline) => [
+    ...(sourceAt(parts, pipeline).database === database ? [`the source of ${pipeline.name}`] : []),
+    ...pipeline.sinks
+      .filter((sink) => sinkAt(parts, pipeline, sink).database === database)
+      .map((sink) => `the sink ${sink.name} of ${pipeline.name}`),
   ]);
   const mend = 'Give the control store a database on a server that is not failed over.';
   return inside.slice(0, 1).map((what) => ({ path: ['control'], message: `is in the database of ${what}`, mend }));
@@ -201,17 +210,10 @@ function pathAt(raw: Readonly<Record<string, unknown>>): string | null {
 /** Of Kafka, the only kind that has topics. */
 const REQUEST_TIMEOUT_DEFAULT = '10s';
 
-/** Of Postgres, the only kind so far whose address has a port. */
-const PORT_DEFAULT = '5432';
+function sourceAt(parts: Parts, { name }: PipelineConfig): PartInput {
+  return partAt(parts, ['pipelines', name, 'source']);
+}
 
-function databaseOf(raw: Readonly<Record<string, unknown>>): string | null {
-  const url = textAt(raw, 'url');
-  if (url === null) {
-    const host = textAt(raw, 'host');
-    const port = typeof raw['port'] === 'number' ? String(raw['port']) : PORT_DEFAULT;
-    return host === null ? null : `${host}:${port}/${textAt(raw, 'database') ?? ''}`;
-  }
-  if (!URL.canParse(url)) return null;
-  const { hostname, port, pathname } = new URL(url);
-  return `${hostname}:${port === '' ? PORT_DEFAULT : port}${pathname}`;
+function sinkAt(parts: Parts, pipeline: PipelineConfig, { name }: { readonly name: string }): PartInput {
+  return partAt(parts, ['pipelines', pipeline.name, 'sinks', name]);
 }

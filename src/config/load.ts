@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { parsePart, type PartInput } from './part-values.ts';
+import { parsePart, partAt, type PartInput } from './part-values.ts';
 import { collisionsOf } from './combinations.ts';
-import type { Config, ListenAddress, PipelineConfig, SinkConfig } from './config.ts';
+import type { Config, ListenAddress, PartConfig, PipelineConfig, SinkConfig } from './config.ts';
 import type { ConnectorRole, Connectors } from './connectors.ts';
 import { formatMistakes, isRecord, mistakesOf } from './mistakes.ts';
 import { jsonSchemaOf, type JsonSchema } from './parts.ts';
@@ -58,7 +58,7 @@ export async function loadConfig(input: LoadInput): Promise<Loaded> {
   if (base.value === null || mistakes.length > 0) return { tag: 'mistakes', mistakes: sorted(mistakes) };
 
   const config = resolve(input.file, base.value, parts, read);
-  const collisions = collisionsOf(config).map(({ path, message, mend }) => ({
+  const collisions = collisionsOf(config, parts).map(({ path, message, mend }) => ({
     file: input.file,
     ...read.placeOf(path, 'value'),
     path: pathText(path),
@@ -121,10 +121,9 @@ export function ownKeysOf(role: ConnectorRole): readonly string[] {
 }
 
 function resolve(file: string, value: ConfigFile, parts: ReadonlyMap<string, PartInput>, read: ReadFile): Config {
-  const part = (path: ConfigPath): PartInput => {
-    const found = parts.get(pathText(path));
-    if (found === undefined) throw new TypeError(`no part at ${pathText(path)}`);
-    return found;
+  const part = (path: ConfigPath): PartConfig => {
+    const { kind, config, raw } = partAt(parts, path);
+    return { kind, config, raw };
   };
   const pipelines = Object.entries(value.pipelines).map(([name, pipeline]): PipelineConfig => {
     const sinks = Object.entries(pipeline.sinks).map(([sink, own]): SinkConfig => ({

@@ -1,3 +1,4 @@
+import type { TableId } from '#core/schema.ts';
 import type { PartConfig } from './config.ts';
 import type { ConnectorRole, Connectors } from './connectors.ts';
 import { mistakesOf } from './mistakes.ts';
@@ -5,7 +6,14 @@ import { kindsOf, partSchema } from './parts.ts';
 import { pathKey, pathText, type ConfigPath, type Mistake, type ReadFile } from './read.ts';
 import { validate } from './validate.ts';
 
-export type PartInput = PartConfig;
+export type PartInput = PartConfig & {
+  /** One text for one database; null where the part does not tell. */
+  readonly database: string | null;
+  /** Of a sink, the table that rows of a target go to. */
+  readonly tableOf: (table: NamedTable) => string;
+};
+
+type NamedTable = { readonly pipeline: string; readonly sink: string; readonly target: TableId };
 
 type PartToParse = {
   readonly role: ConnectorRole;
@@ -53,5 +61,14 @@ export async function parsePart(
     const issues = { file, read, prefix: path, json: schema.json, alsoKnown: [...ownKeys, 'kind'] };
     return { part: null, mistakes: mistakesOf(parsed.issues, issues) };
   }
-  return { part: { kind, config: parsed.value, raw }, mistakes: [] };
+  const { value: config } = parsed;
+  const tableOf: PartInput['tableOf'] = (table) => schema.tableOf(config, table);
+  return { part: { kind, config, raw, database: schema.databaseOf(config), tableOf }, mistakes: [] };
+}
+
+/** Of a file without mistakes. */
+export function partAt(parts: ReadonlyMap<string, PartInput>, path: ConfigPath): PartInput {
+  const found = parts.get(pathText(path));
+  if (found === undefined) throw new TypeError(`no part at ${pathText(path)}`);
+  return found;
 }

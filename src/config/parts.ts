@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { SinkConnector } from '#core/connector.ts';
 import type { ConnectorRole, Connectors } from './connectors.ts';
 
 export type JsonSchema = {
@@ -22,6 +23,9 @@ export type PartSchema = {
   readonly json: JsonSchema;
   /** True where the connector's schema wants to see `kind` itself. */
   readonly ownsKind: boolean;
+  readonly databaseOf: (config: unknown) => string | null;
+  /** Of a sink, the table that rows of a target go to. */
+  readonly tableOf: NonNullable<SinkConnector<unknown>['tableOf']>;
 };
 
 export function jsonSchemaOf(schema: z.ZodType): JsonSchema {
@@ -35,7 +39,13 @@ export async function partSchema(connectors: Connectors, role: ConnectorRole, ki
   if (!(connector?.configSchema instanceof z.ZodType))
     throw new TypeError(`the ${role} connector ${kind} has no schema of its configuration`);
   const json = jsonSchemaOf(connector.configSchema);
-  return { schema: connector.configSchema, json, ownsKind: Object.hasOwn(json.properties ?? {}, 'kind') };
+  return {
+    schema: connector.configSchema,
+    json,
+    ownsKind: Object.hasOwn(json.properties ?? {}, 'kind'),
+    databaseOf: (config) => ('databaseOf' in connector ? connector.databaseOf(config) : null),
+    tableOf: (config, table) => ('tableOf' in connector ? connector.tableOf(config, table) : table.target),
+  };
 }
 
 export function kindsOf(connectors: Connectors, role: ConnectorRole): readonly string[] {

@@ -3,6 +3,9 @@ export class AssertionError extends Error {
   override readonly name = 'AssertionError';
 }
 
+/** Far more than anything wraps; a driver can make a circle of them. */
+const CAUSES_MAX = 16;
+
 /** Stays on in production. The message names the invariant, never a row value. */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);
@@ -19,4 +22,14 @@ export function unreachable(value: never): never {
 export function present<T>(value: T | undefined | null, what: string): T {
   if (value === undefined || value === null) throw new AssertionError(`absent: ${what}`);
   return value;
+}
+
+/** The broken invariant behind an error, however often a driver or a table of codes has wrapped it; null where there is none. */
+export function brokenInvariantIn(error: unknown): AssertionError | null {
+  let at = error;
+  for (let depth = 0; at instanceof Error && depth < CAUSES_MAX; depth += 1) {
+    if (at instanceof AssertionError) return at;
+    at = at.cause;
+  }
+  return null;
 }

@@ -20,10 +20,13 @@ export type TableSelection = {
 /**
  * Each connector's index.ts exports one of these as `connector`. `Config` is the resolved form of its part of the file, made
  * by `parse` from the validated input (`schema` is a zod schema; typed as unknown here, because the core names no package).
+ * `databaseOf` gives one text for one database, as far as configuration tells, so that two parts which meet in one are noticed; null or absent
+ * where it does not tell.
  */
 export type SourceConnector<Config> = {
   readonly kind: string;
   readonly configSchema: unknown;
+  databaseOf?(config: Config): string | null;
   create(input: {
     readonly config: Config;
     readonly pipeline: string;
@@ -41,6 +44,9 @@ export type LogConnector<Config> = {
 export type SinkConnector<Config> = {
   readonly kind: string;
   readonly configSchema: unknown;
+  databaseOf?(config: Config): string | null;
+  /** The table of it that rows of a target go to; `target` can be `schema.*`. The target itself where this is absent. */
+  tableOf?(config: Config, table: { readonly pipeline: string; readonly sink: string; readonly target: TableId }): string;
   create(input: {
     readonly config: Config;
     readonly pipeline: string;
@@ -57,6 +63,7 @@ export type SinkConnector<Config> = {
 export type ControlConnector<Config> = {
   readonly kind: string;
   readonly configSchema: unknown;
+  databaseOf?(config: Config): string | null;
   create(input: {
     readonly config: Config;
     /** The shortest lease of all pipelines: a call that hangs has to give up well before it ends. */

@@ -223,7 +223,15 @@ export const errorTable = {
   sink_credentials: {
     retry: 'timed',
     meaning: 'The sink refused the login or its certificate could not be verified.',
-    mend: 'Correct the password file or `tls`; secret files are read again at each connection.',
+    mend:
+      'Correct the password file, the key file (`keyFile`) or `tls`; secret files are read again at each connection. At a cloud provider: the credentials, the role and ' +
+      'whom it trusts, the region they are good for.',
+  },
+  sink_region: {
+    retry: 'timed',
+    meaning:
+      'No server has the name that the region or the endpoint of the sink makes, or a table tells of another region than the configured one.',
+    mend: 'Correct `region` or `endpoint` of the sink. Where they are right, names cannot be looked up: bring that back, nothing is lost.',
   },
   sink_throttled: { retry: 'timed', meaning: 'The sink asks for fewer writes.', mend: 'None needed; raise its capacity if lag grows.' },
   sink_misconfigured: {
@@ -240,6 +248,15 @@ export const errorTable = {
     mend:
       'Give the pipeline or the sink a name of its own. Where the other deployment is gone for good, ' +
       '`causeway pipeline remove --sink --owner` with the owner that the message names frees the sink; then load again: docs/resync.md.',
+  },
+  sink_failed: {
+    retry: 'manual',
+    meaning:
+      'The sink stopped at an error that Causeway has no code for: an answer of the store, or a defect of its client or of ours. The other sinks and ' +
+      'capture go on, and nothing is lost: the log keeps what is not applied.',
+    mend:
+      'None where it passes: the sink is tried again every ten seconds, and at each start, from its own progress. Otherwise report the log ' +
+      'line with its `cause` and `stack`; `causeway check --only sink` looks at the store.',
   },
   sink_went_back: {
     retry: 'timed',
@@ -288,7 +305,12 @@ export const errorTable = {
     meaning: 'A row of the source cannot be read as text. It was published without its values and its key is parked at every sink.',
     mend: 'Correct the row at the source; its next change releases the key.',
   },
-  internal: { retry: 'fatal', meaning: 'A broken invariant of the program.', mend: 'Report it with the log.' },
+  internal: {
+    retry: 'fatal',
+    meaning:
+      'A broken invariant of the program, or an error without a code in capture, whose recovery inside the process cannot be proved.',
+    mend: 'Report it with the log.',
+  },
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 export type ErrorCode = keyof typeof errorTable;

@@ -84,7 +84,7 @@ export type SinkLimits = {
  * A store that keeps each row as a register of (sequence, value or tombstone): applying replaces if the sequence is greater, so
  * replays and several appliers at once cannot harm a row. Every implementation passes test/contract/sink.ts.
  *
- * Errors that stop the sink, as CausewayError: `sink_unavailable` and `sink_throttled` (retried), `sink_misconfigured` (no
+ * Errors that stop the sink, as CausewayError: `sink_unavailable`, `sink_region` and `sink_throttled` (retried), `sink_misconfigured` (no
  * table, no right, no space, a violated constraint), `sink_claimed`, `partition_fenced` (a greater token holds it), `sink_went_back`.
  */
 export interface Sink extends AsyncDisposable {

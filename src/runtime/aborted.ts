@@ -2,3 +2,8 @@
 export function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }
+
+/** What a call that was told to end throws, whoever wrote it. */
+export function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
+}

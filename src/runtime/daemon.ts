@@ -66,7 +66,8 @@ async function serveAndSupervise(options: DaemonOptions, given: PartsContext): P
   const startedAtWallMs = runtime.wallMs();
   const describedAs = describeProcess();
   await using resources = new AsyncDisposableStack();
-  const control = sharedControl(config, context, resources);
+  // One for the process.
+  const control = openedOnce(() => createControl(config, context), resources);
   const pipelines = config.pipelines.map((pipeline) =>
     createPipeline({
       config: pipeline,
@@ -99,11 +100,11 @@ async function serveAndSupervise(options: DaemonOptions, given: PartsContext): P
   );
 }
 
-/** One control store for the process, opened by whichever pipeline needs it first, and again where that failed. */
-function sharedControl(config: Config, context: PartsContext, resources: AsyncDisposableStack): () => Promise<ControlStore> {
-  let opened: Promise<ControlStore> | null = null;
+/** Opened by whoever needs it first, and again where that failed. */
+function openedOnce<T extends AsyncDisposable>(open: () => Promise<T>, resources: AsyncDisposableStack): () => Promise<T> {
+  let opened: Promise<T> | null = null;
   return async () => {
-    opened ??= createControl(config, context).then((control) => resources.use(control));
+    opened ??= open().then((part) => resources.use(part));
     try {
       return await opened;
     } catch (error) {
@@ -127,11 +128,15 @@ async function buildParts(
   const control = await input.control();
   const source = owner.use(await createSource(pipeline, context));
   const log = owner.use(await createLog(pipeline, context));
-  const sinks = new Map<string, Sink>();
+  const sinks = new Map<string, () => Promise<Sink>>();
   for (const sink of pipeline.sinks) {
     const onRetry = (reason: ErrorCode): void =>
       metrics.count('causeway_apply_retries_total', { pipeline: pipeline.name, sink: sink.name, reason });
-    sinks.set(sink.name, owner.use(await createSink({ pipeline, sink, partitions: log.partitions, onRetry }, context)));
+    const place = { pipeline, sink, partitions: log.partitions, onRetry };
+    sinks.set(
+      sink.name,
+      openedOnce(() => createSink(place, context), owner),
+    );
   }
   return { control, source, log, sinks };
 }

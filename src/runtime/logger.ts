@@ -1,5 +1,5 @@
 import { AssertionError } from '#core/assert.ts';
-import { CausewayError, policyFor } from '#core/errors.ts';
+import { CausewayError, policyFor, type ErrorCode } from '#core/errors.ts';
 import type { LogFields, Logger, LogLevel, Runtime } from '#core/runtime.ts';
 
 const LEVEL_ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
@@ -47,19 +47,31 @@ function oneLine(text: string): string {
   return text.replaceAll(/\s*\n\s*/g, ' ');
 }
 
+/** Codes of what nobody foresaw: the place where it was thrown is all that there is to report. */
+const UNKNOWN: ReadonlySet<ErrorCode> = new Set(['internal', 'sink_failed']);
+
 /**
- * What a log line says of an error: code, text, mend. The stack only for a defect of ours, which has no code. The text of an
+ * What a log line says of an error: code, text, mend. The stack only for what nobody foresaw. The text of an
  * error that may be a driver's is left out: it can repeat a row's value.
  */
 export function errorFields(error: unknown): LogFields {
   if (error instanceof CausewayError) {
-    return { code: error.code, error: error.message, mend: policyFor(error.code).mend, cause: causeText(error.cause) };
+    const { cause } = error;
+    const stack = UNKNOWN.has(error.code) && cause instanceof Error ? framesOf(cause) : undefined;
+    return { code: error.code, error: error.message, mend: policyFor(error.code).mend, cause: causeText(cause), stack };
   }
   if (!(error instanceof Error)) return { code: 'internal', error: typeof error };
   const safe =
     error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
-  const frames = error.stack?.split('\n').filter((line) => line.startsWith('    at '));
-  return { code: 'internal', error: safe ? error.message : causeText(error), stack: frames?.join('\n'), cause: causeText(error.cause) };
+  return { code: 'internal', error: safe ? error.message : causeText(error), stack: framesOf(error), cause: causeText(error.cause) };
+}
+
+/** Without the first lines, which are the error's own text. */
+function framesOf({ stack }: Error): string | undefined {
+  return stack
+    ?.split('\n')
+    .filter((line) => line.startsWith('    at '))
+    .join('\n');
 }
 
 function causeText(cause: unknown): string | undefined {

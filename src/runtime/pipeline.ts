@@ -1,3 +1,4 @@
+import { present } from '#core/assert.ts';
 import type { DesiredRow } from '#core/control-rows.ts';
 import type { Codec } from '#core/codec.ts';
 import type { ControlStore } from '#core/control.ts';
@@ -30,6 +31,7 @@ import { keepRunning, type Loop, type StopSignals } from './policy.ts';
 import { SeenEnds } from './seen-ends.ts';
 import { StatusWriter } from './status-row.ts';
 import { followStepDown } from './step-down.ts';
+import { sinkAlone } from './sink-alone.ts';
 import { SourceTime } from './source-time.ts';
 import { Transit } from './transit.ts';
 import { TroubleCell } from './trouble.ts';
@@ -54,7 +56,8 @@ export type PipelineParts = {
   readonly control: ControlStore;
   readonly source: Source;
   readonly log: Log;
-  readonly sinks: ReadonlyMap<string, Sink>;
+  /** Each opens its sink, or gives the one that is open: what keeps one from being opened is a state of that sink alone. */
+  readonly sinks: ReadonlyMap<string, () => Promise<Sink>>;
 };
 
 export interface Pipeline {
@@ -182,9 +185,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const applyLoop =
     (unit: SinkUnit, { control, source, log, sinks: built }: PipelineParts): Loop =>
     async (signals) => {
-      const sink = built.get(unit.config.name);
-      const found = applyObservers.get(unit.config.name);
-      if (sink === undefined || found === undefined) throw new TypeError(`no sink ${unit.config.name}`);
+      const found = present(applyObservers.get(unit.config.name), 'the observer of a sink');
+      const sink = await present(built.get(unit.config.name), 'a configured sink')();
       const ending = AbortSignal.any([signals.stop, signals.kill]);
       await refuseSharedDatabase({ control, other: sink, what: `the sink ${unit.config.name}` }, ending);
       await refuseOwnWrites({ source, sink, sinkName: unit.config.name, tables: config.tables }, ending);
@@ -228,7 +230,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     );
     const sinkUnits = sinks.map((unit) =>
       runUnit(
-        applyLoop(unit, parts),
+        sinkAlone(unit.config.name, applyLoop(unit, parts)),
         {
           runtime,
           logger: logger.with({ sink: unit.config.name }),

@@ -1,7 +1,7 @@
 import { AssertionError } from '#core/assert.ts';
 import { backoffMs, codeOf, policyFor } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
-import { isAborted } from './aborted.ts';
+import { isAbort, isAborted } from './aborted.ts';
 import { errorFields } from './logger.ts';
 import { Reminder } from './reminder.ts';
 
@@ -69,8 +69,4 @@ async function pause(runtime: Runtime, ms: number, { stop, kill }: StopSignals):
   } catch (error) {
     if (!either.aborted) throw error;
   }
-}
-
-function isAbort(error: unknown): boolean {
-  return error instanceof Error && error.name === 'AbortError';
 }

@@ -3,7 +3,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { DeadLetters, HeldLetters } from '#core/log.ts';
 import { tableSchema } from '#core/schema.ts';
 import { refuseBad, request } from './letters.ts';
-import { at, change, del, keyOf, opened, part, put, schema, watermark } from './stage.ts';
+import { at, change, del, keyOf, opened, part, put, schema, truncate, watermark } from './stage.ts';
 
 describe('a row that the sink refuses', () => {
   it('parks its key and nothing else, and the next whole image releases it', async () => {
@@ -31,6 +31,16 @@ describe('a row that the sink refuses', () => {
     await stage.drain();
     expect(stage.letters()).toEqual([]);
     expect(stage.sequenceOf('1')).toBe(at(11));
+  });
+
+  it('leaves a tombstone once a truncate has ended it, for writes of an earlier holder that arrive late (counterexample 3)', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 'late'), put('1', 11, 'bad'), truncate(20), watermark(20));
+    await stage.drain();
+    expect(stage.letters()).toEqual([]);
+    expect(stage.sequenceOf('1')).toBe(at(20));
+    expect(stage.rows()).toEqual({});
   });
 
   it('a partial image of a parked key only marks it, whoever works on the partition (counterexample 14)', async () => {

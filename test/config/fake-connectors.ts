@@ -5,6 +5,13 @@ function missing(): never {
   throw new Error('these connectors have a configuration and nothing else');
 }
 
+function databaseOf(config: unknown): string | null {
+  const { url } = config as { readonly url: string };
+  if (!URL.canParse(url)) return null;
+  const { hostname, port, pathname } = new URL(url);
+  return `${hostname}:${port === '' ? '5432' : port}${pathname}`;
+}
+
 /** Connectors of which only the configuration is real: what the loader needs. */
 export const fakeConnectors: Connectors = {
   source: {
@@ -17,6 +24,7 @@ export const fakeConnectors: Connectors = {
           publication: z.string().optional(),
           port: z.int().optional().describe('A number.'),
         }),
+        databaseOf,
         create: missing,
       }),
   },
@@ -41,13 +49,14 @@ export const fakeConnectors: Connectors = {
       Promise.resolve({
         kind: 'postgres',
         configSchema: z.strictObject({ kind: z.literal('postgres'), url: z.string(), password: z.string().optional() }),
+        databaseOf,
         create: missing,
       }),
   },
   control: {
     embedded: () =>
       Promise.resolve({ kind: 'embedded', configSchema: z.strictObject({ path: z.string().describe('The file.') }), create: missing }),
-    postgres: () => Promise.resolve({ kind: 'postgres', configSchema: z.strictObject({ url: z.string() }), create: missing }),
+    postgres: () => Promise.resolve({ kind: 'postgres', configSchema: z.strictObject({ url: z.string() }), databaseOf, create: missing }),
   },
 };
 

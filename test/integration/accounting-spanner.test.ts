@@ -6,8 +6,7 @@ import { judgeSpanner, versionTables, type SpannerHistory } from '../support/acc
 import { ledgerSchema, openAccount } from '../support/ledger-writer.ts';
 import { describeNewestPostgres, TestDatabase } from '../support/postgres.ts';
 import { describeShared, sharedService } from '../support/services.ts';
-import { endTransaction } from '../support/gauntlet-sink-spanner.ts';
-import { registersIn, sessionIn } from '../support/spanner-commits.ts';
+import { endTransaction, registersIn, sessionIn } from '../support/spanner-commits.ts';
 import { storeTime, streamStatement, type SpannerEffect } from '../support/spanner-effects.ts';
 import { SpannerProxy } from '../support/spanner-proxy.ts';
 import { SpannerHost } from '../support/spanner-sink-context.ts';

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Daemon } from '../support/daemon.ts';
+import { compileCache, Daemon } from '../support/daemon.ts';
 import { freePort } from '../support/postgres-server.ts';
 import { describeNewestPostgres, TestDatabase } from '../support/postgres.ts';
 import { describeShared, sharedService } from '../support/services.ts';
@@ -54,7 +54,7 @@ async function follow(quickStart: QuickStart, source: TestDatabase): Promise<str
   const daemons: Daemon[] = [];
   const outputs: string[] = [];
   const ran = async (program: string, words: readonly string[]): Promise<string> => {
-    const options = { cwd: root, env: { ...process.env, ...env } };
+    const options = { cwd: root, env: { ...process.env, ...compileCache, ...env } };
     return (await promisify(execFile)(process.execPath, [program, ...words], options)).stdout;
   };
   for (const line of commands(quickStart.text)) {

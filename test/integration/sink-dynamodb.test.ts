@@ -348,6 +348,12 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
       expect(findings.filter(({ id }) => id === 'DD-001').map(({ level }) => level)).toEqual(['error', 'error', 'ok']);
       expect(findings.filter(({ id }) => id === 'DD-011').map(({ level }) => level)).toEqual(['ok']);
       expect(findings.filter(({ id }) => id === 'DD-003').map(({ level }) => level)).toEqual(['ok']);
+      const place = { endpoint, region: 'eu-west-1', accessKeyId: 'test' };
+      const before = await itemsOf(place, bench.context.progressTable);
+      await using made = bench.open();
+      const own = (await made.check([], never)).filter(({ id }) => id === 'DD-003');
+      expect(own.map(({ level, details }) => ({ level, details }))).toEqual([{ level: 'ok', details: [] }]);
+      expect(await itemsOf(place, bench.context.progressTable)).toEqual(before);
     });
   });
 

@@ -43,6 +43,11 @@ export function sharedSchedule(only: string): Suite {
   return suite('sim', 'test/sim/shared-schedules.test.ts', only);
 }
 
+/** One of those of a sink that takes a batch row by row. */
+export function rowwiseSchedule(only: string): Suite {
+  return suite('sim', 'test/sim/rowwise-schedules.test.ts', only);
+}
+
 /** Seeds of the simulator. */
 export function simulation(): Suite {
   return suite('sim', 'test/sim/sim.test.ts', 'keep every invariant');

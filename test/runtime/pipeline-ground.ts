@@ -49,7 +49,7 @@ export class Ground {
           control: new MemoryControlStore(),
           source: new FakeSource(this.database),
           log,
-          sinks: new Map([['warm', new MemorySink(this.sinkStore)]]),
+          sinks: new Map([['warm', () => Promise.resolve(new MemorySink(this.sinkStore))]]),
         }),
     });
     this.#run = this.pipeline.run({ stop: this.#stop.signal, kill: new AbortController().signal });

@@ -1,5 +1,6 @@
 // Several sinks in one pipeline: what befalls one of them is a state of that one alone.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { AssertionError } from '#core/assert.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
 import type { PipelineStatus } from '../../src/http/status-document.ts';
@@ -40,6 +41,7 @@ function start(of: {
   readonly logStore: MemoryLogStore;
   readonly sinkStores: Readonly<Record<string, MemorySinkStore>>;
   readonly snapshot?: 'initial' | 'never';
+  readonly onOpen?: (name: string) => void;
 }): void {
   stop = new AbortController();
   kill = new AbortController();
@@ -71,6 +73,11 @@ function sinkNamed(name: string): PipelineStatus['sinks'][number] | undefined {
 const refusing = (code: ErrorCode, ...names: readonly SinkCall['name'][]): Befalls => {
   return (stage, call) => {
     if (stage === 'before' && (names.length === 0 || names.includes(call.name))) throw new CausewayError(code, 'so it is');
+  };
+};
+const throwing = (thrown: unknown, ...names: readonly SinkCall['name'][]): Befalls => {
+  return (stage, call) => {
+    if (stage === 'before' && (names.length === 0 || names.includes(call.name))) throw thrown;
   };
 };
 const taking = (ms: number, ...names: readonly SinkCall['name'][]): Befalls => {
@@ -113,6 +120,20 @@ const troubles: readonly Trouble[] = [
     states: ['failed', 'failed'],
     code: 'sink_misconfigured',
     befalls: () => refusing('sink_misconfigured', 'apply', 'save'),
+  },
+  { what: 'throws errors without a code', states: ['failed', 'failed'], code: 'sink_failed', befalls: () => throwing(new Error('odd')) },
+  {
+    what: 'has a client with a defect',
+    states: ['failed', 'failed'],
+    code: 'sink_failed',
+    befalls: () => throwing(new TypeError('undefined is not a function'), 'apply', 'save'),
+  },
+  { what: 'throws what is no error', states: ['failed', null], code: 'sink_failed', befalls: () => throwing('odd', 'assign') },
+  {
+    what: 'ends calls as if it had been told to',
+    states: ['failed', 'failed'],
+    code: 'sink_failed',
+    befalls: () => throwing(new DOMException('timed out', 'AbortError'), 'apply', 'save'),
   },
 ];
 
@@ -160,6 +181,49 @@ describe.each(later)('a sink that $what', ({ state, code, befalls, passes = true
     cold.onCall = null;
     await clock.advance(120_000);
     expect(rowsOf(cold)).toBe(passes ? 31 : 1);
+  });
+});
+
+test('a sink that cannot be opened stops alone, until it can be', async () => {
+  let opens = false;
+  const onOpen = (name: string): void => {
+    if (name === 'cold' && !opens) throw new Error('no such module');
+  };
+  start({ logStore: new MemoryLogStore({ partitions: 2 }), sinkStores: { cold, warm }, onOpen });
+  await clock.advance(5_000);
+  await changesGoOn('failed', 'sink_failed');
+  opens = true;
+  await clock.advance(15_000);
+  expect([rowsOf(warm), rowsOf(cold)]).toEqual([30, 30]);
+  expect(sinkNamed('cold')).toMatchObject({ state: 'running', trouble: null });
+});
+
+describe('a broken invariant at a sink', () => {
+  const broken = new AssertionError('so it never is');
+
+  test('ends the pipeline, and with it the process', async () => {
+    cold.onCall = throwing(broken, 'apply');
+    start({ logStore: new MemoryLogStore({ partitions: 2 }), sinkStores: { cold, warm } });
+    await clock.advance(5_000);
+    insert(0);
+    await expect(clock.runUntil(run)).rejects.toBe(broken);
+  });
+
+  test('counts though another error was met before it', async () => {
+    const met: string[] = [];
+    cold.onCall = async (stage, call) => {
+      if (stage !== 'before' || call.name !== 'apply') return;
+      met.push('apply');
+      // Both partitions are at the sink by then.
+      const isSecond = met.length > 1;
+      await clock.runtime.sleep(isSecond ? 2_000 : 1_000, kill.signal);
+      throw isSecond ? broken : new Error('odd');
+    };
+    start({ logStore: new MemoryLogStore({ partitions: 2 }), sinkStores: { cold, warm } });
+    await clock.advance(5_000);
+    for (let id = 0; id < 10; id += 1) insert(id);
+    await expect(clock.runUntil(run)).rejects.toBe(broken);
+    expect(met).toHaveLength(2);
   });
 });
 

@@ -52,7 +52,7 @@ test('a control store that cannot be used is told as what keeps the pipeline, un
         control: guarded,
         source: new FakeSource(database),
         log: new MemoryLog(new MemoryLogStore({ partitions: 1 })),
-        sinks: new Map([['warm', new MemorySink(new MemorySinkStore())]]),
+        sinks: new Map([['warm', () => Promise.resolve(new MemorySink(new MemorySinkStore()))]]),
       }),
   });
   const stop = new AbortController();
@@ -94,7 +94,7 @@ test('why a sink waits for a person is shown until it runs, however often it is 
         control: new MemoryControlStore(),
         source: new FakeSource(database),
         log: new MemoryLog(logStore),
-        sinks: new Map([['warm', new MemorySink(sinkStore)]]),
+        sinks: new Map([['warm', () => Promise.resolve(new MemorySink(sinkStore))]]),
       }),
   });
   const stop = new AbortController();

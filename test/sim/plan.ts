@@ -1,4 +1,5 @@
 import { Dice } from './chance.ts';
+import { withRowwiseSinks } from './rowwise-plan.ts';
 import { sharedPlan, withClockSteps } from './shared-plan.ts';
 import { faultsOf, sites, type CallFaultKind, type Port, type Site } from './sites.ts';
 
@@ -10,6 +11,8 @@ export type Plan = {
   readonly seed: number;
   readonly daemons: number;
   readonly sinks: readonly string[];
+  /** Those of them that take a batch row by row, as a store without transactions does. */
+  readonly rowwise?: readonly string[];
   readonly partitions: number;
   /** Where it is true, both daemons apply at once; otherwise only the one that captures does. */
   readonly applyEverywhere: boolean;
@@ -157,7 +160,7 @@ export function drawPlan(seed: number): Plan {
   };
   const drawn = { ...plan, transactions: drawTransactions(dice), faults: drawFaults(dice, plan) };
   const hasTerminal = drawn.faults.some(({ tag }) => terminalTags.has(tag));
-  return withClockSteps(sharedPlan(drawn, { busyMs: BUSY_MS, hasTerminal }), BUSY_MS);
+  return withRowwiseSinks(withClockSteps(sharedPlan(drawn, { busyMs: BUSY_MS, hasTerminal }), BUSY_MS), BUSY_MS);
 }
 
 function drawTransactions(dice: Dice): readonly PlannedTransaction[] {
@@ -241,6 +244,11 @@ const siteWeights: Readonly<Partial<Record<Site, number>>> = {
   'group.leave': 0,
   'group.offsets': 0,
   'letters.forget': 1,
+  // Drawn only where a sink takes rows one by one.
+  'sink.look': 0,
+  'sink.read': 0,
+  'sink.put': 0,
+  'sink.step': 0,
 };
 
 function drawFaults(dice: Dice, plan: Omit<Plan, 'transactions' | 'faults'>): readonly Fault[] {

@@ -25,6 +25,7 @@ import { Line, Network } from './network.ts';
 import { Operator } from './operator.ts';
 import { BUSY_MS, RECORD_BYTES_MAX, type Plan } from './plan.ts';
 import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type LogWatcher, type SinkWatch } from './ports.ts';
+import { rowwiseSink } from './rowwise-sink.ts';
 import { Trace } from './trace.ts';
 import { Truth } from './truth.ts';
 import { REFUSED_MARK, Workload } from './workload.ts';
@@ -240,6 +241,7 @@ class World {
     this.#say('starts', life);
     const line = new Line(life, this.#network);
     const fail = this.#scene.fail;
+    const runtime = lifeRuntime(line, { seed: plan.seed, wallSkewMs: () => wallSkewMs + (this.#wallSteps.get(daemon) ?? 0) });
     const sinks = plan.sinks.map((name) => {
       const store = this.#sinks.get(name) as MemorySinkStore;
       const watch: SinkWatch = {
@@ -247,9 +249,9 @@ class World {
         sweepsRead: () => this.#checkers.sweepsRead(name, life),
         progressRead: () => this.#checkers.progressRead(name, life),
       };
-      return [name, lineSink(line, { name, store, batchRowsMax: plan.limits.batchRowsMax }, watch)] as const;
+      const of = { name, store, batchRowsMax: plan.limits.batchRowsMax, runtime };
+      return [name, plan.rowwise?.includes(name) === true ? rowwiseSink(line, of, watch) : lineSink(line, of, watch)] as const;
     });
-    const runtime = lifeRuntime(line, { seed: plan.seed, wallSkewMs: () => wallSkewMs + (this.#wallSteps.get(daemon) ?? 0) });
     const logWatcher: LogWatcher = {
       released: (sink, partition, releases) => this.#checkers.released(sink, { life, partition }, releases),
       committed: (...of) => this.#checkers.committed(...of),

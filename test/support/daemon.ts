@@ -8,6 +8,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const root = join(import.meta.dirname, '../..');
 const linesKeptMax = 2_000;
 
+/**
+ * For programs of ours that a test starts: what the first of them compiled, the next ones read. Files are found by their content. With it a
+ * start takes 0.2 s of the processor instead of 0.6 s.
+ */
+export const compileCache: Readonly<Record<string, string>> = { NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/node') };
+
 export interface DaemonOptions {
   readonly configFile: string;
   /** Of its HTTP and metrics endpoints. */
@@ -54,7 +60,7 @@ export class Daemon {
     const child = spawn(process.execPath, [options.program ?? join(root, 'src/main.ts'), 'run', '-c', options.configFile], {
       cwd: root,
       // Only what the file refers to: settings of the shell, such as PGHOST, must not reach the daemon.
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...compileCache, ...options.env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     return new Daemon(child, options.port);

@@ -18,11 +18,21 @@ export function fakePipeline(of: {
   readonly logStore: MemoryLogStore;
   /** By the name of the sink. */
   readonly sinkStores: Readonly<Record<string, MemorySinkStore>>;
+  /** Called before a sink is opened, which fails with what it throws. */
+  readonly onOpen?: (name: string) => void;
   readonly describedAs?: string;
   readonly metrics?: Metrics;
   readonly snapshot?: 'initial' | 'never';
 }): Pipeline {
   const { clock, database, control, logStore, sinkStores, describedAs = 'test', snapshot = 'initial' } = of;
+  const openerOf = (name: string, store: MemorySinkStore) => {
+    const sink = new MemorySink(store);
+    return () =>
+      Promise.try(() => {
+        of.onOpen?.(name);
+        return sink;
+      });
+  };
   return createPipeline({
     config: {
       name: 'orders',
@@ -44,7 +54,7 @@ export function fakePipeline(of: {
         control,
         source: new FakeSource(database),
         log: new MemoryLog(logStore),
-        sinks: new Map(Object.entries(sinkStores).map(([name, store]) => [name, new MemorySink(store)])),
+        sinks: new Map(Object.entries(sinkStores).map(([name, store]) => [name, openerOf(name, store)])),
       }),
   });
 }

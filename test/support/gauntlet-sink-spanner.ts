@@ -1,11 +1,10 @@
-import type { SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js';
 import type { Judgement, Verdict } from './accounting.ts';
 import { judgeSpanner, versionTables } from './accounting-spanner.ts';
 import type { GauntletSink } from './gauntlet-sink.ts';
 import { postgresLedgerSink } from './ledger-load.ts';
 import { PostgresServer } from './postgres-server.ts';
 import { wantedMajors } from './postgres-servers.ts';
-import { registersIn, sessionIn } from './spanner-commits.ts';
+import { endTransaction, registersIn, sessionIn } from './spanner-commits.ts';
 import { effectsSince, storeTime, streamStatement, type SpannerEffect } from './spanner-effects.ts';
 import { SpannerEmulator } from './spanner-emulator.ts';
 import { SpannerProxy, type SpannerFault } from './spanner-proxy.ts';
@@ -103,23 +102,6 @@ async function makeStream(ddl: (statement: string) => Promise<void>): Promise<vo
     } catch (error) {
       if ((error as { readonly code?: unknown }).code !== FAILED_PRECONDITION) throw error;
     }
-  }
-}
-
-/**
- * The emulator breaks its memory, and ends or hangs, where a session is deleted while its read-write transaction is open
- * (github.com/GoogleCloudPlatform/cloud-spanner-emulator/issues/30 and /273; a rollback before it keeps it well). The sink deletes a session
- * so where an outcome is not known, since the service then ends the transaction. Here the session stays and the transaction ends: the
- * emulator drops it when the next one begins in its session.
- */
-export async function endTransaction(client: SpannerClient, session: string): Promise<void> {
-  const options = { timeout: 15_000, retry: { retryCodes: [] } };
-  try {
-    const [{ id }] = await client.beginTransaction({ session, options: { readWrite: {} } }, options);
-    await client.rollback({ session, transactionId: id ?? '' }, options);
-  } catch (error) {
-    // Another one has begun: there is one at a time.
-    if ((error as { readonly code?: unknown }).code !== ABORTED) throw error;
   }
 }
 

@@ -71,6 +71,26 @@ export class MemorySinkStore {
     if (behind !== undefined) throw new CausewayError('sink_went_back', `partition ${behind} has not passed the floor`);
   }
 
+  /** Replaces the row where its sequence is lower. At once. */
+  write(change: RowChange): RowOutcome {
+    const table = this.table(change.schema.table);
+    const stored = table.rows.get(change.key);
+    if (stored?.sequence !== undefined && stored.sequence !== null && stored.sequence >= change.sequence) return { tag: 'stale' };
+    if (change.tag === 'delete') {
+      table.rows.set(change.key, { sequence: change.sequence, values: null });
+      return { tag: 'applied' };
+    }
+    const base = stored?.values ?? null;
+    if (change.tag === 'partial' && base === null) return { tag: 'rejected', code: 'partial_without_base', reason: 'there is no live row' };
+    const refusal = this.poison(change.schema, change.row);
+    if (refusal !== null) return { tag: 'rejected', code: 'value_refused', reason: refusal };
+    const given = valuesOf(change.schema, change.row);
+    const values = new Map(change.tag === 'partial' && base !== null ? base : defaultsOf(table));
+    for (const [name, value] of given) values.set(name, value);
+    table.rows.set(change.key, { sequence: change.sequence, values });
+    return { tag: 'applied' };
+  }
+
   /** Live rows in the schema's columns, in no order. */
   liveRows(schema: TableSchema): Row[] {
     const rows = [...(this.tables.get(schema.table)?.rows.values() ?? [])];
@@ -312,7 +332,7 @@ class MemoryPartition implements SinkPartition {
       const progress = batch.progress === null ? null : this.#keep(batch.progress);
       const count = (this.#store.writes.get(partition) ?? 0) + (batch.rows.length > 0 ? 1 : 0);
       this.#store.writes.set(partition, count);
-      return { seen: progress, writes: count, outcomes: batch.rows.map((change) => this.#write(change)) };
+      return { seen: progress, writes: count, outcomes: batch.rows.map((change) => this.#store.write(change)) };
     });
     if (seen !== null) this.#seen = seen;
     this.#writes = writes;
@@ -367,25 +387,6 @@ class MemoryPartition implements SinkPartition {
         throw new CausewayError('sink_misconfigured', `the column ${name} of ${change.schema.table} is missing`);
       }
     }
-  }
-
-  #write(change: RowChange): RowOutcome {
-    const table = this.#store.table(change.schema.table);
-    const stored = table.rows.get(change.key);
-    if (stored?.sequence !== undefined && stored.sequence !== null && stored.sequence >= change.sequence) return { tag: 'stale' };
-    if (change.tag === 'delete') {
-      table.rows.set(change.key, { sequence: change.sequence, values: null });
-      return { tag: 'applied' };
-    }
-    const base = stored?.values ?? null;
-    if (change.tag === 'partial' && base === null) return { tag: 'rejected', code: 'partial_without_base', reason: 'there is no live row' };
-    const refusal = this.#store.poison(change.schema, change.row);
-    if (refusal !== null) return { tag: 'rejected', code: 'value_refused', reason: refusal };
-    const given = valuesOf(change.schema, change.row);
-    const values = new Map(change.tag === 'partial' && base !== null ? base : defaultsOf(table));
-    for (const [name, value] of given) values.set(name, value);
-    table.rows.set(change.key, { sequence: change.sequence, values });
-    return { tag: 'applied' };
   }
 }
 

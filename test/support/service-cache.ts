@@ -39,6 +39,14 @@ export function fetchedService(name: ServiceName): string {
   return folder;
 }
 
+/**
+ * Beside the folder: the classes that a Java program loads as it starts, read and verified once. It fits the Java that made it; another one
+ * leaves it alone and starts as without it.
+ */
+export function classArchive(name: ServiceName): string {
+  return `${serviceFolder(name)}.jsa`;
+}
+
 /** A program of the PATH. */
 export function hasProgram(program: string): boolean {
   return (process.env['PATH'] ?? '').split(':').some((folder) => folder !== '' && existsSync(join(folder, program)));

@@ -4,53 +4,66 @@
 import {
   connect,
   constants,
+  createSecureServer,
   createServer,
   type ClientHttp2Session,
+  type Http2SecureServer,
   type Http2Server,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import type { Certificate } from './certificates.ts';
 
-export type SpannerFault = {
-  /** `behind`: it takes effect, and is answered so all the same. */
-  readonly effect: 'none' | 'behind';
-  readonly status: number;
-};
+export type SpannerFault =
+  | {
+      /** `behind`: it takes effect, and is answered so all the same. */
+      readonly effect: 'none' | 'behind';
+      readonly status: number;
+      /** What the answer asks to wait for before the next attempt (google.rpc.RetryInfo). */
+      readonly retryMs?: number;
+    }
+  /** Never answered; `hang behind`: though it takes effect. */
+  | { readonly effect: 'hang' | 'hang behind' };
 
 const prefixBytes = 5;
 
 export class SpannerProxy implements AsyncDisposable {
   readonly port: number;
-  /** Asked for each request before it goes on, with its method, such as `Commit`. Null lets it pass. */
-  onRequest: (method: string) => SpannerFault | null = () => null;
+  /** Asked for each request before it goes on, with its method, such as `Commit`, and its headers. Null lets it pass. */
+  onRequest: (method: string, headers: IncomingHttpHeaders) => SpannerFault | null = () => null;
   /** Told of each commit that the store acknowledged, whether or not who asked for it is: the message of its request. */
   onCommitted: (request: Buffer) => void = () => undefined;
   /** Done in place of the deletion of a session, with the message of its request; then that is answered with OK. Null lets it pass. */
   onDeleteSession: ((request: Buffer) => Promise<void>) | null = null;
-  readonly #server: Http2Server;
+  readonly #server: Http2Server | Http2SecureServer;
+  readonly #isSecure: boolean;
   readonly #target: string;
   readonly #sessions = new Map<ServerHttp2Session, ClientHttp2Session>();
   #struck = 0;
 
-  private constructor(server: Http2Server, target: string) {
+  private constructor(
+    server: Http2Server | Http2SecureServer,
+    { target, isSecure }: { readonly target: string; readonly isSecure: boolean },
+  ) {
     this.#server = server;
+    this.#isSecure = isSecure;
     this.#target = target;
     this.port = (server.address() as AddressInfo).port;
     server.on('session', (session) => this.#join(session));
     server.on('stream', (stream, headers) => this.#carry(stream, headers));
   }
 
-  /** `target`: the endpoint of an emulator. */
-  static async create(target: string): Promise<SpannerProxy> {
-    const server = createServer();
+  /** `target`: the endpoint of an emulator. With a certificate, which has to be one for `localhost`, it takes connections over TLS alone. */
+  static async create(target: string, certificate: Certificate | null = null): Promise<SpannerProxy> {
+    const server = certificate === null ? createServer() : createSecureServer({ ...certificate });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return new SpannerProxy(server, target);
+    return new SpannerProxy(server, { target, isSecure: certificate !== null });
   }
 
   get endpoint(): string {
-    return `http://127.0.0.1:${this.port}`;
+    return this.#isSecure ? `https://localhost:${this.port}` : `http://127.0.0.1:${this.port}`;
   }
 
   /** From now on everything passes. Returns how many requests had been struck. */
@@ -82,10 +95,14 @@ export class SpannerProxy implements AsyncDisposable {
       return;
     }
     const method = String(headers[':path']).replace(/^.*\//, '');
-    const fault = this.onRequest(method);
+    const fault = this.onRequest(method, headers);
     if (fault !== null) this.#struck += 1;
     if (fault?.effect === 'none') {
-      answer(stream, fault.status);
+      answer(stream, fault);
+      return;
+    }
+    if (fault?.effect === 'hang') {
+      stream.resume();
       return;
     }
     if (method === 'DeleteSession' && this.onDeleteSession !== null) {
@@ -107,7 +124,7 @@ export class SpannerProxy implements AsyncDisposable {
     });
     if (fault !== null) {
       asked.resume();
-      asked.on('close', () => answer(stream, fault.status));
+      if ('status' in fault) asked.on('close', () => answer(stream, fault));
       return;
     }
     asked.on('response', (found, flags) => {
@@ -130,10 +147,28 @@ export class SpannerProxy implements AsyncDisposable {
 }
 
 /** Without a message. */
-function answer(stream: ServerHttp2Stream, status: number): void {
+function answer(stream: ServerHttp2Stream, { status, retryMs }: { readonly status: number; readonly retryMs?: number }): void {
   if (stream.destroyed) return;
   stream.resume();
-  stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': String(status) }, { endStream: true });
+  const details = retryMs === undefined ? {} : { 'grpc-status-details-bin': retryDetails(status, retryMs).toString('base64') };
+  stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': String(status), ...details }, { endStream: true });
+}
+
+/** google.rpc.Status with one google.rpc.RetryInfo, whose delay is a google.protobuf.Duration, as protocol buffers have them. */
+function retryDetails(status: number, retryMs: number): Buffer {
+  const nanos = Math.round((retryMs % 1_000) * 1_000_000);
+  const delay = [number(1, Math.floor(retryMs / 1_000)), number(2, nanos)];
+  const any = [bytes(1, Buffer.from('type.googleapis.com/google.rpc.RetryInfo')), bytes(2, bytes(1, Buffer.concat(delay)))];
+  return Buffer.concat([number(1, status), bytes(3, Buffer.concat(any))]);
+}
+
+function bytes(field: number, value: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([(field << 3) | 2, value.length]), value]);
+}
+
+function number(field: number, value: number): Buffer {
+  const groups = Array.from({ length: 5 }, (_, at) => Math.floor(value / 128 ** at)).filter((rest, at) => at === 0 || rest > 0);
+  return Buffer.from([field << 3, ...groups.map((rest, at) => (rest % 128) | (at === groups.length - 1 ? 0 : 0x80))]);
 }
 
 function replace(stream: ServerHttp2Stream, work: (request: Buffer) => Promise<void>): void {

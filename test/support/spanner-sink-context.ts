@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { DatabaseAdminClient, InstanceAdminClient, SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js';
 import type { ClientOptions } from 'google-gax';
+import type { ErrorCode } from '#core/errors.ts';
 import { rowKeyOf } from '#core/key.ts';
 import { present } from '#core/assert.ts';
+import type { Runtime } from '#core/runtime.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { Sink } from '#core/sink.ts';
 import { Client } from '../../connectors/sink-spanner/client.ts';
@@ -27,15 +29,18 @@ const never = new AbortController().signal;
 const callOptions = { timeout: 20_000, retry: { retryCodes: [] } };
 
 /** The sink `s` of the pipeline `p`. */
-export function spannerSink(config: SinkConfig, target: (table: TableId) => TableId = (table) => table): Sink {
+export function spannerSink(
+  config: SinkConfig,
+  { runtime = realRuntime(), onRetry = () => undefined }: { readonly runtime?: Runtime; readonly onRetry?: (code: ErrorCode) => void } = {},
+): Sink {
   return connector.create({
     config,
     pipeline: 'p',
     sink: 's',
     partitions: 4,
-    target,
-    onRetry: () => undefined,
-    context: { runtime: realRuntime(), logger: silentLogger },
+    target: (table) => table,
+    onRetry,
+    context: { runtime, logger: silentLogger },
   });
 }
 
@@ -173,6 +178,7 @@ export function storeBeside(config: SinkConfig): Store & AsyncDisposable {
   return {
     client,
     sessions,
+    onRetry: () => undefined,
     [Symbol.asyncDispose]: async () => {
       await sessions[Symbol.asyncDispose]();
       await client[Symbol.asyncDispose]();

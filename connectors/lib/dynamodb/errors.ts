@@ -3,24 +3,32 @@ import { isCertificateCode } from '../network/certificate-error.ts';
 
 /** For what the service is used. */
 export type Role = 'control' | 'sink';
-type Kind = 'credentials' | 'unavailable' | 'throttled' | 'misconfigured';
+type Kind = 'credentials' | 'region' | 'unavailable' | 'throttled' | 'misconfigured';
 
 /** By the name that the service or the SDK gives. What stands nowhere is judged by its HTTP status. */
 const kindsByName: ReadonlyMap<string, Kind> = new Map([
   ...[
+    'AccessDenied',
     'AccessDeniedException',
     'CredentialsProviderError',
     'ExpiredTokenException',
+    'IDPRejectedClaimException',
     'IncompleteSignatureException',
     'InvalidClientTokenId',
+    'InvalidIdentityTokenException',
     'InvalidSignatureException',
     'KMSAccessDeniedException',
     'MissingAuthenticationTokenException',
+    'RegionDisabledException',
+    'SignatureDoesNotMatch',
     'TokenProviderError',
     'UnrecognizedClientException',
   ].map((name) => [name, 'credentials'] as const),
-  ...['ProvisionedThroughputExceededException', 'RequestLimitExceeded', 'ThrottlingException'].map((name) => [name, 'throttled'] as const),
+  ...['ProvisionedThroughputExceededException', 'RequestLimitExceeded', 'Throttling', 'ThrottlingException'].map(
+    (name) => [name, 'throttled'] as const,
+  ),
   ...[
+    'IDPCommunicationErrorException',
     'InternalServerError',
     'LimitExceededException',
     'ReplicatedWriteConflictException',
@@ -31,23 +39,39 @@ const kindsByName: ReadonlyMap<string, Kind> = new Map([
 ]);
 
 /** Of the others, the service's own words can quote what was to be stored. */
-const namesWithSafeWords: ReadonlySet<string> = new Set(['AccessDeniedException', 'CredentialsProviderError', 'ResourceNotFoundException']);
+const namesWithSafeWords: ReadonlySet<string> = new Set([
+  'AccessDenied',
+  'AccessDeniedException',
+  'CredentialsProviderError',
+  'ResourceNotFoundException',
+]);
+
+/** Of Node.js: a name that no server has, and a file that is not there or may not be read, which can only be that of a token. */
+const kindsByCode: ReadonlyMap<string, Kind> = new Map([
+  ['ENOTFOUND', 'region'],
+  ['ENOENT', 'credentials'],
+  ['EACCES', 'credentials'],
+]);
 
 export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : 'unknown';
 }
 
-/** `what` is the table, for people. */
-export function dynamoError(error: unknown, role: Role, what: string): CausewayError {
+/** `what` is the table, for people, and `region` the one that requests are signed for. */
+export function dynamoError(
+  error: unknown,
+  { role, what, region }: { readonly role: Role; readonly what: string; readonly region: string },
+): CausewayError {
   if (error instanceof CausewayError) return error;
   const kind = kindOf(error);
-  if (kind === null) return new CausewayError('internal', `a defect of Causeway while it used ${what}`, { cause: error });
-  return new CausewayError(codeFor(role, kind), `${what}: ${describe(error)}`);
+  if (kind === null)
+    return new CausewayError(role === 'sink' ? 'sink_failed' : 'internal', `${what}: an error without a code`, { cause: error });
+  return new CausewayError(codeFor(role, kind), `${what}: ${describe(error)}${hintOf(error, region)}`);
 }
 
 function codeFor(role: Role, kind: Kind): ErrorCode {
-  if (kind !== 'throttled') return `${role}_${kind}`;
-  return role === 'sink' ? 'sink_throttled' : 'control_unavailable';
+  if (role === 'sink') return `sink_${kind}`;
+  return kind === 'throttled' || kind === 'region' ? 'control_unavailable' : `control_${kind}`;
 }
 
 function kindOf(error: unknown): Kind | null {
@@ -59,7 +83,7 @@ function kindOf(error: unknown): Kind | null {
   // No answer: an error of Node.js, by its code.
   const { code } = error as { readonly code?: unknown };
   if (typeof code !== 'string') return null;
-  return isCertificateCode(code) ? 'credentials' : 'unavailable';
+  return isCertificateCode(code) ? 'credentials' : (kindsByCode.get(code) ?? 'unavailable');
 }
 
 function describe(error: unknown): string {
@@ -68,6 +92,22 @@ function describe(error: unknown): string {
   if (namesWithSafeWords.has(name)) return `${name}: ${error.message}`;
   const { code } = error as { readonly code?: unknown };
   return typeof code === 'string' && code !== name ? `${name} ${code}` : name;
+}
+
+/** What to look at, where a wrong region shows as something else. */
+function hintOf(error: unknown, region: string): string {
+  const { code, hostname } = error as { readonly code?: unknown; readonly hostname?: unknown };
+  if (code === 'ENOTFOUND') return `: no server has the name ${String(hostname)}; look at \`region\` and \`endpoint\``;
+  switch (nameOf(error)) {
+    case 'UnrecognizedClientException':
+    case 'InvalidClientTokenId':
+      return `: the key is not known in ${region}: it is wrong, of another partition of AWS, or the account has not enabled that region`;
+    case 'InvalidSignatureException':
+    case 'SignatureDoesNotMatch':
+      return `: the request is signed for ${region}: \`endpoint\` is another region's, or the secret key is wrong`;
+    default:
+      return '';
+  }
 }
 
 /** Of the service's answer; null where there was none. */

@@ -111,6 +111,12 @@ export function resolveConnection(input: ConnectionInput): Connection {
   };
 }
 
+/** One text for one database, as far as its address tells: other addresses of its server are found out when it is asked. */
+export function databaseAt(input: ConnectionInput): string {
+  const { host, port, database } = resolveConnection(input);
+  return `postgres ${host}:${port}/${database}`;
+}
+
 /** For people: without any secret. */
 export function describeConnection(connection: Connection): string {
   const host = connection.host.startsWith('/') ? connection.host : `${connection.host}:${connection.port}`;

@@ -8,7 +8,14 @@ import { rdsToken } from './iam.ts';
 import { startupOptions } from './session-settings.ts';
 import { postgresError, type Role } from './sqlstate.ts';
 
-export { checkConnection, connectionFields, connectionSchema, describeConnection, resolveConnection } from './connection-config.ts';
+export {
+  checkConnection,
+  connectionFields,
+  connectionSchema,
+  databaseAt,
+  describeConnection,
+  resolveConnection,
+} from './connection-config.ts';
 export type { Connection, ConnectionInput } from './connection-config.ts';
 export { valueSettings } from './session-settings.ts';
 export { postgresError, sqlstateOf } from './sqlstate.ts';

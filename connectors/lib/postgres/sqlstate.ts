@@ -98,7 +98,10 @@ export function postgresError(error: unknown, role: Role): CausewayError {
   if (error instanceof CausewayError) return error;
   if (isServerError(error)) return new CausewayError(codes[role][kindOfServerError(error)], describe(error));
   const kind = kindOfClientError(error);
-  if (kind === null) return new CausewayError('internal', 'a defect of Causeway while it talked to a Postgres server', { cause: error });
+  if (kind === null) {
+    const code = role === 'sink' ? 'sink_failed' : 'internal';
+    return new CausewayError(code, 'an error without a code while it talked to a Postgres server', { cause: error });
+  }
   return new CausewayError(codes[role][kind], error instanceof Error ? messageOf(error) : 'the connection failed', { cause: error });
 }
 

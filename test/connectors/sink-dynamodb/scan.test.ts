@@ -40,7 +40,7 @@ function table(refuse: (request: number) => string | null) {
       try {
         return await work({ send: answer } as never, never);
       } catch (error) {
-        throw dynamoError(error, 'sink', what);
+        throw dynamoError(error, { role: 'sink', what, region: 'eu-west-1' });
       }
     },
   };

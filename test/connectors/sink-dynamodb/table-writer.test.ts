@@ -58,7 +58,7 @@ class Store {
         return await work({ send: (command: { readonly input: Input }) => this.#answer(command) } as never, never);
       } catch (error) {
         if (error instanceof Error && error.name === 'ValueRefused') throw error;
-        throw dynamoError(error, 'sink', what);
+        throw dynamoError(error, { role: 'sink', what, region: 'eu-west-1' });
       }
     },
   };

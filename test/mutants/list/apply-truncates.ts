@@ -33,7 +33,7 @@ export const applyTruncateMutants: readonly Mutant[] = [
   {
     name: 'the floor of a truncate is ignored',
     file: standing,
-    find: 'return floor !== undefined && sequence <= floor;',
+    find: 'return floor !== null && sequence <= floor;',
     put: 'return false;',
     breaks: 'A1 A2, counterexample 3',
     suite: unit('apply/truncate'),
@@ -53,6 +53,14 @@ export const applyTruncateMutants: readonly Mutant[] = [
     put: 'this.#standing.raiseFloor(record.table, record.sequence, context.swept.get(record.table));',
     breaks: 'A6',
     suite: unit('apply/truncate'),
+  },
+  {
+    name: 'a key that a truncate releases is left without a tombstone',
+    file: 'src/apply/parking.ts',
+    find: 'await this.#bury(below);',
+    put: '',
+    breaks: 'A2, counterexample 3',
+    suite: unit('apply/dead-letter'),
   },
   {
     name: 'sweep without waiting for the other partitions',

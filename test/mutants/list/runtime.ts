@@ -3,8 +3,48 @@ import { integration, unit, type Mutant } from '../mutant.ts';
 const waits = unit('runtime/pipeline-waits');
 const severalSinks = unit('runtime/pipeline-sinks');
 
-/** What an operator is told. */
+/** What an operator is told, and what of a pipeline stands still. */
 export const runtimeMutants: readonly Mutant[] = [
+  {
+    name: 'an error without a code that leaves a sink ends the process',
+    file: 'src/runtime/sink-alone.ts',
+    find: "if (codeOf(error) !== 'internal') throw error;",
+    put: 'throw error;',
+    breaks: 'a sink ends nothing but itself',
+    suite: severalSinks,
+  },
+  {
+    name: 'a broken invariant that an error of the sink has wrapped is a state of the sink',
+    file: 'src/runtime/sink-alone.ts',
+    find: 'if (broken !== null) throw broken;',
+    put: '',
+    breaks: 'broken invariants end the process',
+    suite: unit('runtime/sink-alone'),
+  },
+  {
+    name: 'the words of an error that nobody foresaw are told',
+    file: 'src/runtime/sink-alone.ts',
+    find: 'return error instanceof Error ? error.name',
+    put: 'return error instanceof Error ? error.message',
+    breaks: 'O3',
+    suite: unit('runtime/sink-alone'),
+  },
+  {
+    name: 'a broken invariant is dropped where another error of the sink came first',
+    file: 'src/apply/apply.ts',
+    find: 'if (isBroken || this.#firstError === null) this.#firstError = { error };',
+    put: 'this.#firstError ??= { error };',
+    breaks: 'broken invariants end the process',
+    suite: severalSinks,
+  },
+  {
+    name: 'a worker that is asked to leave drops a broken invariant',
+    file: 'src/apply/worker.ts',
+    find: 'if (!leave.aborted || brokenInvariantIn(error) !== null) throw error;',
+    put: 'if (!leave.aborted) throw error;',
+    breaks: 'broken invariants end the process',
+    suite: severalSinks,
+  },
   {
     name: 'a full log is told as one that does not answer until it is looked at',
     file: 'src/runtime/pipeline-status.ts',

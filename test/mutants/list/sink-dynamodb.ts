@@ -1,4 +1,4 @@
-import { integration, unit, type Mutant } from '../mutant.ts';
+import { integration, rowwiseSchedule, unit, type Mutant } from '../mutant.ts';
 
 const sink = (only: string): Mutant['suite'] => integration('sink-dynamodb', only);
 const faults = (only: string): Mutant['suite'] => integration('sink-dynamodb-faults', only);
@@ -7,6 +7,22 @@ const writer = unit('connectors/sink-dynamodb/table-writer');
 const pace = unit('connectors/sink-dynamodb/pace');
 
 export const sinkDynamoDbMutants: readonly Mutant[] = [
+  {
+    name: 'rows of a batch that failed count as applied with those that stand',
+    file: 'connectors/sink-dynamodb/throttled.ts',
+    find: "if (one.status === 'rejected') throw one.reason;",
+    put: "if (one.status === 'rejected') return undefined as never;",
+    breaks: 'A4',
+    suite: rowwiseSchedule('leaves the others'),
+  },
+  {
+    name: 'progress that another holder kept from being stored counts as stored',
+    file: 'connectors/sink-dynamodb/partition.ts',
+    find: 'if (isSame || (await this.#input.own.replace(from, after, signal))) {',
+    put: 'if (isSame || (await this.#input.own.replace(from, after, signal)) || true) {',
+    breaks: 'A4, 30',
+    suite: rowwiseSchedule('overtaken between the rows of a batch and its progress'),
+  },
   {
     name: 'an item of DynamoDB is replaced whatever its sequence',
     file: 'connectors/sink-dynamodb/write.ts',
@@ -302,5 +318,85 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     find: 'return await unlessThrottled(',
     put: 'return await Promise.resolve(',
     suite: unit('connectors/sink-dynamodb/scan'),
+  },
+  {
+    name: 'the check of rights writes a row into the progress table of DynamoDB',
+    file: 'connectors/sink-dynamodb/check-rights.ts',
+    breaks: 'DD-003',
+    find: 'Item: where.Key, ...never',
+    put: 'Item: where.Key',
+    suite: unit('connectors/sink-dynamodb/check-rights'),
+  },
+  {
+    name: 'a table of DynamoDB in another region is taken',
+    file: 'connectors/lib/dynamodb/region.ts',
+    breaks: 'DD-002',
+    find: '? null : found;',
+    put: '? null : null;',
+    suite: unit('connectors/sink-dynamodb/region'),
+  },
+  {
+    name: 'a name of DynamoDB that no server has is told as an outage',
+    file: 'connectors/lib/dynamodb/errors.ts',
+    breaks: 'DD-002',
+    find: "['ENOTFOUND', 'region'],",
+    put: '',
+    suite: unit('connectors/sink-dynamodb/region'),
+  },
+  {
+    name: 'the printed command makes a table of DynamoDB without deletion protection',
+    file: 'connectors/sink-dynamodb/tables.ts',
+    breaks: 'DD-009',
+    find: ' --deletion-protection-enabled --tags',
+    put: ' --tags',
+    suite: unit('connectors/sink-dynamodb/provision'),
+  },
+  {
+    name: 'a role that is configured for DynamoDB is not taken on',
+    file: 'connectors/sink-dynamodb/client.ts',
+    breaks: 'DD-003',
+    find: '...(assumeRole === undefined ? {} : { credentials: roleCredentials(assumeRole, region) }),',
+    put: '',
+    suite: unit('connectors/sink-dynamodb/credentials'),
+  },
+  {
+    name: 'a web identity that STS refuses is told as a missing table',
+    file: 'connectors/lib/dynamodb/errors.ts',
+    breaks: 'DD-003',
+    find: "'InvalidIdentityTokenException',",
+    put: '',
+    suite: unit('connectors/sink-dynamodb/credentials'),
+  },
+  {
+    name: 'all tables of DynamoDB are looked at in one burst a minute',
+    file: 'connectors/sink-dynamodb/verified-tables.ts',
+    breaks: '43',
+    find: 'nowMs + this.#client.runtime.random() * VERIFY_MS',
+    put: 'nowMs + VERIFY_MS',
+    suite: unit('connectors/sink-dynamodb/verified-tables'),
+  },
+  {
+    name: 'all tables of DynamoDB are looked at at once',
+    file: 'connectors/sink-dynamodb/verified-tables.ts',
+    breaks: '43',
+    find: 'maxConcurrent: LOOKS_AT_ONCE',
+    put: 'maxConcurrent: 1_000',
+    suite: unit('connectors/sink-dynamodb/verified-tables'),
+  },
+  {
+    name: 'a look at a table of DynamoDB that was given up fails who waits for it',
+    file: 'connectors/sink-dynamodb/verified-tables.ts',
+    breaks: '43',
+    find: 'if (verified.by.aborted && !signal.aborted) return await this.verify(shape, signal);',
+    put: '',
+    suite: unit('connectors/sink-dynamodb/verified-tables'),
+  },
+  {
+    name: 'two sinks whose patterns make one table are taken',
+    file: 'src/config/parts.ts',
+    breaks: 'section 4',
+    find: "'tableOf' in connector ? connector.tableOf(config, table) : table.target",
+    put: 'table.target',
+    suite: unit('config/shared-tables'),
   },
 ];

@@ -2,6 +2,9 @@ import { integration, unit, type Mutant } from '../mutant.ts';
 
 const sink = (only: string): Mutant['suite'] => integration('sink-spanner', only);
 const refused = (only: string): Mutant['suite'] => integration('sink-spanner-refusals', only);
+const struck = (only: string): Mutant['suite'] => integration('sink-spanner-faults', only);
+const login = (only: string): Mutant['suite'] => integration('sink-spanner-login', only);
+const around = unit('connectors/sink-spanner/check-instance');
 const values = unit('connectors/sink-spanner/encode');
 const reads = unit('connectors/sink-spanner/read');
 
@@ -221,5 +224,77 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     find: 'const PAGE_CHARACTERS_MAX = 2 * 1024 * 1024;',
     put: 'const PAGE_CHARACTERS_MAX = 2 ** 40;',
     suite: refused('keys are many bytes'),
+  },
+  {
+    name: 'what Spanner aborts is not counted',
+    file: 'connectors/sink-spanner/transaction.ts',
+    breaks: 'the metrics of retries',
+    find: 'onRetry(spannerError(error, what).code);',
+    put: '',
+    suite: struck('aborted, with a delay'),
+  },
+  {
+    name: 'an aborted transaction of Spanner comes back before it is asked to',
+    file: 'connectors/sink-spanner/transaction.ts',
+    breaks: 'section 7, Spanner',
+    find: 'Math.max(ownMs, retryDelayMs(error) ?? 0)',
+    put: 'ownMs',
+    suite: struck('as long as the service asks'),
+  },
+  {
+    name: 'a throttled page of Spanner ends its scan',
+    file: 'connectors/sink-spanner/read.ts',
+    breaks: 'the scan',
+    find: 'unlessThrottled(snapshot(',
+    put: 'Promise.resolve(snapshot(',
+    suite: struck('a throttled page of a scan'),
+  },
+  {
+    name: 'a commit of Spanner without an answer is taken for one that took effect',
+    file: 'connectors/sink-spanner/transaction.ts',
+    breaks: 'A5',
+    find: 'throw refusalOf(error) ?? error;',
+    put: 'if (statusOf(error) !== 4) throw refusalOf(error) ?? error;',
+    suite: struck('never answered \\(hang\\)'),
+  },
+  {
+    name: 'requests to Spanner have no deadline of seconds',
+    file: 'connectors/sink-spanner/client.ts',
+    breaks: 'explicit deadlines',
+    find: 'const REQUEST_MS = 15_000;',
+    put: 'const REQUEST_MS = 15_000_000;',
+    suite: struck('a deadline of seconds'),
+  },
+  {
+    name: 'a refused key of Spanner is used until the daemon ends',
+    file: 'connectors/sink-spanner/client.ts',
+    breaks: 'credentials are read again',
+    find: 'if (statusOf(error) === UNAUTHENTICATED) await this.#forget(loading);',
+    put: '',
+    suite: login('in the place of a refused one'),
+  },
+  {
+    name: 'a token that is not given for Spanner is a server that is away',
+    file: 'connectors/sink-spanner/client.ts',
+    breaks: 'an error code with its mend',
+    find: 'throw withoutToken(error);',
+    put: 'throw error;',
+    suite: login('told apart'),
+  },
+  {
+    name: 'a small instance of Spanner goes unnoticed',
+    file: 'connectors/sink-spanner/check-instance.ts',
+    breaks: 'SP-010',
+    find: 'const isSmall = units < PROCESSING_UNITS_MIN;',
+    put: 'const isSmall = false;',
+    suite: around,
+  },
+  {
+    name: 'a change stream of Spanner over the whole database goes unnoticed',
+    file: 'connectors/sink-spanner/check-instance.ts',
+    breaks: 'SP-011',
+    find: 'watchesAll ? tables :',
+    put: 'watchesAll ? [] :',
+    suite: around,
   },
 ];

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
-import { AssertionError } from '#core/assert.ts';
+import { AssertionError, brokenInvariantIn } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { postgresError } from '../../../../connectors/lib/postgres/connection.ts';
 
@@ -73,6 +73,12 @@ describe('errors of the connection, by the code of Node.js', () => {
 test('defects stay defects', () => {
   expect(postgresError(new TypeError('x is undefined'), 'source').code).toBe('internal');
   expect(postgresError(new AssertionError('absent'), 'source').code).toBe('internal');
+});
+
+test('at a sink what nobody foresaw is a state of that sink, and keeps a broken invariant as its cause', () => {
+  const broken = new AssertionError('absent');
+  expect(postgresError(new TypeError('x is undefined'), 'sink').code).toBe('sink_failed');
+  expect(brokenInvariantIn(postgresError(broken, 'sink'))).toBe(broken);
 });
 
 test('an error that has its code already stays', () => {
