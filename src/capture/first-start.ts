@@ -1,11 +1,11 @@
-import { controlKeys, type EpochRow, type LeaseRow, type LoadRow, type SinkRow } from '#core/control-rows.ts';
+import { controlKeys, type EpochRow, type LeaseRow, type SinkRow } from '#core/control-rows.ts';
+import { newLoad, type LoadRow } from '#core/load-row.ts';
 import { CausewayError } from '#core/errors.ts';
 import { EPOCH_FIRST } from '#core/position.ts';
 import { randomName } from '#core/random-name.ts';
 import type { Source, SourceFacts } from '#core/source.ts';
 import type { Checkpoint, CheckpointOwner } from './checkpoint.ts';
 import { changeRow, listRows, readRow, removeRow, type ControlAccess } from './control-rows.ts';
-import { newLoad } from './loads.ts';
 import type { CaptureDeps } from './deps.ts';
 import type { Tables } from './tables.ts';
 

@@ -1,12 +1,12 @@
 import type { Barrier, ChunkOutcome } from '../chunk/barrier.ts';
 import { ChunkSize } from '../chunk/size.ts';
-import type { LoadRow } from '#core/control-rows.ts';
+import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { ControlKey } from '#core/control.ts';
 import type { ControlRecord } from '#core/record.ts';
 import type { RowReader } from '#core/row-reader.ts';
 import type { CaptureDeps } from './deps.ts';
 import { rideOut } from './heartbeats.ts';
-import { afterChunk, type Loads } from './loads.ts';
+import { afterChunk, stateAfter, type Loads } from './loads.ts';
 
 export type LoaderInput = {
   readonly deps: CaptureDeps;
@@ -67,13 +67,19 @@ export class Loader {
         await using rows = deps.source.rows();
         // Ahead of what is stored: records that are on their way need not arrive before the next chunk is read.
         let row = loads.row(key);
-        while (row !== null && isDue(row) && isWanted(loads.row(key))) {
-          if (row.state === 'open') row = this.#begin(key, row);
-          else if (row.state === 'close') {
-            const then = { state: 'done', endedAtWallMs: deps.runtime.wallMs() } as const;
-            row = this.#announce(key, row, { tag: 'load-close', then });
-          } else {
-            row = await this.#chunk(key, { row, rows, size }, signal);
+        while (row !== null && goesOn(row, loads.row(key))) {
+          switch (row.state) {
+            case 'open':
+              row = this.#begin(key, row);
+              break;
+            case 'close':
+              row = this.#end(key, row, 'done');
+              break;
+            case 'cancel':
+              row = this.#end(key, row, 'cancelled');
+              break;
+            default:
+              row = await this.#chunk(key, { row, rows, size }, signal);
           }
         }
       });
@@ -83,16 +89,24 @@ export class Loader {
   }
 
   #begin(key: ControlKey, row: LoadRow): LoadRow {
-    return this.#announce(key, row, { tag: 'load-open', then: { state: 'reading' } });
+    return this.#announce(key, row, { tag: 'load-open', then: (now) => ({ ...now, state: stateAfter(now, 'reading') }) });
   }
 
-  #announce(key: ControlKey, row: LoadRow, of: { readonly tag: 'load-open' | 'load-close'; readonly then: Partial<LoadRow> }): LoadRow {
+  #end(key: ControlKey, row: LoadRow, state: 'done' | 'cancelled'): LoadRow {
+    const endedAtWallMs = this.#input.deps.runtime.wallMs();
+    return this.#announce(key, row, { tag: 'load-close', then: (now) => ({ ...now, state: stateAfter(now, state), endedAtWallMs }) });
+  }
+
+  #announce(
+    key: ControlKey,
+    row: LoadRow,
+    of: { readonly tag: 'load-open' | 'load-close'; readonly then: (row: LoadRow) => LoadRow },
+  ): LoadRow {
     const { loads, broadcast } = this.#input;
     const { table, sink } = row;
     const records = broadcast({ tag: of.tag, table, sink });
-    const change = (current: LoadRow): LoadRow => ({ ...current, ...of.then });
-    loads.step(key, { records, change });
-    return change(row);
+    loads.step(key, { records, change: of.then });
+    return of.then(row);
   }
 
   /** The row behind the chunk; null where the connection to the source is to be made anew. */
@@ -123,11 +137,12 @@ export class Loader {
   }
 }
 
-/** As it is stored: a command may have paused or ended it. */
-function isWanted(row: LoadRow | null): boolean {
-  return row !== null && !row.paused && row.state !== 'cancelled';
+/** `stored`: a command may have paused or ended it since. */
+function goesOn(row: LoadRow, stored: LoadRow | null): boolean {
+  if (stored === null || !isDue(row) || !isDue(stored)) return false;
+  return (stored.state === 'cancel') === (row.state === 'cancel');
 }
 
-function isDue({ state, paused }: LoadRow): boolean {
-  return !paused && (state === 'open' || state === 'reading' || state === 'close');
+function isDue(row: LoadRow): boolean {
+  return !row.paused && isUnderWay(row);
 }

@@ -1,10 +1,10 @@
 import type { ChunkOutcome } from '../chunk/barrier.ts';
-import { controlKeys, type LoadRow } from '#core/control-rows.ts';
+import { controlKeys } from '#core/control-rows.ts';
+import type { LoadRow, LoadState } from '#core/load-row.ts';
 import type { ControlKey } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { FencingToken } from '#core/position.ts';
-import type { TableId } from '#core/schema.ts';
 import { changeRow, listRows, type ControlAccess } from './control-rows.ts';
 
 /** What is to be stored once so many records of the generation are durable. */
@@ -99,8 +99,8 @@ export class Loads {
 }
 
 function moved(current: LoadRow | null, steps: readonly Step[], generation: FencingToken): LoadRow | null {
-  // Removed or ended by a command: what was published of it changes nothing that its changes do not.
-  if (current === null || current.state === 'cancelled') return null;
+  // Removed by a command.
+  if (current === null) return null;
   if (current.generation > generation) {
     throw new CausewayError(
       'fenced',
@@ -110,28 +110,9 @@ function moved(current: LoadRow | null, steps: readonly Step[], generation: Fenc
   return steps.reduce((row, { change }) => change(row), { ...current, generation });
 }
 
-/** A load that has not begun. `rowsExpected`: null where nobody has estimated. */
-export function newLoad(of: {
-  readonly table: TableId;
-  readonly sink: string | null;
-  readonly rowsExpected: number | null;
-  readonly wallMs: number;
-}): LoadRow {
-  const { table, sink, rowsExpected, wallMs } = of;
-  return {
-    table,
-    sink,
-    state: 'open',
-    paused: false,
-    after: null,
-    rows: 0,
-    bytes: 0,
-    chunks: 0,
-    rowsExpected,
-    startedAtWallMs: wallMs,
-    endedAtWallMs: null,
-    generation: 0 as FencingToken,
-  };
+/** One that was cancelled meanwhile stays so. */
+export function stateAfter({ state }: LoadRow, next: LoadState): LoadState {
+  return state === 'cancel' && next !== 'cancelled' ? state : next;
 }
 
 /** The row behind a placed chunk. */
@@ -140,7 +121,7 @@ export function afterChunk(row: LoadRow, { chunk }: ChunkOutcome & { readonly ta
   const last: RowKey | null = read.rows.at(-1)?.key ?? row.after;
   return {
     ...row,
-    state: read.isWhole ? 'close' : 'reading',
+    state: stateAfter(row, read.isWhole ? 'close' : 'reading'),
     after: last,
     rows: row.rows + cold.length + whole.length,
     bytes: row.bytes + read.bytes,

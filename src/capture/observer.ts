@@ -1,4 +1,5 @@
-import type { CheckpointRow, LoadRow, TableRow } from '#core/control-rows.ts';
+import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
+import type { LoadRow } from '#core/load-row.ts';
 import type { ErrorCode } from '#core/errors.ts';
 import type { Epoch, EpochMicros, FencingToken, Offset, Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';

@@ -3,6 +3,7 @@ import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import { exitCodeOf } from '../runtime/supervisor.ts';
 import { contextOf, type CommandContext, type GlobalOptions } from './context.ts';
 import type { Io } from './io.ts';
+import type { SnapshotOptions } from './snapshot.ts';
 
 type Work = (context: CommandContext) => Promise<number>;
 
@@ -124,6 +125,7 @@ function createProgram(io: Io, run: Run): Command {
   pipelineCommands(program, run);
   schemaCommands(program, run);
   deadLetterCommands(program, run);
+  snapshotCommands(program, run);
   slotCommands(program, run);
   leaseCommands(program, run);
   configCommands(program, run);
@@ -246,6 +248,43 @@ function deadLetterCommands(program: Command, run: Run): void {
           ),
       );
   }
+}
+
+function snapshotCommands(program: Command, run: Run): void {
+  type Options = { readonly table?: readonly string[]; readonly all?: boolean; readonly sink?: string };
+  const selected = ({ table = [], all = false, sink }: Options): SnapshotOptions => ({ tables: table, all, sink });
+  const group = program.command('snapshot').description('start, pause, resume, cancel, progress of loads of whole tables');
+  group
+    .command('start')
+    .description('loads tables, or loads them again, beside the stream')
+    .option('--table <name...>', 'these tables')
+    .option('--all', 'every captured table')
+    .option('--sink <name>', 'for this sink only')
+    .action(async (options: Options, command: Command) =>
+      run(command, async (context) => (await import('./snapshot.ts')).start(context, selected(options))),
+    );
+  for (const [name, text] of [
+    ['pause', 'stops loads where they are'],
+    ['resume', 'goes on where they were paused'],
+    ['cancel', 'ends loads; what they have brought stays'],
+  ] as const) {
+    group
+      .command(name)
+      .description(text)
+      .option('--table <name...>', 'these tables')
+      .option('--all', 'every table that is being loaded')
+      .option('--sink <name>', 'loads for this sink only')
+      .action(async (options: Options, command: Command) =>
+        run(command, async (context) => (await import('./snapshot.ts')).change(context, name, selected(options))),
+      );
+  }
+  group
+    .command('progress')
+    .description('how far loads are')
+    .option('--watch', 'again each second until all have ended')
+    .action(async (options: { readonly watch?: boolean }, command: Command) =>
+      run(command, async (context) => (await import('./snapshot.ts')).progress(context, { watch: options.watch === true })),
+    );
 }
 
 function slotCommands(program: Command, run: Run): void {

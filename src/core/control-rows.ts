@@ -1,5 +1,4 @@
 import type { ControlKey } from './control.ts';
-import type { RowKey } from './key.ts';
 import type { Epoch, FencingToken, Offset, Position } from './position.ts';
 import type { CounterPair } from './record.ts';
 import type { SchemaVersion, TableCompanions, TableId, TableSchema } from './schema.ts';
@@ -25,7 +24,7 @@ export const controlKeys = {
   /** TableRow; by the capture holder. */
   table: (pipeline: string, table: TableId) => `table/${pipeline}/${table}` as ControlKey,
   tables: (pipeline: string) => `table/${pipeline}/`,
-  /** LoadRow; by the capture holder. One for a table, and one for each sink that is loaded by itself. */
+  /** LoadRow; by the capture holder, and by `snapshot`. One for a table, and one for each sink that is loaded by itself. */
   load: (pipeline: string, table: TableId, sink: string | null) =>
     (sink === null ? `load/${pipeline}/${table}` : `load/${pipeline}/${table}@${sink}`) as ControlKey,
   loads: (pipeline: string) => `load/${pipeline}/`,
@@ -82,30 +81,6 @@ export type CheckpointRow = {
 
 /** `ids`: as the source names them. */
 export type UnshownTransactions = { readonly position: Position; readonly ids: readonly string[] };
-
-/** `open` until `load-open` is durable in every partition, `close` until `load-close` is. */
-export type LoadState = 'open' | 'reading' | 'close' | 'done' | 'cancelled';
-
-/** A load of a table's rows, beside the stream. It goes on behind `after`, whoever holds the lease. */
-export type LoadRow = {
-  readonly table: TableId;
-  /** The only sink that the rows are for; null for all. */
-  readonly sink: string | null;
-  readonly state: LoadState;
-  readonly paused: boolean;
-  /** Every row up to this key is durable in the log, or its change is; null before the first chunk. */
-  readonly after: RowKey | null;
-  /** Of the rows published, as the source sent them. */
-  readonly rows: number;
-  readonly bytes: number;
-  readonly chunks: number;
-  /** Rows of the table when the load began, as the source estimates them; null where it does not. */
-  readonly rowsExpected: number | null;
-  readonly startedAtWallMs: number;
-  readonly endedAtWallMs: number | null;
-  /** Of the holder that wrote the row last; 0 before the first. A lower one writes nothing. */
-  readonly generation: FencingToken;
-};
 
 export type EpochRow = {
   readonly epoch: Epoch;

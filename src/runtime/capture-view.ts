@@ -1,4 +1,5 @@
-import type { CheckpointRow, LoadRow, TableRow } from '#core/control-rows.ts';
+import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
+import type { LoadRow } from '#core/load-row.ts';
 import type { EpochMicros } from '#core/position.ts';
 import { codeOf } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';

@@ -1,6 +1,7 @@
 // Loads beside the stream: whatever happens while a table is read, a reader of the log ends up with the source's rows.
 import { describe, expect, test } from 'vitest';
-import { controlKeys, type LoadRow } from '#core/control-rows.ts';
+import { controlKeys } from '#core/control-rows.ts';
+import type { LoadRow } from '#core/load-row.ts';
 import type { TableId } from '#core/schema.ts';
 import type { FakeStatement } from '../support/fake-source.ts';
 import { PIPELINE, World, type Process, type StartOptions } from './world.ts';

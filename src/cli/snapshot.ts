@@ -1,0 +1,162 @@
+import { isUnderWay, newLoad, type LoadRow } from '#core/load-row.ts';
+import { controlKeys, type TableRow } from '#core/control-rows.ts';
+import type { ControlStore } from '#core/control.ts';
+import { CausewayError } from '#core/errors.ts';
+import type { TableId } from '#core/schema.ts';
+import type { PipelineConfig } from '../config/config.ts';
+import { loadedConfig, onePipeline, sinksOf, withControl, type CommandContext } from './context.ts';
+import { formatAge, formatBytes, printJson, printTable } from './io.ts';
+import { changeRow } from './rows.ts';
+
+const WATCH_MS = 1_000;
+
+export type SnapshotOptions = { readonly tables: readonly string[]; readonly all: boolean; readonly sink: string | undefined };
+
+/** Asks for a load of tables; the daemon that captures carries it on. */
+export async function start(context: CommandContext, selected: SnapshotOptions): Promise<number> {
+  const { io, parts } = context;
+  return await withPipeline(context, async (control, pipeline) => {
+    const sink = selected.sink === undefined ? null : (sinksOf(pipeline, selected.sink)[0]?.name ?? null);
+    const captured = (await control.list(controlKeys.tables(pipeline.name), io.signal)).map(({ value }) => value as TableRow);
+    const tables = wantedTables(
+      selected,
+      captured.filter(({ state }) => state !== 'stopped').map(({ table }) => table),
+    );
+    const started: LoadRow[] = [];
+    for (const table of tables) {
+      const row = newLoad({ table, sink, rowsExpected: null, wallMs: parts.runtime.wallMs() });
+      const change = (now: LoadRow | null): LoadRow => {
+        if (now !== null && isUnderWay(now)) {
+          throw new CausewayError(
+            'refused',
+            `a load of ${table} is under way: wait for it, or end it with \`causeway snapshot cancel --table ${table}\``,
+          );
+        }
+        return { ...row, generation: now?.generation ?? row.generation };
+      };
+      const stored = await changeRow<LoadRow>(control, { key: controlKeys.load(pipeline.name, table, sink), change }, io.signal);
+      if (stored !== null) started.push(stored);
+    }
+    if (context.options.output === 'json') printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: started });
+    else
+      io.stderr(
+        `asked for ${started.length === 1 ? 'a load' : `${started.length} loads`}: \`causeway snapshot progress --watch\` shows how far\n`,
+      );
+    return 0;
+  });
+}
+
+export type SnapshotChange = 'pause' | 'resume' | 'cancel';
+
+export async function change(context: CommandContext, how: SnapshotChange, selected: SnapshotOptions): Promise<number> {
+  const { io } = context;
+  return await withPipeline(context, async (control, pipeline) => {
+    const loads = (await loadsOf(context, control, pipeline)).filter(
+      (row) => isUnderWay(row) && (selected.sink === undefined || row.sink === selected.sink),
+    );
+    const tables = wantedTables(
+      selected,
+      loads.map(({ table }) => table),
+    );
+    const changed: LoadRow[] = [];
+    for (const { table, sink } of loads.filter((row) => tables.includes(row.table))) {
+      const stored = await changeRow<LoadRow>(
+        control,
+        {
+          key: controlKeys.load(pipeline.name, table, sink),
+          change: (now) => (now === null ? null : changedBy(how, now)),
+        },
+        io.signal,
+      );
+      if (stored !== null) changed.push(stored);
+    }
+    if (context.options.output === 'json') printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: changed });
+    else io.stderr(`${changed.length === 1 ? 'one load' : `${changed.length} loads`}: ${how === 'cancel' ? 'cancelled' : `${how}d`}\n`);
+    return 0;
+  });
+}
+
+/** How far loads are. With `watch` again each second until none is under way. */
+export async function progress(context: CommandContext, { watch }: { readonly watch: boolean }): Promise<number> {
+  const { io, options, parts } = context;
+  return await withPipeline(context, async (control, pipeline) => {
+    while (true) {
+      const loads = await loadsOf(context, control, pipeline);
+      const now = parts.runtime.wallMs();
+      if (options.output === 'json') {
+        printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: loads.map((row) => ({ ...row, ...paceOf(row, now) })) });
+      } else {
+        printTable(
+          io,
+          ['TABLE', 'SINK', 'STATE', 'ROWS', 'BYTES', 'RATE', 'DONE', 'LEFT'],
+          loads.map((row) => cellsOf(row, now)),
+        );
+      }
+      if (!watch || !loads.some(isUnderWay)) return 0;
+      await parts.runtime.sleep(WATCH_MS, io.signal);
+    }
+  });
+}
+
+function cellsOf(row: LoadRow, now: number): readonly string[] {
+  const { rowsPerSecond, percent, secondsLeft } = paceOf(row, now);
+  return [
+    row.table,
+    row.sink ?? 'all',
+    row.paused && isUnderWay(row) ? 'paused' : row.state,
+    String(row.rows),
+    formatBytes(row.bytes),
+    `${Math.round(rowsPerSecond)}/s`,
+    percent === null ? '-' : `${percent.toFixed(0)} %`,
+    secondsLeft === null ? '-' : formatAge(secondsLeft * 1_000),
+  ];
+}
+
+type Pace = { readonly rowsPerSecond: number; readonly percent: number | null; readonly secondsLeft: number | null };
+
+/** By the rows that the source estimated when the load began. */
+function paceOf(row: LoadRow, now: number): Pace {
+  const seconds = Math.max(0.001, ((row.endedAtWallMs ?? now) - row.startedAtWallMs) / 1_000);
+  const rowsPerSecond = row.rows / seconds;
+  if (row.state === 'done') return { rowsPerSecond, percent: 100, secondsLeft: 0 };
+  const { rowsExpected } = row;
+  if (rowsExpected === null || rowsExpected <= 0) return { rowsPerSecond, percent: null, secondsLeft: null };
+  // An estimate: more rows than were expected are no end.
+  const percent = Math.min(99, (100 * row.rows) / rowsExpected);
+  const left = Math.max(0, rowsExpected - row.rows);
+  return { rowsPerSecond, percent, secondsLeft: rowsPerSecond > 0 && isUnderWay(row) && !row.paused ? left / rowsPerSecond : null };
+}
+
+function changedBy(how: SnapshotChange, row: LoadRow): LoadRow | null {
+  if (!isUnderWay(row) || row.state === 'cancel') return null;
+  switch (how) {
+    case 'pause':
+      return { ...row, paused: true };
+    case 'resume':
+      return { ...row, paused: false };
+    case 'cancel':
+      return { ...row, state: 'cancel', paused: false };
+  }
+}
+
+function wantedTables({ tables, all }: SnapshotOptions, known: readonly TableId[]): readonly TableId[] {
+  if (all === tables.length > 0) throw new CausewayError('usage', 'name tables with --table, or take all with --all');
+  if (all) return known;
+  const unknown = tables.filter((table) => !known.includes(table as TableId));
+  if (unknown.length > 0)
+    throw new CausewayError('refused', `not among them: ${unknown.join(', ')}; there is ${known.join(', ') || 'none'}`);
+  return tables as readonly TableId[];
+}
+
+async function loadsOf({ io }: CommandContext, control: ControlStore, { name }: PipelineConfig): Promise<readonly LoadRow[]> {
+  return (await control.list(controlKeys.loads(name), io.signal)).map(({ value }) => value as LoadRow);
+}
+
+async function withPipeline(
+  context: CommandContext,
+  work: (control: ControlStore, pipeline: PipelineConfig) => Promise<number>,
+): Promise<number> {
+  const config = await loadedConfig(context);
+  const pipeline = onePipeline(config, context.options.pipeline);
+  return await withControl(context, config, (control) => work(control, pipeline));
+}
