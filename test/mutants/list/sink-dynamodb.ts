@@ -9,7 +9,7 @@ const pace = unit('connectors/sink-dynamodb/pace');
 export const sinkDynamoDbMutants: readonly Mutant[] = [
   {
     name: 'rows of a batch that failed count as applied with those that stand',
-    file: 'connectors/sink-dynamodb/throttled.ts',
+    file: 'connectors/lib/sink/throttled.ts',
     find: "if (one.status === 'rejected') throw one.reason;",
     put: "if (one.status === 'rejected') return undefined as never;",
     breaks: 'A4',
