@@ -96,15 +96,19 @@ function keyAttributes(schema: TableSchema, config: SinkConfig): readonly KeyAtt
   return [attribute('partition', wanted.partition), ...(sort.length > 0 ? [attribute('sort', sort)] : [])];
 }
 
+/** Of Postgres, without a length: values that differ in the blanks at their end are equal. */
+const BLANKS_IGNORED = 'bpchar';
+
 /** Null for a type of which equal values can have several texts, or whose attribute cannot be a key. */
-function nativeKeyType({ type }: Column): 'S' | 'N' | 'B' | null {
+function nativeKeyType({ type, sourceType }: Column): 'S' | 'N' | 'B' | null {
   switch (type.tag) {
     case 'int':
       return 'N';
     case 'bytes':
       return 'B';
-    // The blanks of a char(n) stand in the key's text as in the value: by its length equal values have equally many of them.
+    // The blanks of a char(n) stand in the key's text as in the value, and by its length equal values have equally many of them.
     case 'text':
+      return sourceType === BLANKS_IGNORED ? null : 'S';
     case 'uuid':
     case 'enum':
     case 'date':

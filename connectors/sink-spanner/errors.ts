@@ -109,14 +109,40 @@ export function isSessionLost(error: unknown): boolean {
 
 /**
  * What the service asks to wait for before the next attempt, in ms; null where it asks for nothing. It stands in the error's details
- * (google.rpc.RetryInfo, "Errors", google.aip.dev/193).
+ * (google.rpc.RetryInfo, "Errors", google.aip.dev/193), or in a trailer of its own, from which Google's client for Node.js takes it.
  */
 export function retryDelayMs(error: unknown): number | null {
-  const { statusDetails: details } = error as { readonly statusDetails?: readonly { readonly retryDelay?: unknown }[] };
+  const { statusDetails: details, metadata } = error as {
+    readonly statusDetails?: readonly { readonly retryDelay?: unknown }[];
+    readonly metadata?: { get(name: string): readonly unknown[] };
+  };
+  const [trailer] = metadata?.get(RETRY_TRAILER) ?? [];
+  if (trailer instanceof Uint8Array) return delayIn(trailer);
   const delay = details?.find(({ retryDelay }) => retryDelay !== undefined)?.retryDelay;
   // google.protobuf.Duration, whose seconds come as a number, a text or an object that prints as one.
   const { seconds, nanos } = (delay ?? {}) as { readonly seconds?: unknown; readonly nanos?: unknown };
   const ms = Number(seconds ?? 0) * 1_000 + Number(nanos ?? 0) / 1_000_000;
+  return ms > 0 ? ms : null;
+}
+
+const RETRY_TRAILER = 'google.rpc.retryinfo-bin';
+
+/** Of a google.rpc.RetryInfo as protocol buffers have it: its first field is a google.protobuf.Duration of seconds and nanoseconds. */
+function delayIn(info: Uint8Array): number | null {
+  const [at, end] = [2, Math.min(info.length, 2 + (info[1] ?? 0))];
+  if (info[0] !== 0x0a) return null;
+  let [ms, field, value, scale] = [0, 0, 0, 1];
+  for (const byte of info.subarray(at, end)) {
+    if (field === 0) {
+      field = byte >> 3;
+      continue;
+    }
+    value += (byte & 0x7f) * scale;
+    scale *= 0x80;
+    if (byte >= 0x80) continue;
+    ms += field === 1 ? value * 1_000 : value / 1_000_000;
+    [field, value, scale] = [0, 0, 1];
+  }
   return ms > 0 ? ms : null;
 }
 

@@ -1,9 +1,10 @@
-import { present } from '#core/assert.ts';
+import { brokenInvariantIn, present } from '#core/assert.ts';
 import { codeOf, policyFor } from '#core/errors.ts';
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import type { DeadLetter } from '#core/log.ts';
 import { OFFSET_FIRST, offsetOf, type Offset } from '#core/position.ts';
 import type { ChangeRecord, Envelope } from '#core/record.ts';
+import type { TableId } from '#core/schema.ts';
 import type { RowChange, RowOutcome } from '#core/sink.ts';
 import type { FoldedChange } from './coalesce.ts';
 import type { SinkContext } from './context.ts';
@@ -99,21 +100,24 @@ export class Parking {
   async releaseBelowFloors(): Promise<void> {
     const { parked, standing } = this.#input;
     const below = parked.below((table, sequence) => standing.isBelowFloor(table, sequence));
-    await this.#bury(below);
-    await this.release(below, 'floor');
+    for (const [table, keys] of Map.groupBy(below, (key) => parseRowKey(key).table)) {
+      if (await this.#bury(table, keys)) await this.release(keys, 'floor');
+    }
   }
 
-  async #bury(keys: readonly RowKey[]): Promise<void> {
-    const { context, standing, write } = this.#input;
-    const changes = keys.flatMap((key): RowChange[] => {
-      const { table } = parseRowKey(key);
-      const schema = context.schemas.live().get(table)?.at(-1);
-      const sequence = standing.floorOf(table);
-      return schema === undefined || sequence === null ? [] : [{ tag: 'delete', schema, key, sequence }];
-    });
+  /** False while nobody shows the table's columns: its truncate stays owed so long, and so do these keys. */
+  async #bury(table: TableId, keys: readonly RowKey[]): Promise<boolean> {
+    const { context, standing, kill, ride, write } = this.#input;
+    // The newest version may stand further on in the log, and the table not have its columns yet.
+    const schema = await ride(() => context.gate.fitting(table, kill));
+    if (schema === null) return false;
+    const sequence = present(standing.floorOf(table), 'the floor that keys are below');
     const { batchRowsMax } = context.deps.sink.limits;
-    // A key that the sink can never hold is refused here too, and nothing of it can arrive late.
-    for (let from = 0; from < changes.length; from += batchRowsMax) await write(changes.slice(from, from + batchRowsMax));
+    for (let from = 0; from < keys.length; from += batchRowsMax) {
+      // A key that the sink can never hold is refused here too, and nothing of it can arrive late.
+      await write(keys.slice(from, from + batchRowsMax).map((key): RowChange => ({ tag: 'delete', schema, key, sequence })));
+    }
+    return true;
   }
 
   /**
@@ -210,7 +214,8 @@ export class Parking {
       return outcomes.map((outcome) => (outcome.tag === 'rejected' ? outcome.code : null));
     } catch (error) {
       const code = codeOf(error);
-      if (policyFor(code).retry !== 'manual') throw error;
+      // What nobody knows is no refusal of a row, and a broken invariant is none of anything.
+      if (policyFor(code).retry !== 'manual' || code === 'sink_failed' || brokenInvariantIn(error) !== null) throw error;
       if (rows.length === 1) return [code];
       const refusals: (string | null)[] = [];
       for (const row of rows) refusals.push(...(await this.#replay([row])));

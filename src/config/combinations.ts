@@ -120,15 +120,17 @@ function sharedTargets(pipelines: readonly PipelineConfig[], parts: Parts): read
   for (const pipeline of pipelines) {
     const names = pipeline.tables.map(({ pattern }) => pattern).filter((pattern) => !isExclusion(pattern));
     for (const sink of pipeline.sinks) {
-      const { database, tableOf } = sinkAt(parts, pipeline, sink);
+      const { database, tableOf, hasSchemas } = sinkAt(parts, pipeline, sink);
       if (database === null) continue;
       for (const pattern of names) {
         const target = isWildcard(pattern)
           ? (pipeline.tables.find((entry) => entry.pattern === pattern)?.target ?? pattern)
           : targetOf(pipeline.tables, pattern as TableId);
         const table = tableOf({ pipeline: pipeline.name, sink: sink.name, target: target as TableId });
-        // Of `schema.*` nobody knows the tables yet: other schemas, other tables.
-        const key = JSON.stringify([database, isWildcard(target) ? target : null, table]);
+        // Of `schema.*` nobody knows the tables yet: other schemas, other tables. Where all tables share one space, so can those of two
+        // sources be; the sinks themselves refuse what does meet.
+        const others = isWildcard(target) ? [target, hasSchemas ? null : pipeline.name] : null;
+        const key = JSON.stringify([database, others, table]);
         const other = seen.get(key);
         const here = `${pipeline.name}.sinks.${sink.name}`;
         if (other !== undefined && other !== here) {

@@ -11,6 +11,8 @@ export type PartInput = PartConfig & {
   readonly database: string | null;
   /** Of a sink, the table that rows of a target go to. */
   readonly tableOf: (table: NamedTable) => string;
+  /** False where tables of all schemas have names of their own, made from those of the source. */
+  readonly hasSchemas: boolean;
 };
 
 type NamedTable = { readonly pipeline: string; readonly sink: string; readonly target: TableId };
@@ -63,7 +65,8 @@ export async function parsePart(
   }
   const { value: config } = parsed;
   const tableOf: PartInput['tableOf'] = (table) => schema.tableOf(config, table);
-  return { part: { kind, config, raw, database: schema.databaseOf(config), tableOf }, mistakes: [] };
+  const { hasSchemas } = schema;
+  return { part: { kind, config, raw, database: schema.databaseOf(config), tableOf, hasSchemas }, mistakes: [] };
 }
 
 /** Of a file without mistakes. */

@@ -26,6 +26,7 @@ export type PartSchema = {
   readonly databaseOf: (config: unknown) => string | null;
   /** Of a sink, the table that rows of a target go to. */
   readonly tableOf: NonNullable<SinkConnector<unknown>['tableOf']>;
+  readonly hasSchemas: boolean;
 };
 
 export function jsonSchemaOf(schema: z.ZodType): JsonSchema {
@@ -45,6 +46,7 @@ export async function partSchema(connectors: Connectors, role: ConnectorRole, ki
     ownsKind: Object.hasOwn(json.properties ?? {}, 'kind'),
     databaseOf: (config) => ('databaseOf' in connector ? connector.databaseOf(config) : null),
     tableOf: (config, table) => ('tableOf' in connector ? connector.tableOf(config, table) : table.target),
+    hasSchemas: !('tableOf' in connector),
   };
 }
 

@@ -4,7 +4,7 @@ export class AssertionError extends Error {
 }
 
 /** Far more than anything wraps; a driver can make a circle of them. */
-const CAUSES_MAX = 16;
+const LOOKED_MAX = 64;
 
 /** Stays on in production. The message names the invariant, never a row value. */
 export function assert(condition: boolean, message: string): asserts condition {
@@ -24,12 +24,18 @@ export function present<T>(value: T | undefined | null, what: string): T {
   return value;
 }
 
-/** The broken invariant behind an error, however often a driver or a table of codes has wrapped it; null where there is none. */
+/**
+ * The broken invariant behind an error, however often a driver or a table of codes has wrapped it, and beside an error of a disposal or of
+ * other work; null where there is none.
+ */
 export function brokenInvariantIn(error: unknown): AssertionError | null {
-  let at = error;
-  for (let depth = 0; at instanceof Error && depth < CAUSES_MAX; depth += 1) {
+  const left: unknown[] = [error];
+  for (let looked = 0; looked < LOOKED_MAX; looked += 1) {
+    const at = left.shift();
     if (at instanceof AssertionError) return at;
-    at = at.cause;
+    if (at instanceof SuppressedError) left.push(at.error, at.suppressed);
+    if (at instanceof AggregateError) left.push(...(at.errors as readonly unknown[]));
+    if (at instanceof Error) left.push(at.cause);
   }
   return null;
 }

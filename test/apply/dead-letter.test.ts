@@ -3,7 +3,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { DeadLetters, HeldLetters } from '#core/log.ts';
 import { tableSchema } from '#core/schema.ts';
 import { refuseBad, request } from './letters.ts';
-import { at, change, del, keyOf, opened, part, put, schema, truncate, watermark } from './stage.ts';
+import { at, change, del, keyOf, opened, part, put, schema, textColumn, truncate, watermark } from './stage.ts';
 
 describe('a row that the sink refuses', () => {
   it('parks its key and nothing else, and the next whole image releases it', async () => {
@@ -41,6 +41,20 @@ describe('a row that the sink refuses', () => {
     expect(stage.letters()).toEqual([]);
     expect(stage.sequenceOf('1')).toBe(at(20));
     expect(stage.rows()).toEqual({});
+  });
+
+  it('is buried by the columns that the table has, though a version with another key stands further on', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 11, 'bad'));
+    await stage.drain();
+    const renamed = tableSchema({ ...schema, columns: [textColumn('uid', { nullable: false }), ...schema.columns.slice(1)] });
+    await stage.tables([[schema, renamed]]);
+    await first.send(truncate(20), watermark(20));
+    const run = await stage.drain();
+    expect(run.code()).toBeNull();
+    expect(stage.letters()).toEqual([]);
+    expect(stage.sequenceOf('1')).toBe(at(20));
   });
 
   it('a partial image of a parked key only marks it, whoever works on the partition (counterexample 14)', async () => {
@@ -274,6 +288,23 @@ describe('requests', () => {
     expect(stage.rows()).toEqual({ 1: ['b', 'BIG'] });
     expect(stage.sequenceOf('1')).toBe(at(11));
     await run.stop();
+  });
+
+  it('an error that nobody knows, at a replay, stops the sink and is no refusal of the row', async () => {
+    const { stage, first } = await opened();
+    refuseBad(stage);
+    await first.send(put('1', 10, 'bad'));
+    await stage.drain();
+    stage.sinkStore.poison = () => null;
+    stage.sinkStore.onCall = (when, call) => {
+      if (when === 'before' && call.name === 'apply' && call.rows.length > 0)
+        throw new CausewayError('sink_failed', 'an error without a code');
+    };
+    const asked = await request(stage, 'dlq-replay', null);
+    const run = stage.start();
+    await stage.clock.advance(3_000);
+    expect(run.code()).toBe('sink_failed');
+    expect(await asked()).toMatchObject({ state: 'pending' });
   });
 
   it('a replay of a letter whose version the table takes no more keeps it parked, and the sink goes on', async () => {

@@ -61,5 +61,6 @@ test('patterns can make one table of two, and schemas are told apart while their
     `${place}: writes orders of the same database as one.sinks.a`,
   ]);
   expect(await mistakes(dynamo(tables), dynamo(tables), ['sales.*'])).toEqual([]);
-  expect(await mistakes(dynamo(), dynamo(), ['audit.*'])).toEqual([`${place}: writes audit.* of the same database as one.sinks.a`]);
+  // Of two pipelines the tables can be others.
+  expect(await mistakes(dynamo(), dynamo(), ['audit.*'])).toEqual([]);
 });

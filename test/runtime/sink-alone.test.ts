@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { AssertionError } from '#core/assert.ts';
+import { AssertionError, brokenInvariantIn } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
+import { allEnded } from '../../connectors/lib/sink/throttled.ts';
 import { errorFields } from '../../src/runtime/logger.ts';
 import { sinkAlone } from '../../src/runtime/sink-alone.ts';
 
@@ -48,4 +49,17 @@ test('a call that was told to end is no failure, and one that ends so by itself 
   const aborted = new DOMException('told', 'AbortError');
   expect(await endsWith(aborted, true)).toBe(aborted);
   expect(await endsWith(aborted)).toMatchObject({ code: 'sink_failed' });
+});
+
+test('a broken invariant is found behind a disposal that failed too, and among errors of work side by side', async () => {
+  const broken = new AssertionError('an invariant');
+  const wrapped = [
+    new SuppressedError(new Error('of the disposal'), new CausewayError('sink_failed', 'wrapped', { cause: broken })),
+    new SuppressedError(broken, new Error('of the work')),
+    new AggregateError([new Error('another'), broken]),
+  ];
+  for (const error of wrapped) expect(brokenInvariantIn(error)).toBe(broken);
+  expect(brokenInvariantIn(new SuppressedError(new Error('a'), new Error('b')))).toBeNull();
+  const ended = allEnded([Promise.reject(new CausewayError('sink_unavailable', 'gone')), Promise.reject(broken)]);
+  await expect(ended).rejects.toBe(broken);
 });

@@ -46,12 +46,11 @@ const namesWithSafeWords: ReadonlySet<string> = new Set([
   'ResourceNotFoundException',
 ]);
 
-/** Of Node.js: a name that no server has, and a file that is not there or may not be read, which can only be that of a token. */
-const kindsByCode: ReadonlyMap<string, Kind> = new Map([
-  ['ENOTFOUND', 'region'],
-  ['ENOENT', 'credentials'],
-  ['EACCES', 'credentials'],
-]);
+/** Of Node.js: a name that no server has. */
+const NO_SUCH_HOST = 'ENOTFOUND';
+
+/** Of Node.js, where no connection was being made: a file that is not there or may not be read, which can only be that of a token. */
+const FILE_CODES: ReadonlySet<string> = new Set(['ENOENT', 'EACCES']);
 
 export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : 'unknown';
@@ -81,9 +80,10 @@ function kindOf(error: unknown): Kind | null {
   const status = statusOf(error);
   if (status !== null) return status >= 500 || status === 429 ? 'unavailable' : 'misconfigured';
   // No answer: an error of Node.js, by its code.
-  const { code } = error as { readonly code?: unknown };
+  const { code, syscall } = error as { readonly code?: unknown; readonly syscall?: unknown };
   if (typeof code !== 'string') return null;
-  return isCertificateCode(code) ? 'credentials' : (kindsByCode.get(code) ?? 'unavailable');
+  if (code === NO_SUCH_HOST) return 'region';
+  return isCertificateCode(code) || (FILE_CODES.has(code) && syscall !== 'connect') ? 'credentials' : 'unavailable';
 }
 
 function describe(error: unknown): string {

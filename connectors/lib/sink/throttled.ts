@@ -1,3 +1,4 @@
+import { brokenInvariantIn } from '#core/assert.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Runtime } from '#core/runtime.ts';
 
@@ -35,9 +36,11 @@ export async function untilTaken<T>(
   }
 }
 
-/** Nothing goes on behind an error: the first one is thrown when all have ended. */
+/** Nothing goes on behind an error: the first one is thrown when all have ended, a broken invariant before any other. */
 export async function allEnded<T>(work: readonly Promise<T>[]): Promise<readonly T[]> {
   const ended = await Promise.allSettled(work);
+  const broken = ended.find((one) => one.status === 'rejected' && brokenInvariantIn(one.reason) !== null);
+  if (broken?.status === 'rejected') throw broken.reason;
   return ended.map((one) => {
     if (one.status === 'rejected') throw one.reason;
     return one.value;

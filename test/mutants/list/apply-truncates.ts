@@ -57,9 +57,25 @@ export const applyTruncateMutants: readonly Mutant[] = [
   {
     name: 'a key that a truncate releases is left without a tombstone',
     file: 'src/apply/parking.ts',
-    find: 'await this.#bury(below);',
-    put: '',
+    find: 'if (await this.#bury(table, keys)) await',
+    put: 'await',
     breaks: 'A2, counterexample 3',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'a released key is buried by the newest columns, which may stand further on in the log',
+    file: 'src/apply/parking.ts',
+    find: 'const schema = await ride(() => context.gate.fitting(table, kill));',
+    put: 'const schema = (await ride(() => context.gate.fitting(table, kill))) === null ? null : (context.schemas.live().get(table)?.at(-1) ?? null);',
+    breaks: 'O4',
+    suite: unit('apply/dead-letter'),
+  },
+  {
+    name: 'an error that nobody knows is taken for the refusal of a replayed row',
+    file: 'src/apply/parking.ts',
+    find: " || code === 'sink_failed' || brokenInvariantIn(error) !== null",
+    put: '',
+    breaks: 'A6',
     suite: unit('apply/dead-letter'),
   },
   {

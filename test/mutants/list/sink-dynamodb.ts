@@ -339,7 +339,7 @@ export const sinkDynamoDbMutants: readonly Mutant[] = [
     name: 'a name of DynamoDB that no server has is told as an outage',
     file: 'connectors/lib/dynamodb/errors.ts',
     breaks: 'DD-002',
-    find: "['ENOTFOUND', 'region'],",
+    find: "if (code === NO_SUCH_HOST) return 'region';",
     put: '',
     suite: unit('connectors/sink-dynamodb/region'),
   },
