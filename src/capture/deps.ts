@@ -53,7 +53,7 @@ export const defaultCaptureOptions: CaptureOptions = {
   reconnectFirstMs: 100,
   reconnectMaxMs: 5_000,
   loadsAtOnce: 2,
-  loadPollMs: 1_000,
+  loadPollMs: 2_000,
   chunk: { targetMs: 250, rowsFirst: 500, rowsMax: 50_000, bytesMax: 4 * 1024 * 1024, hotMax: 20_000 },
   visibilityIntervalMs: 1_000,
   shownMax: 200_000,

@@ -5,7 +5,7 @@ import { EPOCH_FIRST } from '#core/position.ts';
 import { randomName } from '#core/random-name.ts';
 import type { Source, SourceFacts } from '#core/source.ts';
 import type { Checkpoint, CheckpointOwner } from './checkpoint.ts';
-import { changeRow, listRows, readRow, removeRow, type ControlAccess } from './control-rows.ts';
+import { changeRow, readRow, type ControlAccess } from './control-rows.ts';
 import type { CaptureDeps } from './deps.ts';
 import type { Tables } from './tables.ts';
 
@@ -82,11 +82,11 @@ export async function startFirst(
 }
 
 /**
- * What a table held when the slot began is in no log. Loads of a start that did not finish are no more; nothing of them was published.
+ * What a table held when the slot began is in no log. A row that is there already is one of a start that did not finish, of which nothing was
+ * published, or a successor's.
  */
 async function startLoads({ deps, access }: FirstStart, facts: SourceFacts, signal: AbortSignal): Promise<void> {
   const { pipeline, runtime, snapshotNever } = deps;
-  for (const { key } of await listRows(access, controlKeys.loads(pipeline), signal)) await removeRow(access, key, signal);
   const filled = facts.tables.filter(({ schema, holdsRows }) => holdsRows && !snapshotNever(schema.table));
   for (const { schema, rowsExpected = null } of filled) {
     const { table } = schema;

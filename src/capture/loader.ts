@@ -3,6 +3,7 @@ import { ChunkSize } from '../chunk/size.ts';
 import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { ControlKey } from '#core/control.ts';
 import type { ControlRecord } from '#core/record.ts';
+import type { TableId } from '#core/schema.ts';
 import type { RowReader } from '#core/row-reader.ts';
 import type { CaptureDeps } from './deps.ts';
 import { rideOut } from './heartbeats.ts';
@@ -14,6 +15,8 @@ export type LoaderInput = {
   readonly barrier: Barrier;
   /** Hands a record to every partition. Returns how many records of the generation there are then. */
   readonly broadcast: (record: ControlRecord) => number;
+  /** False for a table that is stopped or not captured: nothing of it is read. */
+  readonly captures: (table: TableId) => boolean;
   /** How many records of the generation there are. */
   readonly recordsNow: () => number;
 };
@@ -35,7 +38,7 @@ export class Loader {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { deps, loads } = this.#input;
+    const { deps, loads, captures } = this.#input;
     const failure = new AbortController();
     const inner = AbortSignal.any([signal, failure.signal]);
     try {
@@ -44,7 +47,7 @@ export class Loader {
         for (const row of loads.rows) {
           const key = loads.keyOf(row);
           if (this.#running.size >= deps.options.loadsAtOnce) break;
-          if (!isDue(row) || loads.isOwing(key) || this.#running.has(key)) continue;
+          if (!isDue(row) || !captures(row.table) || loads.isOwing(key) || this.#running.has(key)) continue;
           const work = this.#load(key, inner)
             .catch((error: unknown) => failure.abort(error))
             .finally(() => this.#running.delete(key));

@@ -111,6 +111,7 @@ export class Session {
         this.deliver(this.#encoded(() => this.#encoder.control(() => record)));
         return this.#encoder.records;
       },
+      captures: (table) => input.start.tables.captures(table),
       recordsNow: () => this.#encoder.records,
     });
     this.#reached = checkpoint.position;

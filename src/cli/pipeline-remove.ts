@@ -99,7 +99,13 @@ function plan(
 
 /** Everything of the pipeline but the lease, which protects the removal itself. */
 async function rowsOf(control: ControlStore, { name }: PipelineConfig, signal: AbortSignal): Promise<readonly ControlKey[]> {
-  const prefixes = [controlKeys.tables(name), controlKeys.sinks(name), controlKeys.requests(name), controlKeys.workers(name)];
+  const prefixes = [
+    controlKeys.tables(name),
+    controlKeys.loads(name),
+    controlKeys.sinks(name),
+    controlKeys.requests(name),
+    controlKeys.workers(name),
+  ];
   const listed = await Promise.all(prefixes.map((prefix) => control.list(prefix, signal)));
   const single = [controlKeys.checkpoint(name), controlKeys.epoch(name), controlKeys.desired(name), controlKeys.status(name)];
   const present = await Promise.all(single.map((key) => control.get(key, signal)));

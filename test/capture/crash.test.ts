@@ -63,7 +63,7 @@ function startCrashing(world: World, crash: Crash): ReturnType<World['start']> {
   });
 }
 
-const STEPS_MAX = 60;
+const STEPS_MAX = 90;
 
 describe('a process that ends at any step of opening', () => {
   test.each(['before', 'after'] as const)('of the first start, %s the step took effect', async (stage) => {

@@ -90,7 +90,7 @@ describe('a load', () => {
   });
 });
 
-const SEEDS = 150;
+const SEEDS = 40;
 
 describe.each([{ from: 1 }, { from: 1 + SEEDS }])('loads under writes, seeds from $from on', ({ from }) => {
   test('end with the source’s rows', async () => {

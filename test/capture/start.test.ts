@@ -25,20 +25,20 @@ describe('the first start', () => {
     expect(world.checkpoint.position).toBe(String(last?.end));
   });
 
-  test('refuses a table that holds rows, and makes nothing', async () => {
+  test('loads a table that holds rows, and none that was copied by other means', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
-    world.database.commit([insert(orders, '1')]);
-    const process = world.start();
-    await world.clock.advance(1_000);
-    expect(codeOf(process.outcome()?.error)).toBe('table_not_empty');
-    expect(world.database.slot).toBeNull();
-    expect([...world.controlRows.rows.keys()]).toEqual([controlKeys.lease(PIPELINE)]);
-
-    await world.startStreaming({ snapshotNever: (table) => table === orders });
+    const copied = world.database.createTable('public.copied');
+    world.database.createTable('public.empty');
+    world.database.commit([insert(orders, '1'), insert(copied, '1')]);
+    const process = await world.startStreaming({ snapshotNever: (table) => table === copied });
+    await world.clock.advance(5_000);
+    await world.stopped(process);
+    expect(world.loads().map(({ table, state, rows }) => [table, state, rows])).toEqual([[orders, 'done', 1]]);
+    expect([...world.readLog().keys()]).toEqual(['["public.orders","1"]']);
   });
 
-  test('notices rows that came while the slot was being made', async () => {
+  test('loads rows that came while the slot was being made', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
     let written = false;
@@ -47,15 +47,13 @@ describe('the first start', () => {
       written = true;
       world.database.commit([insert(orders, '1')]);
     };
-    const process = world.start();
-    await world.clock.advance(1_000);
-    expect(codeOf(process.outcome()?.error)).toBe('table_not_empty');
-    // Nobody would read it: the source would keep its log for ever.
-    expect(world.database.slot).toBeNull();
-    await world.startStreaming({ snapshotNever: (table) => table === orders });
+    const process = await world.startStreaming();
+    await world.clock.advance(5_000);
+    await world.stopped(process);
+    expect(world.readLog()).toEqual(world.sourceRows());
   });
 
-  test('drops a slot that an unfinished start left, where rows have come since', async () => {
+  test('makes the slot of an unfinished start anew, and loads what has come since', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
     const process = world.start();
@@ -66,10 +64,11 @@ describe('the first start', () => {
     expect(world.database.slot).not.toBeNull();
     world.database.onCall = null;
     world.database.commit([insert(orders, '1')]);
-    const again = world.start();
-    await world.clock.advance(20_000);
-    expect(codeOf(again.outcome()?.error)).toBe('table_not_empty');
-    expect(world.database.slot).toBeNull();
+    const again = await world.startStreaming({}, 20_000);
+    await world.clock.advance(5_000);
+    await world.stopped(again);
+    expect(world.loads()).toMatchObject([{ table: orders, state: 'done' }]);
+    expect(world.readLog()).toEqual(world.sourceRows());
   });
 
   test('refuses a table that cannot be captured', async () => {

@@ -1,6 +1,7 @@
 import { present } from '#core/assert.ts';
 import { controlKeys, type CheckpointRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore } from '#core/control.ts';
+import type { LoadRow } from '#core/load-row.ts';
 import type { Log } from '#core/log.ts';
 import { comparePairs, type CounterPair, type LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
@@ -109,6 +110,11 @@ export class World {
 
   get checkpoint(): CheckpointRow {
     return present(this.row(controlKeys.checkpoint(PIPELINE)) as CheckpointRow | null, 'checkpoint');
+  }
+
+  loads(): readonly LoadRow[] {
+    const keys = [...this.controlRows.rows.keys()].filter((key) => key.startsWith(controlKeys.loads(PIPELINE)));
+    return keys.map((key) => this.row(key) as LoadRow);
   }
 
   tableRow(table: TableId): TableRow {
