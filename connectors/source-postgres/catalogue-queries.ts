@@ -20,6 +20,8 @@ export type RelationRow = {
   readonly readable: boolean;
   /** Bytes on disk of the table itself; of a partitioned one, 0. */
   readonly bytes: string;
+  /** Rows that the planner reckons with, since the last VACUUM or ANALYZE; null where there was none. Of a partitioned one, what ANALYZE saw below. */
+  readonly rows_estimated: number | null;
 };
 
 const RELATION_COLUMNS = `
@@ -28,7 +30,8 @@ const RELATION_COLUMNS = `
   pg_catalog.jsonb_build_array(c.relowner, c.relacl::text, c.reloptions, c.relhastriggers, c.relhasrules, c.relhassubclass, c.relrowsecurity,
     c.relforcerowsecurity, c.relchecks, c.relnatts, c.reltablespace)::text AS attributes,
   pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
-  CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid) ELSE 0 END::text AS bytes`;
+  CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid) ELSE 0 END::text AS bytes,
+  CASE WHEN c.reltuples >= 0 THEN c.reltuples::float8 END AS rows_estimated`;
 
 /** Tables of these schemas, and whatever has one of these names. */
 export async function readRelations(

@@ -55,6 +55,7 @@ export async function inspect(client: pg.ClientBase, input: InspectInput): Promi
         fingerprint: fingerprintOf(table, catalogue.publication),
         companions: companions.get(table.relation.oid),
         holdsRows: filled.has(table.relation.oid),
+        rowsExpected: rowsEstimated(table),
       })),
       refused,
     };
@@ -62,6 +63,13 @@ export async function inspect(client: pg.ClientBase, input: InspectInput): Promi
 }
 
 type ServerFacts = { readonly identity: SourceIdentity; readonly head: Position; readonly now: EpochMicros };
+
+/** Of a partitioned table by its leaves: autovacuum never analyses the root. Null as long as one that has bytes was never looked at. */
+function rowsEstimated({ relation, partitions }: CatalogueTable): number | null {
+  const holders = relation.kind === 'p' ? partitions.map((partition) => partition.relation).filter(({ kind }) => kind !== 'p') : [relation];
+  const estimates = holders.map(({ bytes, rows_estimated: rows }) => (bytes === '0' ? 0 : rows));
+  return estimates.reduce((sum, rows) => (sum === null || rows === null ? null : sum + Math.round(rows)), 0);
+}
 
 /** The timeline stands in the name of the file that is being written; the control file learns of a promotion later only. */
 async function readServerFacts(client: pg.ClientBase): Promise<ServerFacts> {
@@ -128,6 +136,6 @@ function notFollowed(table: CatalogueTable, followed: ReadonlyMap<TableId, Follo
   return {
     code: 'table_added_later',
     reason: 'it appeared after capture had started, and is not captured',
-    mend: `copy its rows while it is not written to, set \`snapshot: never\` for ${table.table}, and start again`,
+    mend: `set \`snapshot: never\` for ${table.table} and restart, then run \`causeway snapshot start --table ${table.table}\``,
   };
 }

@@ -150,7 +150,7 @@ export function publishedTables(
   capturable: readonly CatalogueTable[],
   input: { readonly first: boolean; readonly catalogue: Catalogue; readonly isLoadedByHand: (table: TableId) => boolean },
 ): readonly CatalogueTable[] {
-  // At a first start nothing was captured yet. Later a table that is new is carried only if its rows were copied by hand.
+  // At a first start nothing was captured yet. Later a table that is new is carried only where `snapshot: never` says that it shall be.
   if (input.first || input.catalogue.publication === null) return capturable;
   return capturable.filter(({ table, member }) => member !== null || input.isLoadedByHand(table));
 }

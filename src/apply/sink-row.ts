@@ -69,8 +69,8 @@ async function registerLater(deps: ApplyDeps, schemas: KnownSchemas, signal: Abo
   if (loaded.length > 0) {
     throw new CausewayError(
       'sink_unknown_progress',
-      `the sink ${deps.sinkName} was configured after the pipeline had started, and its tables are not loaded yet: copy the rows ` +
-        'as docs/resync.md tells, then set `snapshot: never` for every table',
+      `the sink ${deps.sinkName} was configured after the pipeline had started, and no table is loaded there by itself: set ` +
+        `\`snapshot: never\` for every table and restart, and once it runs, \`causeway snapshot start --all --sink ${deps.sinkName}\``,
     );
   }
   const before = await checkpointOf(deps, signal);

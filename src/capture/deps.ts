@@ -74,7 +74,7 @@ export type CaptureDeps = {
   readonly observer: CaptureObserver;
   /** Names of the configured sinks: registered with start offsets when the pipeline starts for the first time. */
   readonly sinks: readonly string[];
-  /** True for a table whose rows were copied by other means, so that it may hold rows when capture of it begins. */
+  /** True for a table of which nothing is loaded when capture of it begins: its rows were copied by other means, or a command loads them. */
   readonly snapshotNever: (table: TableId) => boolean;
   readonly options: CaptureOptions;
 };

@@ -275,7 +275,7 @@ function notLoaded(table: TableId): RefusedTable {
   return {
     table,
     code: 'table_not_loaded',
-    reason: 'the table appeared after the pipeline had started, and its rows were not copied',
-    mend: `copy its rows while it is not written to, then set \`snapshot: never\` for ${table}`,
+    reason: 'the table appeared after the pipeline had started, and is not loaded by itself',
+    mend: `set \`snapshot: never\` for ${table} and restart, then run \`causeway snapshot start --table ${table}\``,
   };
 }

@@ -190,14 +190,14 @@ function skewFinding({ sourceMs, before, after }: { readonly sourceMs: number; r
   });
 }
 
-/** Rows that are there before the first start are not copied: that must not go unsaid. */
+/** What the first start will load: a person who copied the rows already has to say so before. */
 async function rowsFinding(
   { io }: CommandContext,
   input: { readonly control: ControlStore | null; readonly pipeline: PipelineConfig; readonly facts: SourceFacts },
 ): Promise<Finding> {
   const { control, pipeline, facts } = input;
   if (control === null) {
-    const title = 'whether tables hold rows that would never be copied: the control store, which knows what was captured, cannot be used';
+    const title = 'which tables the first start would load: the control store, which knows what was captured, cannot be used';
     return finding({ id: 'LD-001', level: 'skipped', title });
   }
   const checkpoint = (await control.get(controlKeys.checkpoint(pipeline.name), io.signal))?.value as CheckpointRow | undefined;
@@ -209,13 +209,11 @@ async function rowsFinding(
   }
   return finding({
     id: 'LD-001',
-    level: 'error',
-    title: `${full.length} ${full.length === 1 ? 'table holds' : 'tables hold'} rows, which would never be copied`,
-    details: full.map(({ schema }) => schema.table),
-    mend: [
-      'Copy the rows first, as docs/resync.md tells, then set `snapshot: never` for these tables:',
-      ...full.map(({ schema }) => `- { name: ${schema.table}, snapshot: never }`),
-    ],
+    level: 'ok',
+    title: `${full.length} ${full.length === 1 ? 'table holds' : 'tables hold'} rows, which the first start loads`,
+    details: full.map(({ schema, rowsExpected = null }) =>
+      rowsExpected === null ? schema.table : `${schema.table}: about ${rowsExpected} rows`,
+    ),
   });
 }
 

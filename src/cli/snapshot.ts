@@ -1,12 +1,13 @@
+import { paceOf } from '#core/load-pace.ts';
 import { isUnderWay, newLoad, type LoadRow } from '#core/load-row.ts';
-import { controlKeys, type TableRow } from '#core/control-rows.ts';
+import { controlKeys, type SinkRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
 import type { PipelineConfig } from '../config/config.ts';
 import { loadedConfig, onePipeline, sinksOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
-import { changeRow } from './rows.ts';
+import { changeRow, valueOf } from './rows.ts';
 
 const WATCH_MS = 1_000;
 
@@ -17,6 +18,7 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
   const { io, parts } = context;
   return await withPipeline(context, async (control, pipeline) => {
     const sink = selected.sink === undefined ? null : (sinksOf(pipeline, selected.sink)[0]?.name ?? null);
+    if (sink !== null) await assertReading(context, control, { pipeline: pipeline.name, sink });
     const captured = (await control.list(controlKeys.tables(pipeline.name), io.signal)).map(({ value }) => value as TableRow);
     const tables = wantedTables(
       selected,
@@ -44,6 +46,17 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
       );
     return 0;
   });
+}
+
+/** A sink begins to read where the log ends then: rows that are published before would never reach it. */
+async function assertReading(
+  { io }: CommandContext,
+  control: ControlStore,
+  of: { readonly pipeline: string; readonly sink: string },
+): Promise<void> {
+  const row = await valueOf<SinkRow>(control, controlKeys.sink(of.pipeline, of.sink), io.signal);
+  if (row?.state === 'known') return;
+  throw new CausewayError('refused', `the sink ${of.sink} does not read the log yet: wait until \`causeway status\` shows it as running`);
 }
 
 export type SnapshotChange = 'pause' | 'resume' | 'cancel';
@@ -110,21 +123,6 @@ function cellsOf(row: LoadRow, now: number): readonly string[] {
     percent === null ? '-' : `${percent.toFixed(0)} %`,
     secondsLeft === null ? '-' : formatAge(secondsLeft * 1_000),
   ];
-}
-
-type Pace = { readonly rowsPerSecond: number; readonly percent: number | null; readonly secondsLeft: number | null };
-
-/** By the rows that the source estimated when the load began. */
-function paceOf(row: LoadRow, now: number): Pace {
-  const seconds = Math.max(0.001, ((row.endedAtWallMs ?? now) - row.startedAtWallMs) / 1_000);
-  const rowsPerSecond = row.rows / seconds;
-  if (row.state === 'done') return { rowsPerSecond, percent: 100, secondsLeft: 0 };
-  const { rowsExpected } = row;
-  if (rowsExpected === null || rowsExpected <= 0) return { rowsPerSecond, percent: null, secondsLeft: null };
-  // An estimate: more rows than were expected are no end.
-  const percent = Math.min(99, (100 * row.rows) / rowsExpected);
-  const left = Math.max(0, rowsExpected - row.rows);
-  return { rowsPerSecond, percent, secondsLeft: rowsPerSecond > 0 && isUnderWay(row) && !row.paused ? left / rowsPerSecond : null };
 }
 
 function changedBy(how: SnapshotChange, row: LoadRow): LoadRow | null {

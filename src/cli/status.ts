@@ -9,7 +9,7 @@ import {
 } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { PipelineConfig } from '../config/config.ts';
-import type { LeaseStatus, PipelineStatus, SinkStatus, Trouble } from '../http/status-document.ts';
+import type { LeaseStatus, LoadStatus, PipelineStatus, SinkStatus, Trouble } from '../http/status-document.ts';
 import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
 import { SILENT_MS, valueOf } from './rows.ts';
@@ -147,6 +147,12 @@ function sumOf(counts: readonly (number | null)[]): number | null {
   return counts.reduce((sum, count) => (sum === null || count === null ? null : sum + count), counts.length === 0 ? null : 0);
 }
 
+function loadText({ table, sink, state, paused, rows, bytes, rowsExpected, percent }: LoadStatus): string {
+  const far = percent === null ? '' : `, ${percent.toFixed(0)} % of about ${rowsExpected}`;
+  const only = sink === null ? '' : ` for the sink ${sink}`;
+  return `table ${table} is being loaded${only} (${paused ? 'paused' : state}): ${rows} rows, ${formatBytes(bytes)}${far}`;
+}
+
 /** By daemon: `0,2 1,3`. */
 function partitionsText(parts: readonly Partial<SinkStatus>[]): string {
   const texts = parts.map(({ partitions = [] }) => partitions.map(({ partition }) => partition).join(','));
@@ -164,6 +170,8 @@ function explain({ io, parts }: CommandContext, { pipeline, status: document, ru
         : `no daemon runs: the last one wrote its status ${formatAge(ageMs)} ago`,
     );
   }
+  // A daemon of an older release tells of no loads.
+  for (const load of running ? ((document as Partial<PipelineStatus> | null)?.loads ?? []) : []) say(loadText(load));
   for (const { table, state, reason } of tables) {
     if (state !== 'streaming') say(`table ${table} is ${state}: ${reason?.text ?? ''} (docs/resync.md)`);
   }

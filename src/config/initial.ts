@@ -26,7 +26,7 @@ pipelines:
       tables:
         # Exact names, schema.* for all tables of a schema, "!schema.table" to leave one out.
         - public.*
-        # Tables that already hold rows: copy them first (docs/resync.md), then say so.
+        # Rows that are there at the first start are loaded, unless you copied them yourself:
         # - { name: public.customers, snapshot: never }
         # - { name: public.orders, target: copy.orders }
     # What stands between both databases. It keeps what a sink that is down still needs.

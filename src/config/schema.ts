@@ -35,8 +35,9 @@ const tableEntry = z
         .enum(['initial', 'never'])
         .default('initial')
         .describe(
-          'What happens to rows that are there at the first start. `initial`: they are to be copied; as copying is not built in yet, such a table must be empty. ' +
-            '`never`: only changes from now on are copied; say this where you copied the rows yourself.',
+          'What happens to rows that are there at the first start. `initial`: they are loaded beside the stream. ' +
+            '`never`: only changes from then on are copied; say this where you copied the rows yourself, and for a table or sink that comes ' +
+            'later, which `causeway snapshot start` loads.',
         ),
       target: z
         .string()

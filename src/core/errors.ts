@@ -74,11 +74,6 @@ export const errorTable = {
     meaning: 'The source sent a message that cannot be decoded. Nothing is skipped: capture stands before it.',
     mend: 'Report it with the message type that the error names. The slot keeps the log meanwhile: watch causeway_source_retained_bytes.',
   },
-  table_not_empty: {
-    retry: 'manual',
-    meaning: 'A captured table already holds rows, which would never be copied: loading existing rows is not built in.',
-    mend: 'Copy the rows first (docs/resync.md), then set `snapshot: never` for the table, which says that you did.',
-  },
   log_unavailable: {
     retry: 'timed',
     meaning: 'The log cannot be reached or did not answer.',

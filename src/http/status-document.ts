@@ -51,6 +51,23 @@ export type TableStatus = {
   readonly reconcileWanted: number;
 };
 
+/** A load of a table that is not over. No key: where it stands is a row's. */
+export type LoadStatus = {
+  readonly table: string;
+  /** The only sink that the rows are for; null for all. */
+  readonly sink: string | null;
+  readonly state: string;
+  readonly paused: boolean;
+  /** Published and durable in the log; `bytes` as the source sent them. */
+  readonly rows: number;
+  readonly bytes: number;
+  /** As the source estimated them when the load began; null where it did not. */
+  readonly rowsExpected: number | null;
+  readonly percent: number | null;
+  readonly secondsLeft: number | null;
+  readonly startedAtWallMs: number;
+};
+
 /** A partition of the log that this process applies. */
 export type PartitionStatus = {
   readonly partition: number;
@@ -93,5 +110,7 @@ export type PipelineStatus = {
   readonly slot: SlotStatus | null;
   readonly log: { readonly kind: string; readonly bytes: number | null; readonly bytesMax: number | null } | null;
   readonly tables: readonly TableStatus[];
+  /** Those under way, as the process that captures knows them. */
+  readonly loads: readonly LoadStatus[];
   readonly sinks: readonly SinkStatus[];
 };

@@ -1,4 +1,4 @@
-import type { PipelineStatus, SinkStatus, StatusDocument, Trouble } from './status-document.ts';
+import type { LoadStatus, PipelineStatus, SinkStatus, StatusDocument, Trouble } from './status-document.ts';
 
 const STYLE =
   'body{font:14px/1.5 system-ui,sans-serif;margin:2rem;max-width:70rem}table{border-collapse:collapse}' +
@@ -29,12 +29,18 @@ function pipelineSection(pipeline: PipelineStatus): string {
   return `<h2>${escape(pipeline.name)}</h2>${troubleLine(pipeline.trouble)}
 <table>${rows.map(([name, value]) => `<tr><th>${name}</th><td>${escape(value)}</td></tr>`).join('')}</table>
 <table><tr><th>sink</th><th>state</th><th>lag</th><th>records behind</th><th>partitions here</th><th>parked keys</th><th></th></tr>${pipeline.sinks.map(sinkRow).join('')}</table>
+${pipeline.loads.map((load) => `<p>${escape(loadText(load))}</p>`).join('')}
 ${tables.map(({ table, state, reason }) => `<p class="bad">${escape(`${table}: ${state} ${reason ?? ''}`)}</p>`).join('')}`;
 }
 
 function leaseText({ generation, holder, expiresInSeconds }: NonNullable<PipelineStatus['lease']>): string {
   const ends = expiresInSeconds === null ? '' : `, for ${expiresInSeconds.toFixed(1)} s unless it is renewed`;
   return `generation ${generation ?? '-'}, held by ${holder ?? 'nobody'}${ends}`;
+}
+
+function loadText({ table, sink, state, paused, rows, bytes, percent }: LoadStatus): string {
+  const far = percent === null ? '' : `, ${percent.toFixed(0)} %`;
+  return `${table}: loading${sink === null ? '' : ` for ${sink}`}, ${paused ? 'paused' : state}: ${rows} rows, ${bytes} bytes${far}`;
 }
 
 function sinkRow(sink: SinkStatus): string {

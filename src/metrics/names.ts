@@ -283,6 +283,24 @@ export const metricTable = {
     labels: ['pipeline'],
     help: 'Differences met at the source that ask for a reconcile, over all tables.',
   },
+  causeway_snapshot_active: {
+    type: 'gauge',
+    group: 'Tables and schema',
+    labels: ['pipeline'],
+    help: 'Loads of tables that are under way and not paused, those that wait for their turn among them.',
+  },
+  causeway_snapshot_rows: {
+    type: 'gauge',
+    group: 'Tables and schema',
+    labels: ['pipeline', 'table', 'sink'],
+    help: 'Rows that a load has brought durably into the log, those left out that changed meanwhile; absent once it is over. sink is empty for a load for all sinks.',
+  },
+  causeway_snapshot_rows_expected: {
+    type: 'gauge',
+    group: 'Tables and schema',
+    labels: ['pipeline', 'table', 'sink'],
+    help: 'Rows of the table when the load began, as the source estimated them; absent where it did not.',
+  },
   causeway_schema_blocked: {
     type: 'gauge',
     group: 'Tables and schema',

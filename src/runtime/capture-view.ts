@@ -1,5 +1,5 @@
 import type { CheckpointRow, TableRow } from '#core/control-rows.ts';
-import type { LoadRow } from '#core/load-row.ts';
+import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { EpochMicros } from '#core/position.ts';
 import { codeOf } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
@@ -184,6 +184,13 @@ export function captureGauges(pipeline: string, view: CaptureView, time: SourceT
     { pipeline },
     view.tables.reduce((sum, row) => sum + row.reconcileWanted, 0),
   );
+  const underWay = view.loads.filter(isUnderWay);
+  set('causeway_snapshot_active', { pipeline }, underWay.filter(({ paused }) => !paused).length);
+  for (const { table, sink, rows, rowsExpected } of underWay) {
+    const labels = { pipeline, table, sink: sink ?? '' };
+    set('causeway_snapshot_rows', labels, rows);
+    set('causeway_snapshot_rows_expected', labels, rowsExpected);
+  }
 }
 
 function seconds(value: number | null, per: number): number | null {

@@ -1,5 +1,7 @@
+import { paceOf } from '#core/load-pace.ts';
+import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { WallMs } from '#core/position.ts';
-import type { PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
+import type { LoadStatus, PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
 import { lagOf, partitionsOf } from './consumer-lag.ts';
 import type { PipelineState, SinkUnit } from './pipeline-state.ts';
 import { troubleOf } from './trouble.ts';
@@ -25,8 +27,15 @@ export function pipelineStatus(state: PipelineState, nowWallMs: WallMs): Pipelin
       reason: reason === null ? null : `${reason.code}: ${reason.text}`,
       reconcileWanted,
     })),
+    loads: capture.loads.filter(isUnderWay).map((row) => loadStatus(row, nowWallMs)),
     sinks: state.sinks.map((sink) => sinkStatus(state, sink)),
   };
+}
+
+function loadStatus(row: LoadRow, nowWallMs: WallMs): LoadStatus {
+  const { table, sink, state, paused, rows, bytes, rowsExpected, startedAtWallMs } = row;
+  const { percent, secondsLeft } = paceOf(row, nowWallMs);
+  return { table, sink, state, paused, rows, bytes, rowsExpected, percent, secondsLeft, startedAtWallMs };
 }
 
 function leaseStatus({ capture: { lease } }: PipelineState, nowWallMs: WallMs): PipelineStatus['lease'] {

@@ -86,3 +86,22 @@ test('what one of them does not know is not summed up; one that applies nothing 
   await put(controlKeys.worker('orders', 'b'), { writtenAtWallMs: nowMs, describedAs: 'third/9', sinks: [sink([2], null, 0)] });
   expect(cells((await status()).out)).toMatchObject({ PARTITIONS: '0,1 2', RECORDS: '-' });
 });
+
+test('loads under way are told, with how far they are where the source estimated', async () => {
+  const load = {
+    table: 'public.orders',
+    sink: null,
+    state: 'reading',
+    paused: false,
+    rows: 250,
+    bytes: 2_048,
+    rowsExpected: 1_000,
+    percent: 25,
+  };
+  const other = { ...load, table: 'public.lines', sink: 'warm', paused: true, rowsExpected: null, percent: null };
+  const document = { state: 'streaming', trouble: null, slot: null, log: null, loads: [load, other], sinks: [sink([0], 0, 0)] };
+  await put(controlKeys.status('orders'), { writtenAtWallMs: Date.now(), document } satisfies StatusRow);
+  const { err } = await status();
+  expect(err).toContain('orders: table public.orders is being loaded (reading): 250 rows, 2.0 KiB, 25 % of about 1000\n');
+  expect(err).toContain('orders: table public.lines is being loaded for the sink warm (paused): 250 rows, 2.0 KiB\n');
+});

@@ -48,6 +48,12 @@ const document: StatusDocument = {
       slot: null,
       log: null,
       tables: [],
+      loads: [
+        {
+          ...{ table: 'public.<orders>', sink: null, state: 'reading', paused: false, rows: 250, bytes: 25_000, rowsExpected: 1_000 },
+          ...{ percent: 25, secondsLeft: 3, startedAtWallMs: 1 },
+        },
+      ],
       sinks: [],
     },
   ],

@@ -4,6 +4,7 @@ import { controlKeys, type LeaseRow } from '#core/control-rows.ts';
 import type { ControlKey } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import { fencingTokenOf } from '#core/position.ts';
+import { tableIdOf } from '#core/schema.ts';
 import { readableRows } from '../../src/runtime/readable-rows.ts';
 import { rowsOfAPipeline } from '../support/control-rows-of-a-pipeline.ts';
 import { memoryControlRows, MemoryControlStore } from '../support/memory-control-store.ts';
@@ -38,6 +39,7 @@ test('a daemon keeps the members of a row that it does not know', async () => {
       controlKeys.desired('orders'),
       controlKeys.epoch('orders'),
       controlKeys.lease('orders'),
+      controlKeys.load('orders', tableIdOf('public', 'orders'), null),
       controlKeys.request('orders', 'replay'),
       controlKeys.stepDown('orders'),
       controlKeys.sink('orders', 'warm'),

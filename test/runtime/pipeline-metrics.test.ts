@@ -1,7 +1,9 @@
 // Figures that are made from what capture and apply tell.
 import { expect, test } from 'vitest';
 import { CausewayError } from '#core/errors.ts';
+import { newLoad, type LoadRow } from '#core/load-row.ts';
 import { positionOf, type EpochMicros, type Offset } from '#core/position.ts';
+import { tableIdOf } from '#core/schema.ts';
 import type { SlotFacts } from '#core/source.ts';
 import { createMetrics, type Metrics } from '../../src/metrics/registry.ts';
 import { observeApply } from '../../src/runtime/apply-view.ts';
@@ -189,4 +191,30 @@ test('the age of a commit is timed once, when it is read', async () => {
   expect(await views.samples('causeway_stage_duration_seconds_sum')).toEqual([
     'causeway_stage_duration_seconds_sum{pipeline="orders",sink="",stage="capture"} 2',
   ]);
+});
+
+test('loads show while they are under way, and what nobody estimated does not', async () => {
+  const views = new Views();
+  const { observer } = views.capture;
+  const load = (of: Partial<LoadRow>): LoadRow => {
+    const table = tableIdOf('public', 'orders');
+    return { ...newLoad({ table, sink: null, rowsExpected: null, wallMs: 0 }), state: 'reading', ...of };
+  };
+  observer.lease(lease);
+  observer.loads([
+    load({ rows: 10, rowsExpected: 1_000 }),
+    load({ sink: 'warm', rows: 7, paused: true }),
+    load({ table: tableIdOf('public', 'old'), state: 'done', rows: 3 }),
+  ]);
+  expect(await views.samples('causeway_snapshot_active')).toEqual(['causeway_snapshot_active{pipeline="orders"} 1']);
+  expect(await views.samples('causeway_snapshot_rows')).toEqual([
+    'causeway_snapshot_rows{pipeline="orders",table="public.orders",sink=""} 10',
+    'causeway_snapshot_rows{pipeline="orders",table="public.orders",sink="warm"} 7',
+  ]);
+  expect(await views.samples('causeway_snapshot_rows_expected')).toEqual([
+    'causeway_snapshot_rows_expected{pipeline="orders",table="public.orders",sink=""} 1000',
+  ]);
+  // Another process captures now.
+  observer.lease({ ...lease, held: false, holder: 'there' });
+  expect(await views.samples('causeway_snapshot_active')).toEqual([]);
 });

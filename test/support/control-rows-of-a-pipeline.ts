@@ -1,5 +1,5 @@
-// Every kind of row that a pipeline keeps in the control store, as the product itself wrote them: captured, applied, altered, asked, and
-// taken over by a second daemon, on a clock of the test's own.
+// Every kind of row that a pipeline keeps in the control store, as the product itself wrote them: loaded, captured, applied, altered,
+// asked, and taken over by a second daemon, on a clock of the test's own.
 import { controlKeys, type DesiredRow, type LeaseRow, type RequestRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlRow, ControlStore } from '#core/control.ts';
 import { fakePipeline } from './fake-pipeline.ts';
@@ -24,6 +24,8 @@ export async function rowsOfAPipeline(control: ControlStore): Promise<readonly C
     await control.swap({ key, value, expected: null }, never);
   };
 
+  // What is there already is loaded.
+  database.commit([{ op: 'insert', table, row: ['0', 'z'] }]);
   const runs = [join('one'), join('two')];
   await clock.advance(10_000);
   database.commit([{ op: 'insert', table, row: ['1', 'a'] }]);

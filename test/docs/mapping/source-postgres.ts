@@ -67,7 +67,7 @@ export const capturable: CatalogueTable = ofType(
         xmin: '1',
         file: '1',
       },
-      ...{ attributes: '[]', readable: true, bytes: '0' },
+      ...{ attributes: '[]', readable: true, bytes: '0', rows_estimated: null },
     },
     columns: [column],
     published: [column],

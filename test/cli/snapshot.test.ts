@@ -1,0 +1,115 @@
+// The commands of loads leave rows in the control store, which the daemon that captures takes up.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { controlKeys } from '#core/control-rows.ts';
+import type { ControlKey, ControlStore } from '#core/control.ts';
+import { newLoad, type LoadRow } from '#core/load-row.ts';
+import { tableIdOf } from '#core/schema.ts';
+import { connectors } from '../../connectors/registry.ts';
+import { runCommandLine } from '../../src/cli/program.ts';
+import { systemRuntime } from '../../src/runtime/runtime.ts';
+import { silentLogger } from '../support/silent-logger.ts';
+
+const never = new AbortController().signal;
+const orders = tableIdOf('public', 'orders');
+const lines = tableIdOf('public', 'lines');
+let folder: string;
+let control: ControlStore;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'causeway-snapshot-'));
+  writeFileSync(
+    join(folder, 'causeway.yaml'),
+    `control: { kind: embedded, path: ${folder}/control.db }
+pipelines:
+  main:
+    source: { kind: postgres, url: "postgres://u@127.0.0.1:1/a", tables: [public.*] }
+    log: { kind: embedded, path: ${folder}/log.db }
+    sinks: { warm: { kind: postgres, url: "postgres://u@127.0.0.1:1/b" } }\n`,
+  );
+  const connector = await connectors.control['embedded']?.();
+  if (connector === undefined) throw new Error('no control store');
+  control = connector.create({
+    config: { kind: 'embedded', path: join(folder, 'control.db') },
+    leaseTtlMs: 15_000,
+    context: { runtime: systemRuntime, logger: silentLogger },
+  });
+  for (const table of [orders, lines]) await put(controlKeys.table('main', table), { table, state: 'streaming' });
+  await put(controlKeys.table('main', tableIdOf('public', 'gone')), { table: 'public.gone', state: 'stopped' });
+});
+afterEach(async () => {
+  await control[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function put(key: ControlKey, value: unknown): Promise<void> {
+  const current = await control.get(key, never);
+  await control.swap({ key, value, expected: current?.version ?? null }, never);
+}
+
+async function snapshot(...words: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
+  const said = { out: '', err: '' };
+  const io = { stdout: (text: string) => void (said.out += text), stderr: (text: string) => void (said.err += text) };
+  const code = await runCommandLine(['snapshot', ...words, '-c', join(folder, 'causeway.yaml')], { ...io, env: {}, signal: never });
+  return { code, ...said };
+}
+
+async function load(table = orders, sink: string | null = null): Promise<LoadRow | undefined> {
+  return (await control.get(controlKeys.load('main', table, sink), never))?.value as LoadRow | undefined;
+}
+
+test('start asks for a load of each table that is captured, and for no second one while that is under way', async () => {
+  expect((await snapshot('start')).code).toBe(2);
+  expect((await snapshot('start', '--table', 'public.gone')).code).toBe(4);
+  expect((await snapshot('start', '--all')).err).toContain('asked for 2 loads');
+  expect([await load(orders), await load(lines)]).toMatchObject([{ state: 'open' }, { state: 'open' }]);
+  const again = await snapshot('start', '--table', 'public.orders');
+  expect([again.code, again.err]).toEqual([4, expect.stringContaining('causeway snapshot cancel --table public.orders')]);
+});
+
+test('a load that is over begins anew, and keeps the generation that wrote it last', async () => {
+  const over = { ...newLoad({ table: orders, sink: null, rowsExpected: 9, wallMs: 1 }), state: 'done', rows: 9, generation: 7 };
+  await put(controlKeys.load('main', orders, null), over);
+  expect((await snapshot('start', '--table', 'public.orders')).code).toBe(0);
+  expect(await load()).toMatchObject({ state: 'open', rows: 0, after: null, generation: 7 });
+});
+
+test('a load for one sink waits until that sink reads the log', async () => {
+  const early = await snapshot('start', '--all', '--sink', 'warm');
+  expect([early.code, early.err]).toEqual([4, expect.stringContaining('the sink warm does not read the log yet')]);
+  await put(controlKeys.sink('main', 'warm'), { state: 'new' });
+  expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(4);
+  await put(controlKeys.sink('main', 'warm'), { state: 'known' });
+  expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(0);
+  expect([await load(), await load(orders, 'warm')]).toMatchObject([undefined, { sink: 'warm', state: 'open' }]);
+});
+
+test('pause, resume and cancel are written where a load is under way', async () => {
+  expect((await snapshot('pause', '--table', 'public.orders')).code).toBe(4);
+  await snapshot('start', '--table', 'public.orders');
+  await snapshot('pause', '--all');
+  expect(await load()).toMatchObject({ paused: true, state: 'open' });
+  await snapshot('resume', '--all');
+  expect(await load()).toMatchObject({ paused: false, state: 'open' });
+  await snapshot('cancel', '--all');
+  expect(await load()).toMatchObject({ state: 'cancel' });
+  // Its end is on its way, and a pause would keep it there.
+  await snapshot('pause', '--all');
+  expect(await load()).toMatchObject({ paused: false, state: 'cancel' });
+});
+
+test('progress tells rows, percent and time left, where the source estimated', async () => {
+  const begun = newLoad({ table: orders, sink: null, rowsExpected: 1_000, wallMs: Date.now() - 10_000 });
+  await put(controlKeys.load('main', orders, null), { ...begun, state: 'reading', rows: 250, bytes: 2_048 });
+  await put(controlKeys.load('main', lines, null), { ...begun, table: lines, state: 'reading', rows: 9, rowsExpected: null });
+  const { out } = await snapshot('progress');
+  expect(out).toMatch(/public\.orders +all +reading +250 +2\.0 KiB +\d+\/s +25 % +\d/);
+  expect(out).toMatch(/public\.lines +all +reading +9 +0 B +\d+\/s +- +-/);
+  const { loads } = JSON.parse((await snapshot('progress', '-o', 'json')).out) as { readonly loads: readonly unknown[] };
+  expect(loads).toMatchObject([
+    { table: 'public.lines', percent: null },
+    { table: 'public.orders', percent: 25 },
+  ]);
+});
