@@ -82,6 +82,20 @@ describe('the first start', () => {
     expect(world.database.slot).toBeNull();
   });
 
+  test('refuses one that came while the slot was being made, which is dropped again', async () => {
+    const world = new World();
+    world.database.onCall = (call) => {
+      if (call !== 'provision') return;
+      world.database.refused = [
+        { table: 'public.keyless' as TableId, code: 'PG-020', reason: 'it has no primary key', mend: 'ALTER TABLE …' },
+      ];
+    };
+    const process = world.start();
+    await world.clock.advance(1_000);
+    expect(codeOf(process.outcome()?.error)).toBe('source_table_refused');
+    expect(world.database.slot).toBeNull();
+  });
+
   test('is no second one where the checkpoint that it has just written is lost: the slot stays for whoever looks into it', async () => {
     const world = new World();
     world.database.createTable('public.orders');

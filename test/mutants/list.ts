@@ -5,6 +5,7 @@ import { applyTruncateMutants } from './list/apply-truncates.ts';
 import { captureOpeningMutants } from './list/capture-opening.ts';
 import { captureStreamMutants } from './list/capture-stream.ts';
 import { captureTableMutants } from './list/capture-tables.ts';
+import { chunkMutants } from './list/chunks.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
 import { formatMutants } from './list/formats.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
@@ -23,6 +24,7 @@ const single: readonly Mutant[] = [
   ...captureOpeningMutants,
   ...captureStreamMutants,
   ...captureTableMutants,
+  ...chunkMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
   ...formatMutants,
