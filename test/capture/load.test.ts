@@ -4,6 +4,7 @@ import { controlKeys } from '#core/control-rows.ts';
 import type { LoadRow } from '#core/load-row.ts';
 import type { TableId } from '#core/schema.ts';
 import type { FakeStatement } from '../support/fake-source.ts';
+import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { PIPELINE, World, type Process, type StartOptions } from './world.ts';
 
 const small: StartOptions = {
@@ -28,13 +29,36 @@ describe('a load', () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
     fill(world, orders, 10);
-    await world.stopped(await world.startStreaming(small, 10_000));
+    // A control store that is slow to tell of loads: watermarks would be due meanwhile.
+    const control = new MemoryControlStore(world.controlRows);
+    const list = control.list.bind(control);
+    control.list = async (prefix, signal) => {
+      if (prefix === controlKeys.loads(PIPELINE)) await world.clock.runtime.sleep(3_000, signal);
+      return await list(prefix, signal);
+    };
+    await world.stopped(await world.startStreaming({ ...small, control }, 30_000));
     for (const partition of world.logStore.partitions.keys()) {
       const tags = world.records(partition).map(({ tag }) => tag);
       expect(tags.indexOf('load-open')).toBeLessThan(tags.indexOf('watermark'));
       expect(tags.lastIndexOf('change')).toBeLessThan(tags.indexOf('load-close'));
       expect(tags.filter((tag) => tag === 'load-open' || tag === 'load-close')).toHaveLength(2);
     }
+  });
+
+  test('is stored only behind records that are durable', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    fill(world, orders, 10);
+    const answers = Promise.withResolvers<void>();
+    world.logStore.onAppend = (stage, records) =>
+      stage === 'before' && records.some(({ value }) => Buffer.from(value).includes('"read"')) ? answers.promise : undefined;
+    const process = world.start(small);
+    await world.clock.advance(10_000);
+    expect(loadOf(world, orders)).toMatchObject({ state: 'reading', after: null, rows: 0 });
+    answers.resolve();
+    await world.clock.advance(10_000);
+    expect(loadOf(world, orders)).toMatchObject({ state: 'done', rows: 10 });
+    await world.stopped(process);
   });
 
   test('a commit that the stream shows before reads do is not undone by them', async () => {
