@@ -1,7 +1,7 @@
 // What the source makes and drops, which tables it refuses, and what happens to its slot.
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import type { Source } from '#core/source.ts';
+import type { Source, SourceFacts } from '#core/source.ts';
 import { PostgresServer } from '../support/postgres-server.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
 import { postgresSource, selection, type SourceOptions } from '../support/postgres-source.ts';
@@ -160,6 +160,32 @@ describePostgres('provisioning', (major) => {
           ['public.child', true],
           ['public.parent', false],
         ]);
+      },
+    );
+  });
+
+  test('how many rows a table holds is what the server reckons with, of a partitioned one its leaves together', async () => {
+    await withDatabase(
+      `CREATE TABLE plain (id int PRIMARY KEY) WITH (autovacuum_enabled = false); INSERT INTO plain SELECT pg_catalog.generate_series(1, 500);
+       CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+       CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM (0) TO (100) WITH (autovacuum_enabled = false);
+       CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM (100) TO (1000) WITH (autovacuum_enabled = false);
+       CREATE TABLE parted_none PARTITION OF parted FOR VALUES FROM (1000) TO (2000) WITH (autovacuum_enabled = false);
+       INSERT INTO parted SELECT pg_catalog.generate_series(1, 300)`,
+      async (database, source) => {
+        const one = source();
+        const tables = async (): Promise<SourceFacts['tables']> => (await one.inspect(signal)).tables;
+        const before = await tables();
+        expect(before.map(({ schema, rowsExpected }) => [schema.table, rowsExpected])).toEqual([
+          ['public.parted', null],
+          ['public.plain', null],
+        ]);
+        await database.query('ANALYZE plain; ANALYZE parted_low');
+        expect((await tables()).map(({ rowsExpected }) => rowsExpected)).toEqual([null, 500]);
+        await database.query('ANALYZE parted_high');
+        const after = await tables();
+        expect(after.map(({ rowsExpected }) => rowsExpected)).toEqual([300, 500]);
+        expect(after.map(({ fingerprint }) => fingerprint)).toEqual(before.map(({ fingerprint }) => fingerprint));
       },
     );
   });

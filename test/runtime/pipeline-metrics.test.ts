@@ -218,3 +218,23 @@ test('loads show while they are under way, and what nobody estimated does not', 
   observer.lease({ ...lease, held: false, holder: 'there' });
   expect(await views.samples('causeway_snapshot_active')).toEqual([]);
 });
+
+test('a load shows in the status and the figures until it is over', async () => {
+  const ground = new Ground();
+  ground.insert(1);
+  ground.database.onCall = (call) => {
+    if (call !== 'opened') return;
+    ground.database.onCall = null;
+    // Reads wait until they show it.
+    ground.database.commit([{ op: 'update', table: ground.table, id: '1', row: ['1', 'w'] }], { hidden: true });
+  };
+  await ground.clock.advance(10_000);
+  const load = { table: 'public.orders', sink: null, state: 'reading', paused: false, rows: 0, bytes: 0, rowsExpected: null };
+  expect(ground.status().loads).toEqual([{ ...load, percent: null, secondsLeft: null, startedAtWallMs: expect.any(Number) as number }]);
+  expect(await ground.metric('causeway_snapshot_active{pipeline="orders"}')).toBe(1);
+  ground.database.show();
+  await ground.clock.advance(10_000);
+  expect(ground.status().loads).toEqual([]);
+  expect(await ground.metric('causeway_snapshot_active{pipeline="orders"}')).toBe(0);
+  await ground.end();
+});
