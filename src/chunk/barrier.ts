@@ -3,7 +3,7 @@ import type { RowRange, RowReader, RowSnapshot, RowsRead } from '#core/row-reade
 import type { Runtime } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
 import { MESSAGE_PREFIX } from '#core/source.ts';
-import { ShownTransactions } from './shown.ts';
+import type { ShownTransactions } from './shown.ts';
 import { ChunkWindow, type Settled } from './window.ts';
 
 /** Rows as they were at the commit `low`; they stand in the log behind every change up to the commit `high` and before any later one. */
@@ -166,14 +166,18 @@ export class Barrier {
     const { table, range, rowsMax, bytesMax } = wanted;
     while (true) {
       const read = await of.rows.read({ table, range, rowsMax, bytesMax, accepts }, signal);
-      if (!this.#windows.has(window) || window.spoiled !== null) return null;
+      if (!this.#isOpen(window)) return null;
       if (read === null) {
         await this.#runtime.sleep(LOOK_AGAIN_MS, signal);
         continue;
       }
       window.rowsRead(read);
-      return window.spoiled === null ? read : null;
+      return this.#isOpen(window) ? read : null;
     }
+  }
+
+  #isOpen(window: ChunkWindow): boolean {
+    return this.#windows.has(window) && window.spoiled === null;
   }
 
   /** Writes a mark and waits for it in the stream. Returns its transaction, null where the stream breaks off before. */

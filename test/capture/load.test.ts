@@ -49,13 +49,13 @@ describe('a load', () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
     fill(world, orders, 10);
-    const answers = Promise.withResolvers<void>();
+    const answers = Promise.withResolvers<undefined>();
     world.logStore.onAppend = (stage, records) =>
       stage === 'before' && records.some(({ value }) => Buffer.from(value).includes('"read"')) ? answers.promise : undefined;
     const process = world.start(small);
     await world.clock.advance(10_000);
     expect(loadOf(world, orders)).toMatchObject({ state: 'reading', after: null, rows: 0 });
-    answers.resolve();
+    answers.resolve(undefined);
     await world.clock.advance(10_000);
     expect(loadOf(world, orders)).toMatchObject({ state: 'done', rows: 10 });
     await world.stopped(process);
@@ -173,7 +173,7 @@ async function loadUnderWrites(seed: number): Promise<void> {
 
 function differences(copy: ReadonlyMap<string, unknown>, source: ReadonlyMap<string, unknown>): string[] {
   const keys = new Set([...copy.keys(), ...source.keys()]);
-  const text = (row: unknown): string => JSON.stringify(row) ?? 'none';
+  const text = (row: unknown): string => (row === undefined ? 'none' : JSON.stringify(row));
   return [...keys]
     .filter((key) => text(copy.get(key)) !== text(source.get(key)))
     .map((key) => `${key}: ${text(copy.get(key))} for ${text(source.get(key))}`);
