@@ -34,7 +34,7 @@ export const chunkMutants: readonly Mutant[] = [
     file: window,
     find: "      else if (hot !== 'settled') whole.push(folded(row, hot));\n",
     put: '',
-    breaks: 'counterexample 23',
+    breaks: 'counterexamples 2 and 23',
     suite: unit('chunk/window', 'capture/load'),
   },
   {
