@@ -1,7 +1,9 @@
 // Several sinks in one pipeline: what befalls one of them is a state of that one alone.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AssertionError } from '#core/assert.ts';
+import { controlKeys } from '#core/control-rows.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
+import { newLoad } from '#core/load-row.ts';
 import type { TableId } from '#core/schema.ts';
 import type { PipelineStatus } from '../../src/http/status-document.ts';
 import type { Pipeline } from '../../src/runtime/pipeline.ts';
@@ -278,4 +280,29 @@ describe('a sink that is added to a pipeline that has published', () => {
     await changesGoOn('running', null);
     expect([rowsOf(warm), rowsOf(cold)]).toEqual([31, 30]);
   });
+
+  test('is brought the rows from before by a load of its own, which releases what parked meanwhile', async () => {
+    start({ logStore: logStore.store, sinkStores: { cold, warm }, snapshot: 'never' });
+    await clock.advance(20_000);
+    database.commit([{ op: 'update', table, id: '0', row: ['0', undefined] }]);
+    insert(1);
+    await clock.advance(5_000);
+    expect([rowsOf(cold), sinkNamed('cold')?.parkedKeys]).toEqual([1, 1]);
+    let writes = 0;
+    warm.onCall = (stage, call) => {
+      if (stage === 'before' && call.name === 'apply') writes += 1;
+    };
+    await load({ table, sink: 'cold' });
+    await clock.advance(20_000);
+    expect(pipeline.status().loads).toEqual([]);
+    expect([rowsOf(warm), rowsOf(cold), sinkNamed('cold')?.parkedKeys]).toEqual([2, 2, 0]);
+    // Its rows are none of the other sink's.
+    expect(writes).toBe(0);
+  });
 });
+
+/** As the command asks for it. */
+async function load(of: { readonly table: TableId; readonly sink: string }): Promise<void> {
+  const value = newLoad({ ...of, rowsExpected: null, wallMs: clock.runtime.wallMs() });
+  await control.swap({ key: controlKeys.load('orders', of.table, of.sink), value, expected: null }, new AbortController().signal);
+}
