@@ -24,9 +24,7 @@ describeNewestPostgres('loads by the daemon', (major) => {
     };
     await ground.start();
     await expect.poll(() => isSame('t'), soon).toBe(true);
-    await expect
-      .poll(async () => (await ground.causeway('snapshot', 'progress')).out, soon)
-      .toMatch(/public\.t +all +done +3000 .*100 %/);
+    await expect.poll(async () => (await ground.causeway('snapshot', 'progress')).out, soon).toMatch(/public\.t +all +done +3000 .*100 %/);
 
     await ground.daemon.stop();
     await source.query("CREATE TABLE later (id int PRIMARY KEY, v text); INSERT INTO later VALUES (1, 'before'), (2, 'before')");
