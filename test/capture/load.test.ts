@@ -102,9 +102,9 @@ describe('what is stored of a load', () => {
       database.onCall = (call) => {
         if (call !== 'rows-read') return;
         reads += 1;
-        // A key of the chunk that is read, and of which the log alone does not tell the row.
-        const id = `k${String((reads * 3) % 12).padStart(3, '0')}`;
-        database.commit([{ op: 'update', table: orders, id, row: [id, `w${reads}`, undefined] }]);
+        // Among them are keys of the chunk that is read, and the log alone does not tell their rows.
+        const ids = [0, 3, 6, 9].map((at) => `k${String(at).padStart(3, '0')}`);
+        database.commit(ids.map((id) => ({ op: 'update', table: orders, id, row: [id, `w${reads}`, undefined] })));
       };
       let isDead = false;
       world.logStore.onAppend = async (stage) => {
