@@ -2,6 +2,7 @@ import { applyDeadLetterMutants } from './list/apply-dead-letters.ts';
 import { applyProgressMutants } from './list/apply-progress.ts';
 import { applyRecordMutants } from './list/apply-records.ts';
 import { applyTruncateMutants } from './list/apply-truncates.ts';
+import { captureLoadMutants } from './list/capture-loads.ts';
 import { captureOpeningMutants } from './list/capture-opening.ts';
 import { captureStreamMutants } from './list/capture-stream.ts';
 import { captureTableMutants } from './list/capture-tables.ts';
@@ -23,6 +24,7 @@ const single: readonly Mutant[] = [
   ...captureOpeningMutants,
   ...captureStreamMutants,
   ...captureTableMutants,
+  ...captureLoadMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
   ...formatMutants,
