@@ -32,6 +32,8 @@ export type PipelineOptions = {
   readonly log?: Readonly<Record<string, unknown>>;
   /** The `sink` of the configuration: the Postgres of the arena unless set. */
   readonly sink?: Readonly<Record<string, unknown>>;
+  /** The `tables` of the source: all of `bench`, without what they hold, unless set. */
+  readonly tables?: readonly Readonly<Record<string, unknown>>[];
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 };
@@ -86,7 +88,7 @@ export class Arena implements AsyncDisposable {
       logging: { format: 'json' },
       pipelines: {
         [pipeline]: {
-          source: { kind: 'postgres', url: this.source.url('bench'), tables: [{ name: 'bench.*', snapshot: 'never' }] },
+          source: { kind: 'postgres', url: this.source.url('bench'), tables: options.tables ?? [{ name: 'bench.*', snapshot: 'never' }] },
           log: options.log ?? { kind: 'embedded', path: files.log, bytesMax: '32GiB' },
           lease: { ttl: options.leaseTtl ?? '15s' },
           sinks: {

@@ -69,6 +69,21 @@ export async function writeBacklog(client: pg.Client, kind: 'thousands' | 'singl
   return kind === 'thousands' ? Math.ceil(rows / 1_000) * 1_000 : Math.ceil(rows / 10) * 10;
 }
 
+/** What `writeRows` fills. */
+export const filledTable = 'bench.item';
+
+/** Rows that are there before a pipeline begins. Durability of the load itself is not what is measured. */
+export async function writeRows(client: pg.Client, rows: number): Promise<void> {
+  await client.query('SET synchronous_commit = off');
+  await client.query(
+    `INSERT INTO ${filledTable} SELECT id, bench.pick(id, 1) % 100000, 'open', (bench.pick(id, 2) % 1000000) / 100.0,
+       timestamptz '2026-01-01' + id * interval '1 second', bench.words(id, id)
+     FROM generate_series(1, ${rows}) id`,
+  );
+  await client.query('SET synchronous_commit = on');
+  await client.query(`VACUUM ANALYZE ${filledTable}`);
+}
+
 /** One transaction; about a kilobyte a row. */
 export async function writeLargeTransaction(client: pg.Client, rows: number): Promise<void> {
   await client.query(

@@ -15,6 +15,7 @@ import { memoryStalledCase } from './cases/memory-stalled.ts';
 import { type MemoryResult, memoryCase } from './cases/memory.ts';
 import { sinkDynamoDbCase } from './cases/sink-dynamodb.ts';
 import { sinkSpannerCase } from './cases/sink-spanner.ts';
+import { snapshotCase } from './cases/snapshot.ts';
 import { machine } from './machine.ts';
 import type { Result } from './pairs.ts';
 import { printResult } from './report.ts';
@@ -35,6 +36,7 @@ const cases: Readonly<Record<string, (options: Options) => Promise<AnyResult[]>>
   'handover-kafka': ({ runs }) => handoverCase({ runs, log: 'kafka' }),
   'capture-kafka': ({ runs, rows }) => captureKafkaCase({ runs, rows: rows ?? 500_000 }),
   'latency-kafka': ({ runs, rows }) => latencyKafkaCase({ runs, seconds: Math.round((rows ?? 20_000) / 1_000) }),
+  snapshot: ({ runs, rows }) => snapshotCase({ runs, rows: rows ?? 1_000_000 }),
   'sink-dynamodb': ({ runs, rows }) => sinkDynamoDbCase({ runs, rows: rows ?? 200_000 }),
   'sink-spanner': ({ runs, rows }) => sinkSpannerCase({ runs, rows: rows ?? 20_000 }),
   idle: ({ runs, rows }) => idleCase({ runs, seconds: Math.round((rows ?? 60_000) / 1_000) }),

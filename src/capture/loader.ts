@@ -63,14 +63,14 @@ export class Loader {
 
   /** Ends when there is nothing more to do now, and everything that was done is stored: who begins again begins from there. */
   async #load(key: ControlKey, signal: AbortSignal): Promise<void> {
-    const { deps, loads } = this.#input;
+    const { deps, loads, captures } = this.#input;
     const size = new ChunkSize(deps.options.chunk);
     try {
       await rideOut({ deps, during: 'loading a table' }, signal, async () => {
         await using rows = deps.source.rows();
         // Ahead of what is stored: records that are on their way need not arrive before the next chunk is read.
         let row = loads.row(key);
-        while (row !== null && goesOn(row, loads.row(key))) {
+        while (row !== null && captures(row.table) && goesOn(row, loads.row(key))) {
           switch (row.state) {
             case 'open':
               row = this.#begin(key, row);

@@ -4,19 +4,14 @@ import type { SourceMessage } from '#core/event.ts';
 import type { MonoMs, Position } from '#core/position.ts';
 import { untilBeatMs } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
-import { randomName } from '#core/random-name.ts';
 import { watermarkSequence } from '#core/sequence.ts';
-import { Barrier, type Due } from '../chunk/barrier.ts';
-import { ShownTransactions } from '../chunk/shown.ts';
 import { Acknowledger } from './acknowledger.ts';
-import { unshownOf } from './checkpoint.ts';
+import { Chunks } from './chunks.ts';
 import type { CaptureDeps } from './deps.ts';
 import type { Encoder } from './encode.ts';
 import type { EncodedBatch } from './encoded-batch.ts';
 import type { FirstStart } from './first-start.ts';
 import { Heartbeats, rideOut } from './heartbeats.ts';
-import { Loader } from './loader.ts';
-import { Loads } from './loads.ts';
 import type { CaptureState } from './observer.ts';
 import type { Connected } from './open.ts';
 import type { OwnRecords } from './own-records.ts';
@@ -27,12 +22,6 @@ import { Watermarks } from './watermark.ts';
 
 /** How often the log and the due watermarks are looked at. */
 const TICK_MS = 500;
-
-/** Rows of a chunk that are encoded in one turn. */
-const PLACED_AT_ONCE = 500;
-
-/** Transactions that reads do not show yet and that are stored with a checkpoint. With more the next holder waits until all that ran is over. */
-const UNSHOWN_STORED_MAX = 1_000;
 
 /** Everything that one generation holds once it is open. */
 export class Session {
@@ -47,9 +36,7 @@ export class Session {
   readonly #heartbeats: Heartbeats;
   readonly #partitions: (PartitionCheckpoint | null)[];
   readonly #stop: AbortSignal;
-  readonly #barrier: Barrier;
-  readonly #loads: Loads;
-  readonly #loader: Loader;
+  readonly #chunks: Chunks;
   #publisher: Publisher | null = null;
   #state: CaptureState | null = null;
   #unsaved = false;
@@ -60,7 +47,6 @@ export class Session {
   /** Tables that it has truncated. */
   #truncated: TableId[] = [];
   #broken = false;
-  #isPlacing = false;
   #failures = 0;
   #connectedAt: MonoMs;
 
@@ -91,28 +77,12 @@ export class Session {
     });
     this.#partitions = [...checkpoint.partitions];
     this.#heartbeats = new Heartbeats(input.start.deps, checkpoint.heartbeats);
-    const { runtime, pipeline, observer } = this.#deps;
-    this.#barrier = new Barrier({
-      runtime,
-      name: randomName(runtime),
-      shown: new ShownTransactions(unshownOf(checkpoint), options.shownMax),
-    });
-    this.#loads = new Loads({
-      access: input.start.access,
-      pipeline,
-      generation: input.start.owner.generation,
-      onChange: (rows) => observer.loads(rows),
-    });
-    this.#loader = new Loader({
-      deps: this.#deps,
-      loads: this.#loads,
-      barrier: this.#barrier,
-      broadcast: (record) => {
-        this.deliver(this.#encoded(() => this.#encoder.control(() => record)));
-        return this.#encoder.records;
-      },
-      captures: (table) => input.start.tables.captures(table),
-      recordsNow: () => this.#encoder.records,
+    this.#chunks = new Chunks({
+      start: input.start,
+      checkpoint,
+      encoder: input.encoder,
+      publish: (encode) => this.deliver(this.#encoded(encode)),
+      room: () => this.#log.room(),
     });
     this.#reached = checkpoint.position;
     this.#connectedAt = input.start.deps.runtime.monotonicMs();
@@ -151,14 +121,14 @@ export class Session {
     }
     this.#unsaved = true;
     this.#acknowledger.durable(durable.records);
-    this.#loads.durable(durable.records);
+    this.#chunks.durable(durable.records);
     this.#deps.observer.published({ ...durable.batch, offsets: durable.offsets });
   }
 
   async run(signal: AbortSignal): Promise<void> {
     const { options } = this.#deps;
     this.#enter({ tag: 'streaming', generation: this.#start.owner.generation, epoch: this.#connected.epoch.epoch });
-    await this.#loader.open(signal);
+    await this.#chunks.open(signal);
     await runBeside(
       {
         main: (inner) => this.#stream(inner),
@@ -167,8 +137,7 @@ export class Session {
           (inner) => this.#every(Math.min(TICK_MS, options.watermarkIntervalMs), () => this.#tick(), inner),
           (inner) => this.#heartbeats.run(inner),
           (inner) => this.#every(options.fingerprintIntervalMs, () => this.#look(inner), inner),
-          (inner) => this.#lookAtReads(inner),
-          (inner) => this.#loader.run(inner),
+          ...this.#chunks.tasks,
         ],
       },
       signal,
@@ -223,61 +192,8 @@ export class Session {
       if (next.done === true) throw new CausewayError('source_unavailable', 'the source ended the stream');
       await this.#remember(next.value, signal);
       signal.throwIfAborted();
-      await this.#take(next.value, signal);
+      await this.#chunks.take(next.value, signal);
     }
-  }
-
-  /** In pieces where something has its place in the log between two transactions. */
-  async #take(messages: readonly SourceMessage[], signal: AbortSignal): Promise<void> {
-    for (let at = 0; at < messages.length;) {
-      const { next, due, held } = this.#barrier.observe(messages, at);
-      const whole = at === 0 && next === messages.length ? messages : messages.slice(at, next);
-      this.deliver(this.#encoded(() => this.#encoder.encode(whole)));
-      await this.#log.room();
-      for (const chunk of due) await this.#place(chunk, signal);
-      if (held !== null) await held;
-      signal.throwIfAborted();
-      at = next;
-    }
-  }
-
-  /** Behind every change up to the chunk's high watermark, before any later one. In pieces, so that no more waits than may. */
-  async #place({ chunk, placed }: Due, signal: AbortSignal): Promise<void> {
-    const { tables } = this.#start;
-    this.#isPlacing = true;
-    const { read, high, purpose } = chunk;
-    const { schema } = read;
-    if (tables.captures(schema.table) && !tables.remembers(schema)) await tables.remember(schema, signal);
-    const parts = [
-      { rows: chunk.cold, commit: chunk.low },
-      { rows: chunk.whole, commit: high.commit },
-    ];
-    for (const { rows, commit } of parts) {
-      for (let at = 0; at < rows.length; at += PLACED_AT_ONCE) {
-        signal.throwIfAborted();
-        const some = rows.slice(at, at + PLACED_AT_ONCE);
-        this.deliver(this.#encoded(() => this.#encoder.chunk({ schema, rows: some, commit, sink: purpose.sink }, high)));
-        await this.#log.room();
-      }
-    }
-    this.#isPlacing = false;
-    placed();
-  }
-
-  /** A commit that reads do not show yet is forgotten once they do; there is hardly ever one, and then nothing is asked. */
-  async #lookAtReads(signal: AbortSignal): Promise<void> {
-    const { source, options } = this.#deps;
-    await using rows = source.rows();
-    await this.#every(
-      options.visibilityIntervalMs,
-      async () => {
-        if (this.#barrier.shown.size === 0) return;
-        await rideOut({ deps: this.#deps, during: 'looking at what reads show' }, signal, async () => {
-          this.#barrier.shown.looked(await rows.look(signal));
-        });
-      },
-      signal,
-    );
   }
 
   /** After an error counters were given out for records that never come: nothing may follow them. */
@@ -315,7 +231,7 @@ export class Session {
     this.#enter({ tag: 'reconnecting', generation, code: cause.code, message: cause.message });
     await this.#holder.drop();
     this.#encoder.disconnected();
-    this.#barrier.disconnected();
+    this.#chunks.disconnected();
     this.#truncated = [];
     // What was received before the break goes first: afterwards it comes again, and the order of records stays one that the
     // source had.
@@ -341,12 +257,12 @@ export class Session {
     const { commit } = this.#acknowledger;
     const sequence = commit === null ? null : watermarkSequence(this.#connected.epoch.epoch, commit);
     this.#unsaved = false;
-    const unshown = this.#barrier.shown.upTo(commit, UNSHOWN_STORED_MAX);
+    const unshown = this.#chunks.unshownAt(commit);
     const step = { position, sequence, partitions: [...this.#partitions], heartbeats: this.#heartbeats.counted, unshown };
     const row = await checkpoint.advance(step, signal);
     this.#deps.observer.checkpoint(row);
     this.#holder.stream?.acknowledge(row.position);
-    await this.#loads.store(signal);
+    await this.#chunks.store(signal);
   }
 
   #tick(): void {
@@ -358,7 +274,7 @@ export class Session {
       this.#enter({ tag: 'streaming', generation, epoch: this.#connected.epoch.epoch });
     }
     // A log that does not answer is not given more to keep waiting. And a chunk's rows stand before any watermark above them.
-    if (stalled || this.#broken || this.#isPlacing) return;
+    if (stalled || this.#broken || this.#chunks.isPlacing) return;
     const watermark = this.#watermarks.due(runtime.monotonicMs());
     if (watermark === null) return;
     this.deliver(this.#encoder.control(() => watermark));
