@@ -1,4 +1,5 @@
 // A commit that waits for a synchronous standby stands in the log of the source, and no snapshot shows it yet (counterexample 7).
+import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { expect, test } from 'vitest';
 import { present } from '#core/assert.ts';
@@ -175,7 +176,7 @@ class Follower implements AsyncDisposable {
   #following: Promise<void> = Promise.resolve();
 
   private constructor(of: { readonly stream: SourceStream; readonly rows: RowReader; readonly shown: readonly string[] }) {
-    this.barrier = new Barrier({ runtime: realRuntime(), name: 'follower', shown: new ShownTransactions(of.shown, 100) });
+    this.barrier = new Barrier({ runtime: realRuntime(), name: randomBytes(8).toString('hex'), shown: new ShownTransactions(of.shown, 100) });
     this.#stream = of.stream;
     this.#rows = of.rows;
   }
