@@ -1,4 +1,5 @@
 // A pipeline whose tables hold rows already: loaded beside writers by a daemon that is killed again and again, and equal in the end.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { isUnderWay, type LoadRow } from '#core/load-row.ts';
@@ -17,12 +18,6 @@ type Kind = { readonly key: readonly Part[]; readonly more?: readonly Part[]; re
 type Part = readonly [column: string, type: string, value: string];
 
 const kinds: Readonly<Record<string, Kind>> = {
-  lines: {
-    key: [
-      ['b', 'text', 'md5($::text)'],
-      ['a', 'smallint', '$ % 7'],
-    ],
-  },
   words: { key: [['w', 'text COLLATE "sv-SE-x-icu"', "translate(($::bigint * 7919 % 1000003)::text, '0123456789', 'aÅäÖzé ß-B') || $"]] },
   parts: {
     key: [
@@ -31,8 +26,6 @@ const kinds: Readonly<Record<string, Kind>> = {
     ],
     after: 'PARTITION BY RANGE (at)',
   },
-  prices: { key: [['amount', 'numeric', '($ - 1500) * 1.10']] },
-  ids: { key: [['id', 'uuid', 'md5($::text)::uuid']] },
   moments: { key: [['at', 'timestamptz', "timestamptz '1999-12-31 23:00+01' + $ * interval '1.000001 hour'"]] },
   moods: {
     key: [
@@ -42,8 +35,9 @@ const kinds: Readonly<Record<string, Kind>> = {
   },
   blobs: { key: [['b', 'bytea', "decode(md5($::text), 'hex')"]] },
   kinds: {
-    key: [['id', 'char(12)', '$::text']],
+    key: [['id', 'uuid', 'md5($::text)::uuid']],
     more: [
+      ['padded', 'char(9)', '$::text'],
       ['flag', 'bool', 'nullif($ % 3, 0) = 1'],
       ['f', 'float8', "CASE $ % 5 WHEN 0 THEN 'NaN' WHEN 1 THEN '-Infinity' ELSE $ / 7.0::float8 END"],
       ['tags', 'text[]', `ARRAY['a,b', NULL, '"' || $ || E'\\\\\\n']`],
@@ -58,12 +52,13 @@ const kinds: Readonly<Record<string, Kind>> = {
       ['large', 'text', 'CASE WHEN $ % 50 = 0 THEN repeat(md5($::text), 200) END'],
     ],
   },
-  many: { key: [['id', 'bigint', '$']], rows: 60_000 },
+  many: { key: [['amount', 'numeric', '($ - 1500) * 1.10']], rows: 30_000 },
 };
 const names = Object.keys(kinds);
 const loaded = [...names.map((name) => `public.${name}`), ...ledgerTables];
-const rowsOfTable = 3_000;
-const kills = 3;
+const filledLedgers = ['ledger.marks', 'ledger.accounts', 'ledger.papers'];
+const rowsOfTable = 2_000;
+const kills = 2;
 
 describeNewestPostgres('tables that hold rows', (major) => {
   let ground: DaemonGround;
@@ -76,7 +71,7 @@ describeNewestPostgres('tables that hold rows', (major) => {
     sink = await ground.sink.connect();
     await source.query("CREATE TYPE mood AS ENUM ('sad', 'glad', 'calm')");
     await source.query(names.map(definition).join(''));
-    await source.query(`ALTER TABLE kinds ALTER large SET STORAGE EXTERNAL;
+    await source.query(`ALTER TABLE kinds ALTER large SET STORAGE EXTERNAL; ALTER TABLE kinds REPLICA IDENTITY FULL;
       CREATE TABLE parts_old PARTITION OF parts FOR VALUES FROM (MINVALUE) TO ('2020-01-01');
       CREATE TABLE parts_new PARTITION OF parts FOR VALUES FROM ('2020-01-01') TO (MAXVALUE) PARTITION BY LIST (id);
       CREATE TABLE parts_new_any PARTITION OF parts_new DEFAULT;
@@ -85,10 +80,7 @@ describeNewestPostgres('tables that hold rows', (major) => {
     // Rows that the writers come to change, large ones among them, and marks of one who was here before.
     await source.query(`INSERT INTO ledger.marks SELECT 0, g FROM generate_series(1, ${rowsOfTable}) g;
       INSERT INTO ledger.accounts SELECT w * 1000 + g, 0, 0 FROM generate_series(1, 2) w, generate_series(0, 39) g;
-      INSERT INTO ledger.tokens SELECT w * 1000 + 2 * g, 0 FROM generate_series(1, 2) w, generate_series(0, 9) g;
-      INSERT INTO ledger.totals SELECT g, 0, 0 FROM generate_series(0, 4) g;
-      INSERT INTO ledger.papers SELECT w * 1000 + g, repeat(md5(g::text), 150), 0 FROM generate_series(1, 2) w, generate_series(0, 5) g;
-      INSERT INTO ledger.notes SELECT w * 1000 + g, 0 FROM generate_series(1, 20) w, generate_series(0, 99) g`);
+      INSERT INTO ledger.papers SELECT w * 1000 + g, repeat(md5(g::text), 150), 0 FROM generate_series(1, 2) w, generate_series(0, 5) g`);
     for (const name of names) await source.query(insertion(name, 1, kinds[name]?.rows ?? rowsOfTable));
   });
 
@@ -107,6 +99,8 @@ describeNewestPostgres('tables that hold rows', (major) => {
   const stateOf = async (table: string): Promise<string | undefined> => (await loads()).find((row) => row.table === table)?.state;
   const arrived = async (): Promise<void> => {
     const [row] = (await source.query<{ now: string }>('SELECT extract(epoch FROM clock_timestamp()) AS now')).rows;
+    // Behind a change a watermark is due at once.
+    await source.query('UPDATE ledger.totals SET changes = changes + 1 WHERE id = 0');
     await ground.daemon.untilWatermark(Number(row?.now), soon.timeout);
   };
   const expectEqual = async (): Promise<void> => {
@@ -128,7 +122,8 @@ describeNewestPostgres('tables that hold rows', (major) => {
       await Promise.all(writers);
     }
     const rows = await loads();
-    expect(rows.map(({ table }) => table).toSorted()).toEqual(loaded.toSorted());
+    // Those that were empty when the pipeline began need none.
+    expect(rows.map(({ table }) => table)).toEqual(expect.arrayContaining([...names.map((name) => `public.${name}`), ...filledLedgers]));
     expect(rows.filter(({ state }) => state !== 'done')).toEqual([]);
     await arrived();
     await expectEqual();
@@ -145,12 +140,12 @@ describeNewestPostgres('tables that hold rows', (major) => {
     let before = 0;
     for (let kill = 0; kill < kills; kill += 1) {
       await ground.start();
-      await expect.poll(rowsSoFar, soon).toBeGreaterThan(before);
+      // In the middle of one, and further than the last time.
+      await expect
+        .poll(async () => (await loads()).some((row) => isUnderWay(row) && row.rows > 0) && (await rowsSoFar()) > before, soon)
+        .toBe(true);
       await ground.daemon.kill();
-      const now = await loads();
-      // In the middle of one, not between two.
-      expect(now.some((row) => isUnderWay(row) && row.rows > 0)).toBe(true);
-      before = now.reduce((sum, { rows }) => sum + rows, 0);
+      before = await rowsSoFar();
     }
     const [many] = (await loads()).filter(isUnderWay);
     const table = many?.table ?? '';
@@ -228,6 +223,7 @@ async function changesOf(client: pg.Client, signal: AbortSignal): Promise<void> 
       else if (draw < 0.8) await client.query(`UPDATE ${name} SET ${moved.join(', ')}, n = n + 2000000 WHERE ${some}`);
       else await client.query(insertion(name, newest, newest + 5));
       newest += 6;
+      await sleep(20);
     }
   } finally {
     await client.end();

@@ -1,9 +1,9 @@
 import { integration, unit, type Mutant } from '../mutant.ts';
 
 const barrier = 'src/chunk/barrier.ts';
+const chunks = 'src/capture/chunks.ts';
 const range = 'connectors/source-postgres/key-range.ts';
 const rows = 'connectors/source-postgres/rows.ts';
-const session = 'src/capture/session.ts';
 const shown = 'src/chunk/shown.ts';
 const window = 'src/chunk/window.ts';
 
@@ -43,9 +43,9 @@ export const captureLoadMutants: readonly Mutant[] = [
   },
   {
     name: 'no shown transaction is stored with the checkpoint',
-    file: session,
-    find: 'const unshown = this.#barrier.shown.upTo(commit, UNSHOWN_STORED_MAX);',
-    put: 'const unshown: readonly string[] = [];',
+    file: chunks,
+    find: 'return this.#barrier.shown.upTo(commit, UNSHOWN_STORED_MAX);',
+    put: 'return commit === null ? null : [];',
     breaks: 'A1, section 6, counterexample 7',
     suite: unit('capture/load'),
   },
@@ -108,7 +108,7 @@ export const captureLoadMutants: readonly Mutant[] = [
   },
   {
     name: 'a chunk counts as placed before its rows are',
-    file: session,
+    file: chunks,
     find: 'this.#isPlacing = true;',
     put: 'this.#isPlacing = true;\n    placed();',
     breaks: 'C1, section 6',
