@@ -10,6 +10,14 @@ const window = 'src/chunk/window.ts';
 /** How rows that a table holds come into the log beside the stream. */
 export const captureLoadMutants: readonly Mutant[] = [
   {
+    name: 'rows that came while the slot was made are passed over',
+    file: 'src/capture/first-start.ts',
+    find: 'await startLoads(start, facts, signal);',
+    put: 'await startLoads(start, from.facts, signal);',
+    breaks: 'A1, section 6, counterexample 7',
+    suite: integration('postgres-source-stalled-standby', 'a first start'),
+  },
+  {
     name: 'rows are read under any snapshot',
     file: shown,
     find: 'for (const other of this.#commits.values()) if (other <= commit) return false;',
