@@ -26,11 +26,10 @@ const kinds: Readonly<Record<string, Kind>> = {
     ],
     after: 'PARTITION BY RANGE (at)',
   },
-  moments: { key: [['at', 'timestamptz', "timestamptz '1999-12-31 23:00+01' + $ * interval '1.000001 hour'"]] },
   moods: {
     key: [
       ['m', 'mood', '(enum_range(NULL::mood))[1 + $ % 3]'],
-      ['number', 'bigint', '$'],
+      ['at', 'timestamptz', "timestamptz '1999-12-31 23:00+01' + $ * interval '1.000001 hour'"],
     ],
   },
   blobs: { key: [['b', 'bytea', "decode(md5($::text), 'hex')"]] },
@@ -52,7 +51,7 @@ const kinds: Readonly<Record<string, Kind>> = {
       ['large', 'text', 'CASE WHEN $ % 50 = 0 THEN repeat(md5($::text), 200) END'],
     ],
   },
-  many: { key: [['amount', 'numeric', '($ - 1500) * 1.10']], rows: 30_000 },
+  many: { key: [['amount', 'numeric', '($ - 1500) * 1.10']], rows: 20_000 },
 };
 const names = Object.keys(kinds);
 const loaded = [...names.map((name) => `public.${name}`), ...ledgerTables];
