@@ -193,7 +193,7 @@ async function loadUnderWrites(seed: number): Promise<void> {
 
 function differences(copy: ReadonlyMap<string, unknown>, source: ReadonlyMap<string, unknown>): string[] {
   const keys = new Set([...copy.keys(), ...source.keys()]);
-  const text = (row: unknown): string => JSON.stringify(row) ?? 'none';
+  const text = (row: unknown): string => (row === undefined ? 'none' : JSON.stringify(row));
   return [...keys]
     .filter((key) => text(copy.get(key)) !== text(source.get(key)))
     .map((key) => `${key}: ${text(copy.get(key))} for ${text(source.get(key))}`);

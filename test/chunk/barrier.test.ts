@@ -70,13 +70,16 @@ class Scene {
   chunk({ holdsStream = false } = {}): { readonly outcome: () => ChunkOutcome | null } {
     const range = { tag: 'between', after: null, upTo: null } as const;
     let outcome: ChunkOutcome | null = null;
-    void this.barrier
+    this.barrier
       .chunk(
         { table, range, rowsMax: 10, bytesMax: 10, hotMax: 10, holdsStream, purpose: { tag: 'load', sink: null } },
         this.reader,
         new AbortController().signal,
       )
-      .then((ended) => (outcome = ended));
+      .then(
+        (ended) => (outcome = ended),
+        () => undefined,
+      );
     return { outcome: () => outcome };
   }
 }
@@ -146,7 +149,10 @@ describe('the watermark barrier', () => {
     const { next, held } = scene.barrier.observe(messages, 0);
     expect(next).toBe(3);
     let isHeld = true;
-    void held?.then(() => (isHeld = false));
+    held?.then(
+      () => (isHeld = false),
+      () => undefined,
+    );
     await scene.clock.advance(1_000);
     expect(isHeld).toBe(true);
     scene.reader.snapshot = all;

@@ -190,7 +190,7 @@ describeNewestPostgres('tables that hold rows', (major) => {
 });
 
 /** Figures of progress that go on changing with the clock. */
-const paceless = { rowsPerSecond: expect.any(Number), secondsLeft: null };
+const paceless = { rowsPerSecond: expect.any(Number) as number, secondsLeft: null };
 
 function definition(name: string): string {
   const { key, more = [], after = '' } = kinds[name] ?? { key: [] };

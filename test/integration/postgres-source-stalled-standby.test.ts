@@ -176,7 +176,11 @@ class Follower implements AsyncDisposable {
   #following: Promise<void> = Promise.resolve();
 
   private constructor(of: { readonly stream: SourceStream; readonly rows: RowReader; readonly shown: readonly string[] }) {
-    this.barrier = new Barrier({ runtime: realRuntime(), name: randomBytes(8).toString('hex'), shown: new ShownTransactions(of.shown, 100) });
+    this.barrier = new Barrier({
+      runtime: realRuntime(),
+      name: randomBytes(8).toString('hex'),
+      shown: new ShownTransactions(of.shown, 100),
+    });
     this.#stream = of.stream;
     this.#rows = of.rows;
   }
