@@ -25,6 +25,8 @@ export type LoaderInput = {
 export class Loader {
   readonly #input: LoaderInput;
   readonly #running = new Map<ControlKey, Promise<void>>();
+  /** Ends the wait for the next look. */
+  #waiting: AbortController | null = null;
 
   constructor(input: LoaderInput) {
     this.#input = input;
@@ -50,15 +52,29 @@ export class Loader {
           if (!isDue(row) || !captures(row.table) || loads.isOwing(key) || this.#running.has(key)) continue;
           const work = this.#load(key, inner)
             .catch((error: unknown) => failure.abort(error))
-            .finally(() => this.#running.delete(key));
+            .finally(() => this.#ended(key));
           this.#running.set(key, work);
         }
-        await deps.runtime.sleep(deps.options.loadPollMs, inner);
+        await this.#pause(inner);
       }
     } finally {
       failure.abort(new Error('the loader ended'));
       await Promise.all(this.#running.values());
     }
+  }
+
+  async #pause(signal: AbortSignal): Promise<void> {
+    const { runtime, options } = this.#input.deps;
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    await runtime.sleep(options.loadPollMs, AbortSignal.any([signal, waiting.signal])).catch(() => signal.throwIfAborted());
+  }
+
+  /** One that is over makes room for the next. */
+  #ended(key: ControlKey): void {
+    const row = this.#input.loads.row(key);
+    this.#running.delete(key);
+    if (row === null || !isUnderWay(row)) this.#waiting?.abort(new Error('a load is over'));
   }
 
   /** Ends when there is nothing more to do now, and everything that was done is stored: who begins again begins from there. */

@@ -181,6 +181,32 @@ describe('a holder that was suspended', () => {
     expect(world.readLog()).toEqual(world.sourceRows());
   });
 
+  test('stores no progress of a load whose rows landed behind its successor', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    world.database.commit(Array.from({ length: 10 }, (_, at) => insert(orders, String(at))));
+    const control = new BlindToLease(world.controlRows);
+    const late: { release: () => void } = { release: () => undefined };
+    world.logStore.onAppend = (stage, records) => {
+      const isOfChunk = records.some(({ value }) => Buffer.from(value).includes('"read"'));
+      return stage === 'before' && isOfChunk ? new Promise<void>((resolve) => (late.release = resolve)) : undefined;
+    };
+    const zombie = await world.startStreaming({ control });
+    world.logStore.onAppend = null;
+    control.blind = true;
+    // The successor streams, and carries no load on yet.
+    const successor = await world.startStreaming({ options: { loadsAtOnce: 0 } }, 25_000);
+    late.release();
+    await world.clock.advance(5_000);
+    expect(codeOf(zombie.outcome()?.error)).toBe('fenced');
+    expect(world.everyRecord.filter((record) => record.tag === 'change' && record.op === 'read')).toHaveLength(10);
+    expect(world.loads()).toMatchObject([{ table: orders, after: null, rows: 0 }]);
+    await world.stopped(successor);
+    await world.stopped(await world.startStreaming({}, 10_000));
+    expect(world.loads()).toMatchObject([{ table: orders, state: 'done' }]);
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
   test('a late record of the older generation changes nothing, and the slot serves it again', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');

@@ -114,6 +114,50 @@ describe('a load', () => {
   });
 });
 
+describe('what is stored of a load', () => {
+  test.each(Array.from({ length: 24 }, (_, at) => ({ killedAtMs: 500 + at * 250 })))(
+    'stands in the log before, however long that takes, as a kill after $killedAtMs ms shows',
+    async ({ killedAtMs }) => {
+      const world = new World({ partitions: 2 });
+      const { database, clock } = world;
+      const orders = database.createTable('public.orders', ['id', 'value', 'large']);
+      fill(world, orders, 12);
+      let reads = 0;
+      database.onCall = (call) => {
+        if (call !== 'rows-read') return;
+        reads += 1;
+        // Among them are keys of the chunk that is read, and the log alone does not tell their rows.
+        const ids = [0, 3, 6, 9].map((at) => `k${String(at).padStart(3, '0')}`);
+        database.commit(ids.map((id) => ({ op: 'update', table: orders, id, row: [id, `w${reads}`, undefined] })));
+      };
+      let isDead = false;
+      world.logStore.onAppend = async (stage) => {
+        if (stage === 'before') await clock.runtime.sleep(700, new AbortController().signal);
+        if (isDead) throw new Error('what was on its way never came');
+      };
+      // No more waits for the log than one part of a chunk.
+      const slow: StartOptions = { options: { ...small.options, pendingBytesMax: 1 } };
+      const first = world.start(slow);
+      await clock.advance(killedAtMs);
+      first.kill();
+      isDead = true;
+      await clock.advance(1_000);
+      isDead = false;
+      const second = await world.startStreaming(slow, 60_000);
+      expect(loadOf(world, orders)?.state).toBe('done');
+      world.logStore.onAppend = null;
+      await clock.advance(1_000);
+      await world.stopped(second);
+      expect(world.readLog()).toEqual(world.sourceRows());
+      for (const partition of world.logStore.partitions.keys()) {
+        const marks = world.records(partition).map((record) => (record.tag === 'change' ? record.op : record.tag));
+        expect(marks).toContain('load-open');
+        expect(marks.lastIndexOf('read')).toBeLessThan(marks.indexOf('load-close'));
+      }
+    },
+  );
+});
+
 const SEEDS = 40;
 
 describe.each([{ from: 1 }, { from: 1 + SEEDS }])('loads under writes, seeds from $from on', ({ from }) => {

@@ -2,10 +2,10 @@ import { applyDeadLetterMutants } from './list/apply-dead-letters.ts';
 import { applyProgressMutants } from './list/apply-progress.ts';
 import { applyRecordMutants } from './list/apply-records.ts';
 import { applyTruncateMutants } from './list/apply-truncates.ts';
+import { captureLoadMutants } from './list/capture-loads.ts';
 import { captureOpeningMutants } from './list/capture-opening.ts';
 import { captureStreamMutants } from './list/capture-stream.ts';
 import { captureTableMutants } from './list/capture-tables.ts';
-import { chunkMutants } from './list/chunks.ts';
 import { controlStoreMutants } from './list/control-stores.ts';
 import { formatMutants } from './list/formats.ts';
 import { kafkaLogMutants } from './list/kafka-log.ts';
@@ -24,7 +24,7 @@ const single: readonly Mutant[] = [
   ...captureOpeningMutants,
   ...captureStreamMutants,
   ...captureTableMutants,
-  ...chunkMutants,
+  ...captureLoadMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
   ...formatMutants,
