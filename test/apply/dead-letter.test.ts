@@ -50,8 +50,13 @@ describe('a row that the sink refuses', () => {
     await stage.drain();
     const renamed = tableSchema({ ...schema, columns: [textColumn('uid', { nullable: false }), ...schema.columns.slice(1)] });
     await stage.tables([[schema, renamed]]);
+    const versions = new Set<string>();
+    stage.sinkStore.onCall = (_, call) => {
+      if (call.name === 'apply') for (const row of call.rows) versions.add(row.schema.version);
+    };
     await first.send(truncate(20), watermark(20));
     const run = await stage.drain();
+    expect([...versions]).toEqual([schema.version]);
     expect(run.code()).toBeNull();
     expect(stage.letters()).toEqual([]);
     expect(stage.sequenceOf('1')).toBe(at(20));

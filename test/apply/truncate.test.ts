@@ -14,7 +14,9 @@ describe('truncate', () => {
     await stage.drain();
     // Partition 0 is slow: its sink calls wait for a while.
     let slow = true;
+    let sweeps = 0;
     stage.sinkStore.onCall = (when, call) => {
+      if (slow && call.name === 'sweep') sweeps += 1;
       if (slow && when === 'before' && (call.name === 'apply' || call.name === 'save') && call.partition === 1) {
         throw new CausewayError('sink_unavailable', 'slow');
       }
@@ -27,7 +29,7 @@ describe('truncate', () => {
     );
     const run = stage.start();
     await stage.clock.advance(5_000);
-    expect(run.outcomes.get('swept')).toBeUndefined();
+    expect(sweeps).toBe(0);
     expect(run.status().position?.sourceTime ?? 0).toBeLessThan(20_000_000);
     slow = false;
     await stage.clock.advance(30_000);
