@@ -14,8 +14,8 @@ const UP_TO = 'causeway.up_to';
 const KEYS = 'causeway.keys';
 
 /**
- * Keys go to the server as settings of the transaction, because a COPY takes no parameters: neither the statement nor the server's log
- * holds one. The planner takes `current_setting` for a constant, so the key's index serves.
+ * Keys go to the server as settings of the transaction, because a COPY takes no parameters: no statement's text holds one, and the server's
+ * log only where it logs parameters. The planner takes `current_setting` for a constant, so the key's index serves.
  */
 export type KeyCondition = { readonly condition: string; readonly settings: readonly { readonly name: string; readonly value: string }[] };
 

@@ -97,7 +97,7 @@ export async function progress(context: CommandContext, { watch }: { readonly wa
       const loads = await loadsOf(context, control, pipeline);
       const now = parts.runtime.wallMs();
       if (options.output === 'json') {
-        printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: loads.map((row) => ({ ...row, ...paceOf(row, now) })) });
+        printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: loads.map((row) => ({ ...shownOf(row), ...paceOf(row, now) })) });
       } else {
         printTable(
           io,
@@ -109,6 +109,11 @@ export async function progress(context: CommandContext, { watch }: { readonly wa
       await parts.runtime.sleep(WATCH_MS, io.signal);
     }
   });
+}
+
+/** Without the key that it has come to. */
+function shownOf({ after: _, ...row }: LoadRow): Omit<LoadRow, 'after'> {
+  return row;
 }
 
 function cellsOf(row: LoadRow, now: number): readonly string[] {
