@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import type { DatabaseAdminClient, SpannerClient } from '@google-cloud/spanner/build/src/v1/index.js';
-
 import type { ClientOptions, googleAuthLibrary } from 'google-gax';
 import { present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';

@@ -97,7 +97,7 @@ function describe(error: unknown): string {
 /** What to look at, where a wrong region shows as something else. */
 function hintOf(error: unknown, region: string): string {
   const { code, hostname } = error as { readonly code?: unknown; readonly hostname?: unknown };
-  if (code === 'ENOTFOUND') return `: no server has the name ${String(hostname)}; look at \`region\` and \`endpoint\``;
+  if (code === NO_SUCH_HOST) return `: no server has the name ${String(hostname)}; look at \`region\` and \`endpoint\``;
   switch (nameOf(error)) {
     case 'UnrecognizedClientException':
     case 'InvalidClientTokenId':
