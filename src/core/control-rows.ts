@@ -31,6 +31,14 @@ export const controlKeys = {
   /** SinkRow; by capture when a pipeline first starts, by apply, and by `schema approve`. */
   sink: (pipeline: string, sink: string) => `sink/${pipeline}/${sink}` as ControlKey,
   sinks: (pipeline: string) => `sink/${pipeline}/`,
+  /** ReconcileRow; by whoever holds the lease of the sink's reconciliation. The newest runs of a sink. */
+  reconcile: (pipeline: string, sink: string, run: string) => `reconcile/${pipeline}/${sink}/${run}` as ControlKey,
+  reconciles: (pipeline: string) => `reconcile/${pipeline}/`,
+  /** LeaseRow; by whoever reconciles the sink. */
+  reconcileLease: (pipeline: string, sink: string) => `reconcile-lease/${pipeline}/${sink}` as ControlKey,
+  reconcileLeases: (pipeline: string) => `reconcile-lease/${pipeline}/`,
+  /** RequestRow of the kind `rows`: one a sink, as one process at a time reconciles it. */
+  reconcileRequest: (pipeline: string, sink: string) => `request/${pipeline}/reconcile@${sink}` as ControlKey,
   /** DesiredRow; by the command line. */
   desired: (pipeline: string) => `desired/${pipeline}` as ControlKey,
   /** RequestRow; by the command line, answered by the daemon. */

@@ -24,6 +24,11 @@ export const errorTable = {
     meaning: 'A safety interlock refused the command; nothing was changed.',
     mend: 'The message names what has to be true first, or the flag that confirms.',
   },
+  reconcile_inconclusive: {
+    retry: 'manual',
+    meaning: 'Source and sink could not be compared at one common place, so that nothing is said of them: neither that they are the same nor that they differ.',
+    mend: 'The message names what was waited for. Nothing was changed; `causeway reconcile run` compares again.',
+  },
   source_unavailable: {
     retry: 'timed',
     meaning: 'The source cannot be reached, refused the connection, or ended it.',

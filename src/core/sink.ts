@@ -74,6 +74,11 @@ export function hasPassed(standing: PartitionStanding, floor: Floor): boolean {
   return standing.floors.some(({ table, sequence }) => table === floor.table && sequence >= floor.sequence);
 }
 
+/** Every truncate that some partition has passed and no sweep has reached: what a table holds below it may still be there. */
+export function owedFloors(standings: Iterable<PartitionStanding>, swept: ReadonlyMap<TableId, Sequence>): Floor[] {
+  return [...standings].flatMap(({ floors }) => floors.filter(({ table, sequence }) => (swept.get(table) ?? '') < sequence));
+}
+
 export type SinkLimits = {
   /** Most rows in one `apply`. */
   readonly batchRowsMax: number;
