@@ -21,6 +21,10 @@ export type DeadLetterAnswer = {
 
 export type DeadLetterRequestKind = Extract<RequestRow['kind'], `dlq-${string}`>;
 
+function isDeadLetterKind(kind: RequestRow['kind']): kind is DeadLetterRequestKind {
+  return kind === 'dlq-replay' || kind === 'dlq-discard';
+}
+
 /** A partition's share of a request. */
 export type DeadLetterTask = { readonly kind: DeadLetterRequestKind; readonly keys: readonly RowKey[] | null };
 
@@ -52,7 +56,7 @@ export class RequestDesk {
     for (const { key, value } of await control.list(controlKeys.requests(pipeline), signal)) {
       const request = value as RequestRow;
       const args = request.args as DeadLetterRequestArgs;
-      if (request.kind === 'lease-step-down' || request.state !== 'pending' || args.sink !== sinkName) continue;
+      if (!isDeadLetterKind(request.kind) || request.state !== 'pending' || args.sink !== sinkName) continue;
       open.push({ key, task: { kind: request.kind, keys: args.keys }, answered: new Set(Object.keys(args.answers ?? {})) });
     }
     this.#open = open;

@@ -41,7 +41,7 @@ export const controlKeys = {
   reconcileRequest: (pipeline: string, sink: string) => `request/${pipeline}/reconcile@${sink}` as ControlKey,
   /** DesiredRow; by the command line. */
   desired: (pipeline: string) => `desired/${pipeline}` as ControlKey,
-  /** RequestRow; by the command line, answered by the daemon. */
+  /** RequestRow; by the command line, by apply and by reconciliation, answered by the daemon. */
   request: (pipeline: string, id: string) => `request/${pipeline}/${id}` as ControlKey,
   requests: (pipeline: string) => `request/${pipeline}/`,
   /** RequestRow of the kind `lease-step-down`: one a pipeline, as only the newest generation can be asked. */
@@ -151,7 +151,7 @@ export type SchemaBlock = {
 export type DesiredRow = { readonly paused: boolean; readonly pausedSinks: readonly string[] };
 
 export type RequestRow = {
-  readonly kind: 'dlq-replay' | 'dlq-discard' | 'lease-step-down';
+  readonly kind: 'dlq-replay' | 'dlq-discard' | 'lease-step-down' | 'rows';
   readonly args: Readonly<Record<string, unknown>>;
   readonly state: 'pending' | 'done' | 'failed';
   readonly result: string | null;
