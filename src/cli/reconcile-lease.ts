@@ -3,7 +3,7 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import { acquireLease } from '../lease/acquire.ts';
 import type { Lease } from '../lease/lease.ts';
-import { describeProcess } from '../runtime/process-name.ts';
+import { describeProcess } from '../runtime/daemon.ts';
 import type { CommandContext } from './context.ts';
 import { valueOf } from './rows.ts';
 

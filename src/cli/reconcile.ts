@@ -4,15 +4,13 @@ import { CausewayError } from '#core/errors.ts';
 import { parseDurationMs } from '#core/quantity.ts';
 import { randomName } from '#core/random-name.ts';
 import {
-  countsOf,
-  differencesIn,
   NO_COUNTS,
   type ReconcileRow,
   type ReconcileSelection,
   type ReconcileVerdict,
 } from '#core/reconcile-row.ts';
 import type { TableId } from '#core/schema.ts';
-import { createCodec } from '../codec/json.ts';
+import { jsonCodec } from '../codec/json.ts';
 import type { PipelineConfig, SinkConfig } from '../config/config.ts';
 import { defaultReconcileOptions, type ReconcileDeps } from '../reconcile/deps.ts';
 import { RunRecord } from '../reconcile/run-record.ts';
@@ -110,7 +108,7 @@ export async function withDeps<T>(
           sink: built,
           log,
           control,
-          codec: createCodec(),
+          codec: jsonCodec,
           runtime: parts.runtime,
           logger: context.logger,
           spill: () => new SpillFiles(),
@@ -222,5 +220,3 @@ function positive(text: string, flag: string): number {
   if (!(value > 0)) throw new CausewayError('usage', `${flag} ${text} is not a number above 0`);
   return value;
 }
-
-export { differencesIn, countsOf };

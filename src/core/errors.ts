@@ -208,6 +208,11 @@ export const errorTable = {
     meaning: 'The log ends before what the checkpoint had acknowledged: it was truncated, restored or made again.',
     mend: 'The tables must be loaded again: docs/resync.md.',
   },
+  lease_held: {
+    retry: 'manual',
+    meaning: 'Another process does the same work at this moment, and nothing was done beside it.',
+    mend: 'Wait until it is through. A job that is started by a schedule may be started twice: the second one ends with this.',
+  },
   lease_lost: {
     retry: 'fatal',
     meaning: 'Another process took the capture lease.',

@@ -3,7 +3,7 @@ import { partitionOf } from '#core/hash.ts';
 import type { RowKey } from '#core/key.ts';
 import { randomName } from '#core/random-name.ts';
 import type { RowReader, RowsRead } from '#core/row-reader.ts';
-import { rowDigest, type RowsAnswer } from '#core/rows-request.ts';
+import { keysOfOneRequest, rowDigest, type RowsAnswer } from '#core/rows-request.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { Difference, DifferenceCause, SinkRow } from '#core/sink.ts';
@@ -40,8 +40,22 @@ export class CloseLooks {
     this.#rows = of.rows;
   }
 
-  /** At most as many keys as `closeLookKeys`. Errors: `reconcile_inconclusive`, those of source and sink. */
+  /** Errors: `reconcile_inconclusive`, those of source and sink. */
   async look(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<CloseLook> {
+    const looks: CloseLook[] = [];
+    for (let rest = keys; rest.length > 0;) {
+      const some = keysOfOneRequest(rest);
+      rest = rest.slice(some.length);
+      looks.push(await this.#look(table, some, signal));
+    }
+    return {
+      differences: looks.flatMap(({ differences }) => differences),
+      parked: looks.reduce((sum, { parked }) => sum + parked, 0),
+      settled: looks.reduce((sum, { settled }) => sum + settled, 0),
+    };
+  }
+
+  async #look(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<CloseLook> {
     const seen = new Map<RowKey, Sequence>();
     const differences: Difference[] = [];
     let left = await this.#lookBeside(table, keys, signal);

@@ -2,7 +2,6 @@ import type { RowKey } from '#core/key.ts';
 import type { RowReader } from '#core/row-reader.ts';
 import type { TableId } from '#core/schema.ts';
 import { isSameRow } from './same.ts';
-import { Suspects } from './suspects.ts';
 import type { TablePassInput } from './table-pass.ts';
 
 /**
