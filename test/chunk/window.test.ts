@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { present } from '#core/assert.ts';
 import type { SourceChange } from '#core/event.ts';
 import { rowKeyOf, type RowKey } from '#core/key.ts';
+import { epochMicrosOf } from '#core/position.ts';
 import type { RowRead, RowSnapshot, RowsRead } from '#core/row-reader.ts';
 import { tableSchema, type Column, type TableId } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
@@ -16,6 +17,7 @@ const read = (id: string): RowRead => ({ key: keyOf(id), row: [id, 'read', 'larg
 const showing = (...ids: readonly string[]): RowSnapshot => ({ shows: (id) => ids.includes(id), showsAllBefore: () => true });
 const rows = (ids: readonly string[], snapshot = showing()): RowsRead => ({
   snapshot,
+  readAt: epochMicrosOf(1),
   schema,
   rows: ids.map(read),
   bytes: 1,
