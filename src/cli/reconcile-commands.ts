@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Action } from './context.ts';
+import type { CommandContext } from './context.ts';
 import type { ReconcileOptions } from './reconcile.ts';
 
 type Options = Omit<ReconcileOptions, 'tables'> & { readonly table?: readonly string[] };

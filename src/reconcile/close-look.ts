@@ -190,7 +190,8 @@ function differenceOf(of: {
   const { read, key, side, stored, cut } = of;
   const row = stored?.row ?? null;
   const expected = side?.expected ?? null;
-  const kind = row === null ? 'missing' : expected === null ? 'extra' : 'mismatched';
+  // Where neither end has a row, it is the register that differs.
+  const kind = (row === null) === (expected === null) ? 'mismatched' : row === null ? 'missing' : 'extra';
   const columns = row === null || expected === null ? [] : differingColumns(read.schema, expected, row);
   return { table: read.schema.table, kind, key, cut, stored: stored?.sequence ?? null, cause: causeOf(of), columns };
 }

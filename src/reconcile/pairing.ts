@@ -82,6 +82,19 @@ export class Pairing {
     return suspects;
   }
 
+  /** Keys of one scan that cannot be paired, whatever the other one brings of them: suspects, once. */
+  setApart(side: Side, keys: readonly RowKey[]): readonly RowKey[] {
+    const otherSide = side === 'source' ? 'sink' : 'source';
+    const others = this.#waiting[otherSide];
+    return keys.filter((key) => {
+      if (this.#apart.delete(key)) return false;
+      const other = others.get(key);
+      if (other !== undefined) this.#text -= textIn(other);
+      if (!others.delete(key) && !this.#ended[otherSide]) this.#apart.add(key);
+      return true;
+    });
+  }
+
   /** The scan is at its end: what waits for a row of it waits in vain. */
   end(side: Side): readonly RowKey[] {
     this.#ended[side] = true;
@@ -94,7 +107,7 @@ export class Pairing {
   }
 
   /** What waits becomes suspect, so that nothing has to be remembered of it but its key. */
-  setApart(): readonly RowKey[] {
+  setAllApart(): readonly RowKey[] {
     const keys = [...this.#waiting.source.keys(), ...this.#waiting.sink.keys()];
     for (const key of keys) this.#apart.add(key);
     this.#waiting.source.clear();

@@ -105,7 +105,7 @@ class Scans {
       if (expected === null) unfit.push(key);
       else whole.push({ key, row: expected });
     }
-    await this.#suspects.add([...unfit, ...(await pairing.add('source', whole))], signal);
+    await this.#suspects.add([...pairing.setApart('source', unfit), ...(await pairing.add('source', whole))], signal);
     this.#rows += page.rows.length;
     this.#place.source = page.rows.at(-1)?.key ?? this.#place.source;
     if (page.isWhole) await this.#suspects.add(pairing.end('source'), signal);
@@ -119,12 +119,11 @@ class Scans {
     for (const { key, row, sequence } of page.rows) {
       // A sequence that no change can have brought yet keeps later ones out, whatever the row is.
       if (sequence !== null && (page.newest === null || sequence > page.newest)) ahead.push(key);
-      if (row !== null) live.push({ key, row });
+      else if (row !== null) live.push({ key, row });
     }
     this.#place.sink = page.rows.at(-1)?.key ?? this.#place.sink;
-    const suspects = await pairing.add('sink', live);
     signal.throwIfAborted();
-    return ahead.length === 0 ? suspects : [...new Set([...suspects, ...ahead])];
+    return [...pairing.setApart('sink', ahead), ...(await pairing.add('sink', live))];
   }
 
   async *#sourcePages(rows: RowReader, table: ReconcileTable, signal: AbortSignal): AsyncGenerator<RowsRead> {
@@ -164,7 +163,7 @@ class Scans {
     if (nowMs - this.#savedAtMs < deps.options.saveEveryMs || !deps.sink.scansInOrder || !pairing.isInMemory) return;
     if (pairing.waiting('source') + pairing.waiting('sink') + pairing.apart.length > APART_MAX) return;
     this.#savedAtMs = nowMs;
-    await this.#suspects.add(pairing.setApart(), signal);
+    await this.#suspects.add(pairing.setAllApart(), signal);
     const place = { ...this.#place, apart: pairing.apart };
     const rows = this.#rows;
     this.#suspects.mark(() => onPlace(place, rows));
