@@ -106,6 +106,48 @@ export function sinkReads(bench: SinkBench): void {
     });
   });
 
+  sinkReadBack(bench);
+
+  describe('a scan goes on from the key of the last row that was seen', () => {
+    for (const { name, types } of orderedKeys) {
+      it(`of ${name}`, async () => {
+        if (!bench.sink.scansInOrder) return;
+        const keys = types.map(([sourceType, type], index) => contractColumn(`k${index}`, sourceType, type, false));
+        const keyed = contractSchema(
+          bench.context.table('resumed'),
+          [contractColumn('v', 'text', text), ...keys],
+          keys.map((_, index) => index + 1),
+        );
+        await bench.sink.provision([keyed], never);
+        const changes = new Map<RowKey, RowChange>();
+        for (const [at, texts] of drawnKeys(bench, types).entries()) {
+          const row = ['v', ...texts];
+          const key = keyOf(keyed, row);
+          const change: RowChange =
+            at % 4 === 0
+              ? { tag: 'delete', schema: keyed, key, sequence: sequenceAt(1) }
+              : { tag: 'upsert', schema: keyed, key, sequence: sequenceAt(1), row };
+          changes.set(key, change);
+        }
+        expect(await apply([...changes.values()])).toEqual([...changes].map(() => 'applied'));
+        const all = await scanned(bench.sink, keyed, never);
+        expect(all.map(({ key }) => key).toSorted()).toEqual([...changes.keys()].toSorted());
+        for (let at = 0; at < all.length; at += 3) {
+          const from = parseRowKey(present(all[at], 'a row').key).columns;
+          expect(await scanned(bench.sink, keyed, never, { from, to: null }), String(at)).toEqual(all.slice(at));
+          expect(await scanned(bench.sink, keyed, never, { from: null, to: from }), String(at)).toEqual(all.slice(0, at));
+        }
+      });
+    }
+  });
+}
+
+/** For each way of keeping values that a sink has. */
+export function sinkReadBack(bench: SinkBench): void {
+  const { apply, never } = bench;
+  const read = async (schema: TableSchema, keys: readonly RowKey[]): Promise<readonly SinkRow[]> =>
+    (await bench.sink.read(schema, keys, never)).toSorted(byText);
+
   describe('readBack', () => {
     it('tells what a scan gives back of rows drawn by chance, and which are refused', async () => {
       const { typeCases } = bench.context;
@@ -163,39 +205,6 @@ export function sinkReads(bench: SinkBench): void {
         expect((await scanned(bench.sink, keyed, never)).toSorted(byText), entry.sourceType).toEqual(told.toSorted(byText));
       }
     });
-  });
-
-  describe('a scan goes on from the key of the last row that was seen', () => {
-    for (const { name, types } of orderedKeys) {
-      it(`of ${name}`, async () => {
-        if (!bench.sink.scansInOrder) return;
-        const keys = types.map(([sourceType, type], index) => contractColumn(`k${index}`, sourceType, type, false));
-        const keyed = contractSchema(
-          bench.context.table('resumed'),
-          [contractColumn('v', 'text', text), ...keys],
-          keys.map((_, index) => index + 1),
-        );
-        await bench.sink.provision([keyed], never);
-        const changes = new Map<RowKey, RowChange>();
-        for (const [at, texts] of drawnKeys(bench, types).entries()) {
-          const row = ['v', ...texts];
-          const key = keyOf(keyed, row);
-          const change: RowChange =
-            at % 4 === 0
-              ? { tag: 'delete', schema: keyed, key, sequence: sequenceAt(1) }
-              : { tag: 'upsert', schema: keyed, key, sequence: sequenceAt(1), row };
-          changes.set(key, change);
-        }
-        expect(await apply([...changes.values()])).toEqual([...changes].map(() => 'applied'));
-        const all = await scanned(bench.sink, keyed, never);
-        expect(all.map(({ key }) => key).toSorted()).toEqual([...changes.keys()].toSorted());
-        for (let at = 0; at < all.length; at += 3) {
-          const from = parseRowKey(present(all[at], 'a row').key).columns;
-          expect(await scanned(bench.sink, keyed, never, { from, to: null }), String(at)).toEqual(all.slice(at));
-          expect(await scanned(bench.sink, keyed, never, { from: null, to: from }), String(at)).toEqual(all.slice(0, at));
-        }
-      });
-    }
   });
 }
 

@@ -6,6 +6,7 @@ import type { Column, TableId } from '#core/schema.ts';
 import type { SinkConfig } from '../../connectors/sink-spanner/config.ts';
 import { transact, type Found, type Reader, type Store } from '../../connectors/sink-spanner/transaction.ts';
 import { sinkContract } from '../contract/sink-contract.ts';
+import { sinkReadBack } from '../contract/sink-reads.ts';
 import { sinkValues } from '../contract/sink-tables.ts';
 import {
   bigint,
@@ -45,6 +46,11 @@ describeShared('spanner', 'sink-spanner', () => {
     const stamped = { commitTimestampColumn: 'committed_at' };
     sinkValues(sinkBench(() => spannerContext(host, 'GOOGLE_STANDARD_SQL', stamped)));
     sinkValues(sinkBench(() => spannerContext(host, 'POSTGRESQL', stamped)));
+  });
+
+  describe('sink-spanner with json of its own', () => {
+    for (const dialect of ['GOOGLE_STANDARD_SQL', 'POSTGRESQL'] as const)
+      sinkReadBack(sinkBench(() => spannerContext(host, dialect, { json: 'native' })));
   });
 
   describe('sink-spanner', () => {
