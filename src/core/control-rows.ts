@@ -44,6 +44,8 @@ export const controlKeys = {
   /** RequestRow; by the command line, by apply and by reconciliation, answered by the daemon. */
   request: (pipeline: string, id: string) => `request/${pipeline}/${id}` as ControlKey,
   requests: (pipeline: string) => `request/${pipeline}/`,
+  /** RequestRow of the kind `rows`, by apply: the one of a sink's partition, for keys that are parked for want of a base. */
+  repair: (pipeline: string, sink: string, partition: number) => `request/${pipeline}/repair/${sink}/${partition}` as ControlKey,
   /** RequestRow of the kind `lease-step-down`: one a pipeline, as only the newest generation can be asked. */
   stepDown: (pipeline: string) => `request/${pipeline}/step-down` as ControlKey,
   /** StatusRow; by the daemon, for commands that run beside it. */
