@@ -7,8 +7,13 @@ type Options = Omit<ReconcileOptions, 'tables'> & { readonly table?: readonly st
 /** Keys whose repair nobody has to allow: more differences than these have a cause that a repair does not mend. */
 const REPAIR_MAX = 1_000;
 
-export function reconcileCommands(program: Command, run: (command: Command, work: (context: CommandContext) => Promise<number>) => Promise<void>): void {
-  const group = program.command('reconcile').description('run, resume, status, report, repair: compares source and sinks, and mends what differs');
+export function reconcileCommands(
+  program: Command,
+  run: (command: Command, work: (context: CommandContext) => Promise<number>) => Promise<void>,
+): void {
+  const group = program
+    .command('reconcile')
+    .description('run, resume, status, report, repair: compares source and sinks, and mends what differs');
   for (const [name, text] of [
     ['run', 'compares source and sink, and ends with the verdict: 0 clean, 3 differences, 8 partial, 9 inconclusive'],
     ['resume', 'goes on with the newest run where it was left'],
@@ -43,8 +48,11 @@ export function reconcileCommands(program: Command, run: (command: Command, work
     .option('--sink <name>', 'this sink only')
     .option('--run <run>', 'this run; the newest unless given')
     .option('--show-data', 'the rows at both ends too, as they are now')
-    .action(async ({ showData = false, ...options }: { readonly sink?: string; readonly run?: string; readonly showData?: boolean }, command: Command) =>
-      run(command, async (context) => (await import('./reconcile-differences.ts')).report(context, { ...options, showData })),
+    .action(
+      async (
+        { showData = false, ...options }: { readonly sink?: string; readonly run?: string; readonly showData?: boolean },
+        command: Command,
+      ) => run(command, async (context) => (await import('./reconcile-differences.ts')).report(context, { ...options, showData })),
     );
   group
     .command('repair')
@@ -55,7 +63,11 @@ export function reconcileCommands(program: Command, run: (command: Command, work
     .option('--max <keys>', 'keys that may be published', String(REPAIR_MAX))
     .action(
       async (
-        { plan = false, max, ...options }: { readonly sink?: string; readonly plan?: boolean; readonly apply?: string; readonly max: string },
+        {
+          plan = false,
+          max,
+          ...options
+        }: { readonly sink?: string; readonly plan?: boolean; readonly apply?: string; readonly max: string },
         command: Command,
       ) =>
         run(command, async (context) =>

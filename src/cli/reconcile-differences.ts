@@ -77,13 +77,20 @@ export async function report(context: CommandContext, selected: Selected & { rea
 
 type Values = { readonly source: Row | null; readonly sink: Row | null };
 
-async function valuesOf(deps: ReconcileDeps, differences: readonly Difference[], signal: AbortSignal): Promise<ReadonlyMap<string, Values>> {
+async function valuesOf(
+  deps: ReconcileDeps,
+  differences: readonly Difference[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, Values>> {
   await using rows = deps.source.rows();
   const values = new Map<string, Values>();
   for (const [table, own] of Map.groupBy(differences, (one) => one.table)) {
     const keys = own.map(({ key }) => key);
     const range = { tag: 'keys', keys } as const;
-    const read = await rows.read({ table, range, rowsMax: keys.length + 1, bytesMax: Number.MAX_SAFE_INTEGER, accepts: () => true }, signal);
+    const read = await rows.read(
+      { table, range, rowsMax: keys.length + 1, bytesMax: Number.MAX_SAFE_INTEGER, accepts: () => true },
+      signal,
+    );
     if (read === null) continue;
     const source = new Map(read.rows.map(({ key, row }) => [key, row]));
     const sink = new Map((await deps.sink.read(read.schema, keys, signal)).map(({ key, row }) => [key, row]));
@@ -140,7 +147,10 @@ async function planned(
     return 0;
   }
   if (options.apply !== plan.plan) {
-    throw new CausewayError('refused', `the plan ${options.apply} is out of date: see what there is now with \`causeway reconcile repair --plan\``);
+    throw new CausewayError(
+      'refused',
+      `the plan ${options.apply} is out of date: see what there is now with \`causeway reconcile repair --plan\``,
+    );
   }
   if (plan.differences.length > options.max) {
     throw new CausewayError(
@@ -150,7 +160,8 @@ async function planned(
     );
   }
   const repaired = await repair(deps, plan.differences, { onRepaired: () => undefined }, signal);
-  if (output === 'json') printJson(io, 'Repaired', { plan: plan.plan, published: repaired.published, settled: repaired.settled, left: repaired.left });
+  if (output === 'json')
+    printJson(io, 'Repaired', { plan: plan.plan, published: repaired.published, settled: repaired.settled, left: repaired.left });
   else io.stdout(`${repaired.published} keys published, ${repaired.settled} are right now, ${repaired.left.length} still differ\n`);
   return repaired.left.length > 0 || plan.beyondRepair > 0 ? 3 : left > 0 ? 8 : 0;
 }
@@ -160,13 +171,18 @@ async function chosen({ io }: CommandContext, { control, pipeline, sink }: Place
   const runs = await runsOf(control, { pipeline: pipeline.name, sink: sink.name }, io.signal);
   const found = run === undefined ? runs[0] : runs.find((one) => one.run === run);
   if (found !== undefined) return found;
-  throw new CausewayError('usage', `there is no ${run === undefined ? 'run' : `run ${run}`} of the sink ${sink.name}: \`causeway reconcile status\` lists them`);
+  throw new CausewayError(
+    'usage',
+    `there is no ${run === undefined ? 'run' : `run ${run}`} of the sink ${sink.name}: \`causeway reconcile status\` lists them`,
+  );
 }
 
-async function withSinks(context: CommandContext, sink: string | undefined, work: (places: readonly Place[]) => Promise<number>): Promise<number> {
+async function withSinks(
+  context: CommandContext,
+  sink: string | undefined,
+  work: (places: readonly Place[]) => Promise<number>,
+): Promise<number> {
   const config = await loadedConfig(context);
   const pipeline = onePipeline(config, context.options.pipeline);
-  return await withControl(context, config, (control) =>
-    work(sinksOf(pipeline, sink).map((one) => ({ control, pipeline, sink: one }))),
-  );
+  return await withControl(context, config, (control) => work(sinksOf(pipeline, sink).map((one) => ({ control, pipeline, sink: one }))));
 }

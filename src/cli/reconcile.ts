@@ -3,12 +3,7 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import { parseDurationMs } from '#core/quantity.ts';
 import { randomName } from '#core/random-name.ts';
-import {
-  NO_COUNTS,
-  type ReconcileRow,
-  type ReconcileSelection,
-  type ReconcileVerdict,
-} from '#core/reconcile-row.ts';
+import { NO_COUNTS, type ReconcileRow, type ReconcileSelection, type ReconcileVerdict } from '#core/reconcile-row.ts';
 import type { TableId } from '#core/schema.ts';
 import { jsonCodec } from '../codec/json.ts';
 import type { PipelineConfig, SinkConfig } from '../config/config.ts';
@@ -173,7 +168,8 @@ function selectionOf({ tables, sample, since }: ReconcileOptions): ReconcileSele
 
 function resumable(runs: readonly ReconcileRow[], sink: string): ReconcileRow {
   const [newest] = runs;
-  if (newest === undefined) throw new CausewayError('usage', `there is no run of the sink ${sink}; begin one with \`causeway reconcile run\``);
+  if (newest === undefined)
+    throw new CausewayError('usage', `there is no run of the sink ${sink}; begin one with \`causeway reconcile run\``);
   if (newest.tables.every(({ state }) => state === 'compared' || state === 'inconclusive')) {
     throw new CausewayError('refused', `the newest run, ${newest.run}, is at its end: begin another with \`causeway reconcile run\``);
   }

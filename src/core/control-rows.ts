@@ -37,8 +37,8 @@ export const controlKeys = {
   /** LeaseRow; by whoever reconciles the sink. */
   reconcileLease: (pipeline: string, sink: string) => `reconcile-lease/${pipeline}/${sink}` as ControlKey,
   reconcileLeases: (pipeline: string) => `reconcile-lease/${pipeline}/`,
-  /** RequestRow of the kind `rows`: one a sink, as one process at a time reconciles it. */
-  reconcileRequest: (pipeline: string, sink: string) => `request/${pipeline}/reconcile@${sink}` as ControlKey,
+  /** RequestRow of the kind `rows`: one for each table that is compared at once, as one process at a time reconciles a sink. */
+  reconcileRequest: (pipeline: string, sink: string, lane: number) => `request/${pipeline}/reconcile@${sink}.${lane}` as ControlKey,
   /** DesiredRow; by the command line. */
   desired: (pipeline: string) => `desired/${pipeline}` as ControlKey,
   /** RequestRow; by the command line, by apply and by reconciliation, answered by the daemon. */

@@ -26,7 +26,8 @@ export const errorTable = {
   },
   reconcile_inconclusive: {
     retry: 'manual',
-    meaning: 'Source and sink could not be compared at one common place, so that nothing is said of them: neither that they are the same nor that they differ.',
+    meaning:
+      'Source and sink could not be compared at one common place, so that nothing is said of them: neither that they are the same nor that they differ.',
     mend: 'The message names what was waited for. Nothing was changed; `causeway reconcile run` compares again.',
   },
   source_unavailable: {

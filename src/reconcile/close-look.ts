@@ -33,9 +33,12 @@ export class CloseLooks {
   readonly #deps: ReconcileDeps;
   readonly #standing: SinkStanding;
   readonly #rows: RowReader;
+  readonly #lane: number;
 
-  constructor(of: { readonly deps: ReconcileDeps; readonly standing: SinkStanding; readonly rows: RowReader }) {
+  /** `lane`: one that nobody else asks the capture holder on meanwhile. */
+  constructor(of: { readonly deps: ReconcileDeps; readonly standing: SinkStanding; readonly rows: RowReader; readonly lane: number }) {
     this.#deps = of.deps;
+    this.#lane = of.lane;
     this.#standing = of.standing;
     this.#rows = of.rows;
   }
@@ -67,7 +70,13 @@ export class CloseLooks {
       left = found.again;
     }
     // A key can be parked at any moment, and then differs by right.
-    const late = differences.length === 0 ? new Set<RowKey>() : await this.#parkedAmong(differences.map(({ key }) => key), signal);
+    const late =
+      differences.length === 0
+        ? new Set<RowKey>()
+        : await this.#parkedAmong(
+            differences.map(({ key }) => key),
+            signal,
+          );
     if (left.length > 0) await this.#settle(table, left, signal);
     return {
       differences: differences.filter(({ key }) => !late.has(key)),
@@ -101,7 +110,8 @@ export class CloseLooks {
       return row === null ? null : rowDigest(salt, row);
     });
     const { sinkName } = this.#deps;
-    const answer = await askHolder(this.#deps, { table, sink: sinkName, keys, purpose: 'confirm', salt, digests }, signal);
+    const args = { table, sink: sinkName, keys, purpose: 'confirm', salt, digests } as const;
+    const answer = await askHolder(this.#deps, { lane: this.#lane, args }, signal);
     await this.#standing.hasPassed(answer.high, signal);
     const sink = await this.#sink(read, keys, signal);
     const differences: Difference[] = [];
@@ -113,20 +123,25 @@ export class CloseLooks {
       const verdict = verdictOf({ answer, at, sequence, before: seen.get(key) ?? null, isEqual: isEqual(read, side, stored) });
       if (sequence !== null) seen.set(key, sequence);
       if (verdict === 'again') again.push(key);
-      else if (verdict !== 'same') differences.push(differenceOf({ read, key, side, stored, cut: answer.low, isAhead: verdict === 'ahead' }));
+      else if (verdict !== 'same')
+        differences.push(differenceOf({ read, key, side, stored, cut: answer.low, isAhead: verdict === 'ahead' }));
     }
     return { differences, again };
   }
 
   /** The row, or that there is none, goes into the log once more: whatever the sink holds of older origin is replaced. */
   async #settle(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<void> {
-    const salt = randomName(this.#deps.runtime);
-    const { sinkName } = this.#deps;
-    await askHolder(this.#deps, { table, sink: sinkName, keys, purpose: 'publish', salt, digests: [] }, signal);
+    await publish(this.#deps, { table, keys, lane: this.#lane }, signal);
   }
 
   async #source(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<Sides> {
-    const wanted = { table, range: { tag: 'keys', keys }, rowsMax: keys.length + 1, bytesMax: Number.MAX_SAFE_INTEGER, accepts: () => true } as const;
+    const wanted = {
+      table,
+      range: { tag: 'keys', keys },
+      rowsMax: keys.length + 1,
+      bytesMax: Number.MAX_SAFE_INTEGER,
+      accepts: () => true,
+    } as const;
     const read = present(await this.#rows.read(wanted, signal), 'a read that accepts every snapshot');
     const domain = this.#deps.sink.readBack(read.schema);
     const source = new Map<RowKey, SourceSide>(keys.map((key) => [key, { row: null, expected: null }]));
@@ -149,6 +164,17 @@ export class CloseLooks {
     }
     return parked;
   }
+}
+
+/** What the source holds of the keys now goes into the log, for this sink. */
+export async function publish(
+  deps: ReconcileDeps,
+  of: { readonly table: TableId; readonly keys: readonly RowKey[]; readonly lane: number },
+  signal: AbortSignal,
+): Promise<RowsAnswer> {
+  const { table, keys, lane } = of;
+  const args = { table, sink: deps.sinkName, keys, purpose: 'publish', salt: randomName(deps.runtime), digests: [] } as const;
+  return await askHolder(deps, { lane, args }, signal);
 }
 
 function isEqual({ schema }: RowsRead, side: SourceSide | undefined, stored: SinkRow | undefined): boolean {

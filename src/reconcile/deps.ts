@@ -8,6 +8,8 @@ import type { PairingLimits } from './pairing.ts';
 import type { Spill } from './spill.ts';
 
 export type ReconcileOptions = PairingLimits & {
+  /** Tables that are compared at once, each with two connections to the source. */
+  readonly tablesAtOnce: number;
   /** Rows that one read of the source brings at most, and bytes of them. */
   readonly chunkRowsMax: number;
   readonly chunkBytesMax: number;
@@ -27,6 +29,7 @@ export type ReconcileOptions = PairingLimits & {
 };
 
 export const defaultReconcileOptions: ReconcileOptions = {
+  tablesAtOnce: 4,
   chunkRowsMax: 10_000,
   chunkBytesMax: 4 * 1024 * 1024,
   patienceMs: 300_000,
@@ -35,7 +38,7 @@ export const defaultReconcileOptions: ReconcileOptions = {
   closeLookKeys: 1_000,
   saveEveryMs: 10_000,
   keptPerKind: 1_000,
-  pendingTextMax: 64 * 1024 * 1024,
+  pendingTextMax: 16 * 1024 * 1024,
   rowsPerSecondMax: null,
 };
 

@@ -1,23 +1,29 @@
 import { controlKeys, type RequestRow } from '#core/control-rows.ts';
-import type { ControlRow } from '#core/control.ts';
+import type { ControlKey, ControlRow, ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { RowsAnswer, RowsRequestArgs } from '#core/rows-request.ts';
 import type { ReconcileDeps } from './deps.ts';
 
 /**
- * Asks the capture holder, which alone knows what the stream has shown, and waits for its answer. One request of a sink's reconciliation
+ * Asks the capture holder, which alone knows what the stream has shown, and waits for its answer. One request of a lane
  * is open at a time, so what an ended run left behind is overwritten. Errors: `reconcile_inconclusive` where nobody answers, or what is
  * asked for cannot be read; `lease_lost` where another run asks in our place.
  */
-export async function askHolder(deps: ReconcileDeps, args: RowsRequestArgs, signal: AbortSignal): Promise<RowsAnswer> {
+export async function askHolder(
+  deps: ReconcileDeps,
+  of: { readonly lane: number; readonly args: RowsRequestArgs },
+  signal: AbortSignal,
+): Promise<RowsAnswer> {
   const { control, runtime, pipeline, sinkName, options } = deps;
-  const key = controlKeys.reconcileRequest(pipeline, sinkName);
-  await put(deps, args, signal);
+  const { args } = of;
+  const key = controlKeys.reconcileRequest(pipeline, sinkName, of.lane);
+  await put(control, { key, args }, signal);
   const startedAt = runtime.monotonicMs();
   while (true) {
     const stored = await control.get(key, signal);
     const request = ownIn(stored, args);
-    if (request.state === 'failed') throw new CausewayError('reconcile_inconclusive', request.result ?? 'the capture holder could not read the keys');
+    if (request.state === 'failed')
+      throw new CausewayError('reconcile_inconclusive', request.result ?? 'the capture holder could not read the keys');
     const { answer } = request.args as RowsRequestArgs;
     if (request.state === 'done' && answer !== undefined) {
       if (stored !== null) await control.remove(key, stored.version, signal);
@@ -40,12 +46,15 @@ function ownIn(stored: ControlRow | null, { salt }: RowsRequestArgs): RequestRow
   throw new CausewayError('lease_lost', 'another reconciliation of the sink asks the capture holder in our place');
 }
 
-async function put({ control, pipeline, sinkName }: ReconcileDeps, args: RowsRequestArgs, signal: AbortSignal): Promise<void> {
-  const key = controlKeys.reconcileRequest(pipeline, sinkName);
-  const row: RequestRow = { kind: 'rows', args, state: 'pending', result: null };
+async function put(
+  control: ControlStore,
+  of: { readonly key: ControlKey; readonly args: RowsRequestArgs },
+  signal: AbortSignal,
+): Promise<void> {
+  const row: RequestRow = { kind: 'rows', args: of.args, state: 'pending', result: null };
   while (true) {
-    const stored = await control.get(key, signal);
-    const swap = await control.swap({ key, value: row, expected: stored?.version ?? null }, signal);
+    const stored = await control.get(of.key, signal);
+    const swap = await control.swap({ key: of.key, value: row, expected: stored?.version ?? null }, signal);
     if (swap.tag === 'stored') return;
   }
 }

@@ -1,11 +1,7 @@
 import { digest } from '#core/hash.ts';
-import type { RowKey } from '#core/key.ts';
-import { randomName } from '#core/random-name.ts';
-import type { TableId } from '#core/schema.ts';
 import type { Difference } from '#core/sink.ts';
-import { CloseLooks } from './close-look.ts';
+import { CloseLooks, publish } from './close-look.ts';
 import type { ReconcileDeps } from './deps.ts';
-import { askHolder } from './holder.ts';
 import { SinkStanding } from './standing.ts';
 
 /** What a repair would publish. The name stands for the run and each of its differences: another set of them has another name. */
@@ -25,6 +21,8 @@ export async function planRepair(deps: ReconcileDeps, run: string, signal: Abort
   return { plan: `${run}.${digest(named.join('\n'))}`, run, differences, beyondRepair: all.length - differences.length };
 }
 
+const LANE = 0;
+
 export type Repaired = { readonly published: number; readonly settled: number; readonly left: readonly Difference[] };
 
 /**
@@ -39,13 +37,14 @@ export async function repair(
 ): Promise<Repaired> {
   const standing = new SinkStanding(deps);
   await using rows = deps.source.rows();
-  const looks = new CloseLooks({ deps, standing, rows });
+  const looks = new CloseLooks({ deps, standing, rows, lane: LANE });
   let settled = 0;
   const left: Difference[] = [];
   for (const [table, own] of Map.groupBy(differences, (difference) => difference.table)) {
     for (let from = 0; from < own.length; from += deps.options.closeLookKeys) {
       const keys = own.slice(from, from + deps.options.closeLookKeys).map(({ key }) => key);
-      await publish(deps, { table, keys, standing }, signal);
+      const { high } = await publish(deps, { table, keys, lane: LANE }, signal);
+      await standing.hasPassed(high, signal);
       const look = await looks.look(table, keys, signal);
       settled += keys.length - look.differences.length;
       left.push(...look.differences);
@@ -53,16 +52,4 @@ export async function repair(
     }
   }
   return { published: differences.length, settled, left };
-}
-
-/** Resolves once the sink has taken it. */
-export async function publish(
-  deps: ReconcileDeps,
-  of: { readonly table: TableId; readonly keys: readonly RowKey[]; readonly standing: SinkStanding },
-  signal: AbortSignal,
-): Promise<void> {
-  const { table, keys, standing } = of;
-  const salt = randomName(deps.runtime);
-  const answer = await askHolder(deps, { table, sink: deps.sinkName, keys, purpose: 'publish', salt, digests: [] }, signal);
-  await standing.hasPassed(answer.high, signal);
 }

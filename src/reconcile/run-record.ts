@@ -10,6 +10,7 @@ export class RunRecord {
   readonly #pipeline: string;
   readonly #token: number;
   #row: ReconcileRow;
+  #last: Promise<void> = Promise.resolve();
 
   constructor(of: { readonly control: ControlStore; readonly pipeline: string; readonly row: ReconcileRow; readonly token: number }) {
     this.#control = of.control;
@@ -33,17 +34,23 @@ export class RunRecord {
     await this.change({ tables }, signal);
   }
 
-  /** Errors: `lease_lost` where a later holder has written it. */
+  /** Stored when it resolves, with what was changed meanwhile. Errors: `lease_lost` where a later holder has written it. */
   async change(change: Partial<ReconcileRow>, signal: AbortSignal): Promise<void> {
-    const row = { ...this.#row, ...change };
+    this.#row = { ...this.#row, ...change };
+    const stored = this.#last.then(() => this.#store(signal));
+    this.#last = stored.catch(() => undefined);
+    await stored;
+  }
+
+  async #store(signal: AbortSignal): Promise<void> {
+    const row = this.#row;
     const key = controlKeys.reconcile(this.#pipeline, row.sink, row.run);
     while (true) {
       const stored = await this.#control.get(key, signal);
       const token = stored === null ? 0 : (stored.value as ReconcileRow).token;
       if (token > this.#token) throw new CausewayError('lease_lost', `the run ${row.run} was taken up by another process`);
       const swap = await this.#control.swap({ key, value: row, expected: stored?.version ?? null }, signal);
-      if (swap.tag === 'stored') break;
+      if (swap.tag === 'stored') return;
     }
-    this.#row = row;
   }
 }

@@ -1,6 +1,6 @@
+import { present } from '#core/assert.ts';
 import { controlKeys, type TableRow } from '#core/control-rows.ts';
 import { backoffMs, CausewayError, codeOf, policyFor, type ErrorCode } from '#core/errors.ts';
-import type { EpochMicros } from '#core/position.ts';
 import { addCounts, NO_COUNTS, verdictOf, type ReconcileCounts, type ReconcileTable } from '#core/reconcile-row.ts';
 import type { RowReader } from '#core/row-reader.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
@@ -35,22 +35,34 @@ export type ReconcileSignals = {
 };
 
 /**
- * Compares the tables of the run that were not compared yet, one after the other, and stores verdict and counts. Differences stand at the
+ * Compares the tables of the run that were not compared yet, some at once, and stores verdict and counts. Differences stand at the
  * sink. Errors: `lease_lost`, those of source, sink, log and control store that last longer than patience.
  */
 export async function reconcile(deps: ReconcileDeps, record: RunRecord, { stop, timeUp }: ReconcileSignals): Promise<void> {
-  const signal = AbortSignal.any([stop, timeUp]);
+  const failure = new AbortController();
+  const signal = AbortSignal.any([stop, timeUp, failure.signal]);
   const run = new Run(deps, record);
+  const left = record.row.tables.filter(({ state }) => state !== 'compared' && state !== 'inconclusive').map(({ table }) => table);
+  const work = async (lane: number): Promise<void> => {
+    for (let table = left.shift(); table !== undefined; table = left.shift()) await run.table({ table, lane }, signal);
+  };
   try {
-    for (const { table, state } of record.row.tables) {
-      if (state === 'compared' || state === 'inconclusive') continue;
-      await run.table(table, signal);
-    }
+    const lanes = Array.from({ length: deps.options.tablesAtOnce }, (_, lane) => lane);
+    await Promise.all(
+      lanes.map((lane) =>
+        work(lane).catch((error: unknown) => {
+          failure.abort(error);
+          throw error;
+        }),
+      ),
+    );
   } catch (error) {
-    if (stop.aborted || !timeUp.aborted) throw error;
+    if (stop.aborted || !timeUp.aborted) throw failure.signal.aborted ? failure.signal.reason : error;
   }
   await record.change({ state: 'ended', endedAtWallMs: deps.runtime.wallMs(), verdict: verdictOf(record.row) }, stop);
 }
+
+type LaneTable = { readonly table: TableId; readonly lane: number };
 
 class Run {
   readonly #deps: ReconcileDeps;
@@ -58,6 +70,7 @@ class Run {
   readonly #standing: SinkStanding;
   readonly #pace: Pace;
   readonly #schemas = new Map<SchemaVersion, TableSchema>();
+  #reaching: Promise<void> | null = null;
   readonly #kept: Record<Difference['kind'], number> = { missing: 0, extra: 0, mismatched: 0 };
 
   constructor(deps: ReconcileDeps, record: RunRecord) {
@@ -69,13 +82,13 @@ class Run {
   }
 
   /** Goes on where a lost connection left it, for as long as patience lasts without any way being made. */
-  async table(table: TableId, signal: AbortSignal): Promise<void> {
+  async table({ table, lane }: LaneTable, signal: AbortSignal): Promise<void> {
     const { runtime, options, logger } = this.#deps;
     let movedAtMs = runtime.monotonicMs();
     let place = this.#record.table(table).place;
     for (let failures = 0; ; failures += 1) {
       try {
-        await this.#compare(table, signal);
+        await this.#compare({ table, lane }, signal);
         return;
       } catch (error) {
         signal.throwIfAborted();
@@ -93,12 +106,15 @@ class Run {
         const isOver = runtime.monotonicMs() - movedAtMs >= options.patienceMs;
         if (policyFor(code).retry !== 'timed' || isOver) throw error;
         logger.log('warn', 'the comparison goes on as soon as everything answers', { table, code });
-        await runtime.sleep(backoffMs({ attempt: failures, firstMs: RETRY_FIRST_MS, maxMs: RETRY_MAX_MS, random: runtime.random() }), signal);
+        await runtime.sleep(
+          backoffMs({ attempt: failures, firstMs: RETRY_FIRST_MS, maxMs: RETRY_MAX_MS, random: runtime.random() }),
+          signal,
+        );
       }
     }
   }
 
-  async #compare(table: TableId, signal: AbortSignal): Promise<void> {
+  async #compare({ table, lane }: LaneTable, signal: AbortSignal): Promise<void> {
     const { deps, record } = { deps: this.#deps, record: this.#record };
     const row = await this.#tableRow(table, signal);
     await this.#assertComparable(table, row, signal);
@@ -106,13 +122,12 @@ class Run {
     // Without a place the table begins anew, and so do its counts.
     const begun: ReconcileTable = { ...before, state: 'running', counts: before.place === null ? NO_COUNTS : before.counts };
     await using rows = deps.source.rows();
-    const cutAt = await this.#cut(table, rows, signal);
+    await this.#reachCut(table, rows, signal);
     const newest = row?.schemas.at(-1);
     const schemaDifferences = newest === undefined ? [] : await deps.sink.differences({ ...newest, companions: row?.companions }, signal);
-    await record.change({ cutAt: record.row.cutAt ?? cutAt }, signal);
     await record.changeTable(table, { ...begun, schemaDifferences }, signal);
     const counts = new Counts(begun.counts);
-    const looks = new CloseLooks({ deps, standing: this.#standing, rows });
+    const looks = new CloseLooks({ deps, standing: this.#standing, rows, lane });
     const input: TablePassInput = {
       deps,
       standing: this.#standing,
@@ -148,14 +163,21 @@ class Run {
     }
   }
 
-  /** A place on the source's clock, which the sink has passed. */
-  async #cut(table: TableId, rows: RowReader, signal: AbortSignal): Promise<EpochMicros | null> {
+  /** A sink that does not get there says so for every table. */
+  async #reachCut(table: TableId, rows: RowReader, signal: AbortSignal): Promise<void> {
+    this.#reaching ??= this.#cut(table, rows, signal).catch((error: unknown) => {
+      if (codeOf(error) !== 'reconcile_inconclusive') this.#reaching = null;
+      throw error;
+    });
+    await this.#reaching;
+  }
+
+  /** A place on the source's clock, which the sink has passed: what differs behind it is not merely on its way. */
+  async #cut(table: TableId, rows: RowReader, signal: AbortSignal): Promise<void> {
     const nothing = { table, range: { tag: 'keys', keys: [] }, rowsMax: 1, bytesMax: 1, accepts: () => true } as const;
-    const read = await rows.read(nothing, signal);
-    if (read === null) return null;
-    this.#schemas.set(read.schema.version, read.schema);
-    await this.#standing.hasTaken(read.readAt, signal);
-    return read.readAt;
+    const { readAt } = present(await rows.read(nothing, signal), 'a read that accepts every snapshot');
+    await this.#standing.hasTaken(readAt, signal);
+    if (this.#record.row.cutAt === null) await this.#record.change({ cutAt: readAt }, signal);
   }
 
   async #looked(table: TableId, look: CloseLook, signal: AbortSignal): Promise<CloseLook> {

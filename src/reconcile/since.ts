@@ -19,7 +19,8 @@ export async function compareSince(
 ): Promise<number> {
   const { control, pipeline, sinkName, log, options } = input.deps;
   const stored = await control.get(controlKeys.reconcile(pipeline, sinkName, of.since), signal);
-  if (stored === null) throw new CausewayError('usage', `there is no run ${of.since} of the sink ${sinkName}; \`causeway reconcile status\` lists them`);
+  if (stored === null)
+    throw new CausewayError('usage', `there is no run ${of.since} of the sink ${sinkName}; \`causeway reconcile status\` lists them`);
   const { cut } = stored.value as ReconcileRow;
   let keys = new Set<RowKey>();
   let looked = 0;

@@ -113,7 +113,12 @@ export class Ground {
     return record.row;
   }
 
-  async begin(of: { readonly selection?: Partial<ReconcileSelection>; readonly from?: ReconcileRow; readonly run?: string; readonly token?: number }) {
+  async begin(of: {
+    readonly selection?: Partial<ReconcileSelection>;
+    readonly from?: ReconcileRow;
+    readonly run?: string;
+    readonly token?: number;
+  }) {
     const ends = await this.#log().ends(never);
     const row: ReconcileRow = of.from ?? {
       run: of.run ?? 'r1',
