@@ -4,9 +4,6 @@ import type { ReconcileOptions } from './reconcile.ts';
 
 type Options = Omit<ReconcileOptions, 'tables'> & { readonly table?: readonly string[] };
 
-/** Keys whose repair nobody has to allow: more differences than these have a cause that a repair does not mend. */
-const REPAIR_MAX = 1_000;
-
 export function reconcileCommands(
   program: Command,
   run: (command: Command, work: (context: CommandContext) => Promise<number>) => Promise<void>,
@@ -29,6 +26,8 @@ export function reconcileCommands(
       command
         .option('--table <name...>', 'these tables; all unless given')
         .option('--sample <share>', 'looks up this share of the source, such as 5%; rows that the sink alone has are not looked for')
+        .option('--repair', 'publishes what differs again, as the source has it; whether that mended it the next run tells')
+        .option('--repair-max <keys>', 'stops where more differ', '1000')
         .option('--since <run>', 'only keys of which the log holds a change since that run began');
     }
     command.action(async ({ table = [], ...options }: Options, called: Command) =>
@@ -60,7 +59,7 @@ export function reconcileCommands(
     .option('--sink <name>', 'the sink; the only one unless given')
     .option('--plan', 'shows what would be published')
     .option('--apply <plan>', 'has that plan published')
-    .option('--max <keys>', 'keys that may be published', String(REPAIR_MAX))
+    .option('--max <keys>', 'keys that may be published', '1000')
     .action(
       async (
         {

@@ -15,16 +15,18 @@ export class Progress {
     this.#row = row;
   }
 
-  /** Resolves never: whoever waits for the run waits for it beside. */
-  async run(signal: AbortSignal): Promise<never> {
+  /** Until the end. */
+  async run(signal: AbortSignal): Promise<void> {
     const { io, parts } = this.#context;
-    const { promise } = Promise.withResolvers<never>();
     const either = AbortSignal.any([signal, this.#ended.signal]);
-    while (!either.aborted) {
-      await parts.runtime.sleep(PROGRESS_MS, either).catch(() => undefined);
-      if (!either.aborted) io.stderr(`${lineOf(this.#row(), parts.runtime.wallMs())}\n`);
+    try {
+      while (true) {
+        await parts.runtime.sleep(PROGRESS_MS, either);
+        io.stderr(`${lineOf(this.#row(), parts.runtime.wallMs())}\n`);
+      }
+    } catch (error) {
+      if (!either.aborted) throw error;
     }
-    return await promise;
   }
 
   end(): void {
@@ -48,11 +50,11 @@ export function printRun(io: Io, row: ReconcileRow): void {
   const { run, sink, verdict, state, startedAtWallMs, endedAtWallMs } = row;
   printTable(
     io,
-    ['TABLE', 'STATE', 'ROWS', 'MISSING', 'EXTRA', 'MISMATCHED', 'PARKED', 'SETTLED'],
+    ['TABLE', 'STATE', 'ROWS', 'MISSING', 'EXTRA', 'MISMATCHED', 'PARKED', 'SETTLED', 'REPAIRED'],
     row.tables.map(({ table, state: of, counts }) => [
       table,
       of,
-      ...[counts.rows, counts.missing, counts.extra, counts.mismatched, counts.parked, counts.settled].map(String),
+      ...[counts.rows, counts.missing, counts.extra, counts.mismatched, counts.parked, counts.settled, counts.repaired].map(String),
     ]),
   );
   for (const { table, reason, schemaDifferences } of row.tables) {

@@ -19,6 +19,9 @@ import { printRun, Progress } from './reconcile-report.ts';
 /** Runs of a sink that are kept, with their differences. */
 const RUNS_KEPT = 10;
 
+/** Keys whose repair nobody has to allow: more differences than these have a cause that a repair does not mend. */
+export const REPAIR_MAX = 1_000;
+
 export type ReconcileOptions = {
   readonly sink?: string | undefined;
   readonly tables: readonly string[];
@@ -27,6 +30,8 @@ export type ReconcileOptions = {
   readonly maxDuration?: string | undefined;
   readonly rate?: string | undefined;
   readonly patience?: string | undefined;
+  readonly repair?: boolean | undefined;
+  readonly repairMax?: string | undefined;
 };
 
 /** Compares source and sinks, one sink after the other; the exit code is that of the gravest verdict. */
@@ -74,9 +79,9 @@ async function withRun(context: CommandContext, place: Place, options: Reconcile
       const progress = new Progress(context, () => record.row);
       const timeUp = timeLimit(context, options.maxDuration, signal);
       try {
-        await Promise.race([reconcile(deps, record, { stop: signal, timeUp: timeUp.signal }), progress.run(signal)]);
+        const comparing = reconcile(deps, record, { stop: signal, timeUp: timeUp.signal }).finally(() => progress.end());
+        await Promise.all([comparing, progress.run(signal)]);
       } finally {
-        progress.end();
         timeUp.end();
       }
       return record.row;
@@ -87,12 +92,13 @@ async function withRun(context: CommandContext, place: Place, options: Reconcile
 export async function withDeps<T>(
   context: CommandContext,
   { control, pipeline, sink }: Place,
-  options: Pick<ReconcileOptions, 'rate' | 'patience'>,
+  options: Pick<ReconcileOptions, 'rate' | 'patience' | 'repair' | 'repairMax'>,
   work: (deps: ReconcileDeps) => Promise<T>,
 ): Promise<T> {
   const { parts } = context;
   const rate = options.rate === undefined ? null : positive(options.rate, '--rate');
   const patienceMs = options.patience === undefined ? defaultReconcileOptions.patienceMs : duration(options.patience, '--patience');
+  const repairMax = options.repair === true ? positive(options.repairMax ?? String(REPAIR_MAX), '--repair-max') : null;
   return await withLog(context, pipeline, (log) =>
     withSource(context, pipeline, (source) =>
       withSink(context, { pipeline, sink, partitions: log.partitions }, (built) =>
@@ -107,7 +113,7 @@ export async function withDeps<T>(
           runtime: parts.runtime,
           logger: context.logger,
           spill: () => new SpillFiles(),
-          options: { ...defaultReconcileOptions, rowsPerSecondMax: rate, patienceMs },
+          options: { ...defaultReconcileOptions, rowsPerSecondMax: rate, patienceMs, repairMax },
         }),
       ),
     ),

@@ -9,6 +9,7 @@ import {
 } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { PipelineConfig } from '../config/config.ts';
+import { reconcileText } from '../runtime/reconcile-view.ts';
 import type { LeaseStatus, LoadStatus, PipelineStatus, SinkStatus, Trouble } from '../http/status-document.ts';
 import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
@@ -178,6 +179,9 @@ function explain({ io, parts }: CommandContext, { pipeline, status: document, ru
   const trouble = running ? document?.trouble : null;
   if (trouble) say(reasonOf(trouble));
   for (const sink of running ? (document?.sinks ?? []) : []) {
+    // A daemon of an older release tells of none.
+    const { reconcile = null } = sink as Partial<SinkStatus>;
+    if (reconcile !== null) say(`sink ${sink.name}: ${reconcileText(reconcile)}`);
     if (sink.trouble !== null) say(`sink ${sink.name}: ${reasonOf(sink.trouble)}`);
   }
   for (const { process, sinks: applied } of workers) {

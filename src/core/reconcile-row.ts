@@ -13,6 +13,8 @@ export type ReconcileCounts = {
   readonly parked: number;
   /** Keys that changed in every round: they were published whole, so that the log itself settles them. */
   readonly settled: number;
+  /** Of the differences: published again by the run itself. Whether that mended them the next run tells. */
+  readonly repaired: number;
 };
 
 /** How far the two scans of a table have come: everything up to there is compared, and what differed is settled. */
@@ -67,7 +69,7 @@ export type ReconcileRow = {
   readonly token: number;
 };
 
-export const NO_COUNTS: ReconcileCounts = { rows: 0, missing: 0, extra: 0, mismatched: 0, parked: 0, settled: 0 };
+export const NO_COUNTS: ReconcileCounts = { rows: 0, missing: 0, extra: 0, mismatched: 0, parked: 0, settled: 0, repaired: 0 };
 
 export function addCounts(a: ReconcileCounts, b: ReconcileCounts): ReconcileCounts {
   return {
@@ -77,6 +79,7 @@ export function addCounts(a: ReconcileCounts, b: ReconcileCounts): ReconcileCoun
     mismatched: a.mismatched + b.mismatched,
     parked: a.parked + b.parked,
     settled: a.settled + b.settled,
+    repaired: a.repaired + b.repaired,
   };
 }
 

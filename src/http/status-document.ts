@@ -1,4 +1,5 @@
 import type { SchemaBlock } from '#core/control-rows.ts';
+import type { ReconcileCounts } from '#core/reconcile-row.ts';
 
 /** The JSON of /api/v1/status, of `causeway status -o json` and of the status row. No value of a row, no credential. */
 export type StatusDocument = {
@@ -68,6 +69,16 @@ export type LoadStatus = {
   readonly startedAtWallMs: number;
 };
 
+/** The newest comparison of source and sink. */
+export type ReconcileStatus = {
+  readonly run: string;
+  readonly state: 'running' | 'ended';
+  readonly verdict: string | null;
+  readonly startedAtWallMs: number;
+  readonly endedAtWallMs: number | null;
+  readonly counts: ReconcileCounts;
+};
+
 /** A partition of the log that this process applies. */
 export type PartitionStatus = {
   readonly partition: number;
@@ -93,6 +104,8 @@ export type SinkStatus = {
   readonly parkedOldestMicros: number | null;
   readonly blocked: readonly SchemaBlock[];
   readonly inFlightRows: number;
+  /** Null where there was none, and where another process captures. */
+  readonly reconcile: ReconcileStatus | null;
 };
 
 export type PipelineStatus = {

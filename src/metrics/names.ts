@@ -7,7 +7,8 @@ export type MetricType = 'counter' | 'gauge' | 'histogram';
 
 type MetricEntry = {
   readonly type: MetricType;
-  readonly group: 'Flow and lag' | 'Source log and slot' | 'Leases and fencing' | 'Dead letters' | 'Tables and schema' | 'Process';
+  readonly group:
+    'Flow and lag' | 'Source log and slot' | 'Leases and fencing' | 'Dead letters' | 'Tables and schema' | 'Reconciliation' | 'Process';
   readonly labels: readonly string[];
   readonly help: string;
   readonly buckets?: readonly number[];
@@ -282,6 +283,36 @@ export const metricTable = {
     group: 'Tables and schema',
     labels: ['pipeline'],
     help: 'Differences met at the source that ask for a reconcile, over all tables.',
+  },
+  causeway_reconcile_running: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: '1 while a comparison of source and sink is under way, or was left in the middle.',
+  },
+  causeway_reconcile_last_success_timestamp_seconds: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: 'End of the last run that compared everything it was asked to, whatever it found; absent before the first.',
+  },
+  causeway_reconcile_duration_seconds: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: 'How long that run took.',
+  },
+  causeway_reconcile_rows_compared: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: 'Rows of the source that it compared.',
+  },
+  causeway_reconcile_mismatched_rows: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink', 'kind'],
+    help: 'Differences that it found, each confirmed at one common cut: missing, extra or mismatched. Parked keys are none.',
   },
   causeway_snapshot_active: {
     type: 'gauge',

@@ -226,6 +226,6 @@ function differenceOf(of: {
 function causeOf(of: { readonly stored: SinkRow | undefined; readonly isAhead: boolean }): DifferenceCause {
   if (of.isAhead) return 'sequence_ahead';
   // Every row that Causeway writes has a sequence.
-  if (of.stored?.row != null && of.stored.sequence === null) return 'foreign_write';
+  if ((of.stored?.row ?? null) !== null && of.stored?.sequence === null) return 'foreign_write';
   return 'unknown';
 }

@@ -24,6 +24,8 @@ export type ReconcileOptions = PairingLimits & {
   readonly saveEveryMs: number;
   /** Differences of each kind that are kept with their keys. */
   readonly keptPerKind: number;
+  /** Differences that the run may have published again by itself, over all tables; null for none. */
+  readonly repairMax: number | null;
   /** Rows of the source a second; null for as fast as it goes. */
   readonly rowsPerSecondMax: number | null;
 };
@@ -39,6 +41,7 @@ export const defaultReconcileOptions: ReconcileOptions = {
   saveEveryMs: 10_000,
   keptPerKind: 1_000,
   pendingTextMax: 16 * 1024 * 1024,
+  repairMax: null,
   rowsPerSecondMax: null,
 };
 

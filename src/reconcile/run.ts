@@ -1,12 +1,14 @@
 import { present } from '#core/assert.ts';
 import { controlKeys, type TableRow } from '#core/control-rows.ts';
 import { backoffMs, CausewayError, codeOf, policyFor, type ErrorCode } from '#core/errors.ts';
-import { addCounts, NO_COUNTS, verdictOf, type ReconcileCounts, type ReconcileTable } from '#core/reconcile-row.ts';
+import { addCounts, countsOf, NO_COUNTS, verdictOf, type ReconcileCounts, type ReconcileTable } from '#core/reconcile-row.ts';
+import type { RowKey } from '#core/key.ts';
 import type { RowReader } from '#core/row-reader.ts';
+import { keysOfOneRequest } from '#core/rows-request.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
 import type { Difference } from '#core/sink.ts';
 import { withCauses } from './causes.ts';
-import { CloseLooks, type CloseLook } from './close-look.ts';
+import { CloseLooks, publish, type CloseLook } from './close-look.ts';
 import type { ReconcileDeps } from './deps.ts';
 import { Pace } from './pace.ts';
 import type { RunRecord } from './run-record.ts';
@@ -71,6 +73,7 @@ class Run {
   readonly #pace: Pace;
   readonly #schemas = new Map<SchemaVersion, TableSchema>();
   #reaching: Promise<void> | null = null;
+  #repaired: number;
   readonly #kept: Record<Difference['kind'], number> = { missing: 0, extra: 0, mismatched: 0 };
 
   constructor(deps: ReconcileDeps, record: RunRecord) {
@@ -78,6 +81,7 @@ class Run {
     this.#record = record;
     this.#standing = new SinkStanding(deps);
     this.#pace = new Pace(deps.runtime, deps.options.rowsPerSecondMax);
+    this.#repaired = countsOf(record.row).repaired;
     for (const { counts } of record.row.tables) for (const kind of kinds) this.#kept[kind] += counts[kind];
   }
 
@@ -132,7 +136,11 @@ class Run {
       deps,
       standing: this.#standing,
       pace: this.#pace,
-      look: async (keys, inner) => counts.add(await this.#looked(table, await looks.look(table, keys, inner), inner)),
+      look: async (keys, inner) => {
+        const look = await looks.look(table, keys, inner);
+        await this.#keep(table, look, inner);
+        counts.add(look, await this.#repair({ table, lane }, look, inner));
+      },
       onPlace: async (place, scanned) => record.changeTable(table, { place, counts: counts.with(scanned) }, signal),
     };
     const scanned = await this.#rowsOf(input, begun, signal);
@@ -156,7 +164,8 @@ class Run {
 
   async #assertComparable(table: TableId, row: TableRow | null, signal: AbortSignal): Promise<void> {
     if (row === null || row.state === 'stopped') {
-      throw new CausewayError('reconcile_inconclusive', `its changes are not captured${row?.reason == null ? '' : `: ${row.reason.text}`}`);
+      const why = row?.reason?.text;
+      throw new CausewayError('reconcile_inconclusive', `its changes are not captured${why === undefined ? '' : `: ${why}`}`);
     }
     if (await this.#standing.isLoading(table, signal)) {
       throw new CausewayError('reconcile_inconclusive', 'it is being loaded: `causeway snapshot progress --watch` shows how far');
@@ -180,19 +189,39 @@ class Run {
     if (this.#record.row.cutAt === null) await this.#record.change({ cutAt: readAt }, signal);
   }
 
-  async #looked(table: TableId, look: CloseLook, signal: AbortSignal): Promise<CloseLook> {
-    if (look.differences.length > 0 && (await this.#standing.isLoading(table, signal))) {
+  async #keep(table: TableId, { differences }: CloseLook, signal: AbortSignal): Promise<void> {
+    if (differences.length === 0) return;
+    if (await this.#standing.isLoading(table, signal)) {
       throw new CausewayError('reconcile_inconclusive', 'a load of it began meanwhile');
     }
-    const kept = look.differences.filter(({ kind }) => {
+    const kept = differences.filter(({ kind }) => {
       this.#kept[kind] += 1;
       return this.#kept[kind] <= this.#deps.options.keptPerKind;
     });
-    if (kept.length > 0) {
-      const differences = await withCauses(this.#deps, { differences: kept, schemas: this.#schemas }, signal);
-      await this.#deps.sink.reports.add(this.#record.row.run, differences, signal);
+    if (kept.length === 0) return;
+    const explained = await withCauses(this.#deps, { differences: kept, schemas: this.#schemas }, signal);
+    await this.#deps.sink.reports.add(this.#record.row.run, explained, signal);
+  }
+
+  /** Returns how many were published. Errors: `refused` above the budget: so many have a cause that a repair does not mend. */
+  async #repair({ table, lane }: LaneTable, { differences }: CloseLook, signal: AbortSignal): Promise<number> {
+    const { repairMax } = this.#deps.options;
+    const keys = differences.flatMap(({ key, cause }) => (cause === 'sequence_ahead' ? [] : [key]));
+    if (repairMax === null || keys.length === 0) return 0;
+    this.#repaired += keys.length;
+    if (this.#repaired > repairMax) {
+      throw new CausewayError(
+        'refused',
+        `more than ${repairMax} differences: look at \`causeway reconcile report\` for their cause, and allow more with --repair-max`,
+      );
     }
-    return look;
+    for (let rest: readonly RowKey[] = keys; rest.length > 0;) {
+      const some = keysOfOneRequest(rest);
+      rest = rest.slice(some.length);
+      const { high } = await publish(this.#deps, { table, keys: some, lane }, signal);
+      await this.#standing.hasPassed(high, signal);
+    }
+    return keys.length;
   }
 }
 
@@ -208,9 +237,9 @@ class Counts {
     this.#rowsBefore = begun.rows;
   }
 
-  add({ differences, parked, settled }: CloseLook): void {
+  add({ differences, parked, settled }: CloseLook, repaired: number): void {
     const of = (kind: Difference['kind']): number => differences.filter((one) => one.kind === kind).length;
-    const found = { rows: 0, missing: of('missing'), extra: of('extra'), mismatched: of('mismatched'), parked, settled };
+    const found = { rows: 0, missing: of('missing'), extra: of('extra'), mismatched: of('mismatched'), parked, settled, repaired };
     this.#counts = addCounts(this.#counts, found);
   }
 

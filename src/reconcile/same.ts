@@ -66,7 +66,7 @@ class Digits {
 function jsonValue(text: string): string {
   const reviver = (_name: string, value: unknown, context?: { readonly source?: string }): unknown =>
     typeof value === 'number' ? new Digits(numberText(context?.source ?? String(value))) : value;
-  return printed(JSON.parse(text, reviver as (this: unknown, key: string, value: unknown) => unknown));
+  return printed(JSON.parse(text, reviver));
 }
 
 function printed(value: unknown): string {

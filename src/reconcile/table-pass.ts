@@ -176,8 +176,8 @@ type SinkPage = { readonly rows: readonly SinkRow[]; readonly newest: Sequence |
 /** Asks for the next page while one is worked on. Null at the end. */
 function ahead<T>(pages: AsyncGenerator<T>): { readonly next: () => Promise<T | null> } {
   const ask = async (): Promise<T | null> => {
-    const { done, value } = await pages.next();
-    return done === true ? null : value;
+    const page = await pages.next();
+    return page.done === true ? null : page.value;
   };
   let asked: Promise<T | null> | null = null;
   return {

@@ -4,6 +4,7 @@ import type { WallMs } from '#core/position.ts';
 import type { LoadStatus, PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
 import { lagOf, partitionsOf } from './consumer-lag.ts';
 import type { PipelineState, SinkUnit } from './pipeline-state.ts';
+import { reconcileStatus } from './reconcile-view.ts';
 import { troubleOf } from './trouble.ts';
 
 /** What the daemon tells of a pipeline: facts, no value of any row. */
@@ -102,6 +103,7 @@ function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
     parkedOldestMicros: status?.parked.oldestCommittedAt ?? null,
     blocked: status?.blocked ?? [],
     inFlightRows: status?.inFlightRows ?? 0,
+    reconcile: reconcileStatus(state.reconciles, unit.config.name),
   };
 }
 

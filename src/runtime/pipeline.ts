@@ -21,6 +21,7 @@ import { observeApply } from './apply-view.ts';
 import { heldByAnother, observeCapture } from './capture-view.ts';
 import { refuseSharedDatabase } from './control-apart.ts';
 import { followDesired, nothingPaused } from './desired.ts';
+import { followReconciles } from './reconcile-view.ts';
 import { ConsumerWindow } from './consumer-state.ts';
 import { errorFields } from './logger.ts';
 import { pipelineGauges } from './pipeline-gauges.ts';
@@ -132,6 +133,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     logFull: new TroubleCell(runtime),
     sinks,
     desired: nothingPaused,
+    reconciles: [],
     logUsage: null,
     logEnds: null,
     logSeenAtWallMs: runtime.wallMs(),
@@ -265,10 +267,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       captures: () => state.capture.lease?.held === true,
       sinks: () => pipelineStatus(state, runtime.wallMs()).sinks,
     };
+    const reconciles = followReconciles({ ...workers, onRuns: (runs) => void (state.reconciles = runs) }, ending);
     const applied = shared ? followWorkers(workers, ending) : null;
     const usage = watchStatus(deps, state, parts, ending);
     const retained = nameConsumers(parts.log, config, ending);
-    await Promise.all([captureUnit, ...sinkUnits, desired, stepDown, usage, applied, retained]);
+    await Promise.all([captureUnit, ...sinkUnits, desired, stepDown, usage, applied, retained, reconciles]);
   };
 
   return {

@@ -12,7 +12,7 @@ describe('a reconciliation', () => {
     const { ground } = await filled(30);
     const row = await ground.reconcile();
     expect(row.verdict).toBe('clean');
-    expect(countsOf(row)).toEqual({ rows: 30, missing: 0, extra: 0, mismatched: 0, parked: 0, settled: 0 });
+    expect(countsOf(row)).toEqual({ rows: 30, missing: 0, extra: 0, mismatched: 0, parked: 0, settled: 0, repaired: 0 });
     await ground.stop();
   });
 
@@ -42,6 +42,19 @@ describe('a reconciliation', () => {
     await ground.reconcile();
     expect(await ground.repair(ground.differences())).toMatchObject({ published: 3, settled: 3, left: [] });
     expect((await ground.reconcile({ run: 'r2' })).verdict).toBe('clean');
+    await ground.stop();
+  });
+
+  test('mends by itself where it may, within a budget', async () => {
+    const { ground, orders } = await filled(30);
+    ground.tamper(orders, 'k003', { row: null });
+    ground.tamper(orders, 'k007', { row: ['k007', 'other'] });
+    const mended = await ground.reconcile({ options: { repairMax: 2 } });
+    expect([mended.verdict, countsOf(mended).repaired]).toEqual(['differences', 2]);
+    expect((await ground.reconcile({ run: 'r2' })).verdict).toBe('clean');
+    for (const id of ['k003', 'k004', 'k005']) ground.tamper(orders, id, { row: [id, 'other'] });
+    await expect(ground.reconcile({ run: 'r3', options: { repairMax: 2 } })).rejects.toThrow(/more than 2 differences/);
+    expect(countsOf(await ground.reconcile({ run: 'r4' })).mismatched).toBe(3);
     await ground.stop();
   });
 
@@ -144,7 +157,6 @@ describe('beside writers', () => {
         planted.set('z1', 'extra');
         ground.tamper(orders, 'z1', { row: ['z1', 'planted', null], sequence: null });
       }
-      let isOver = false;
       const write = (at: number): void => {
         const id = ids[10 + Math.floor(random() * 30)] ?? '';
         const exists = database.table(orders).rows.has(ground.key(orders, id));
@@ -157,8 +169,9 @@ describe('beside writers', () => {
             : { op: 'update', table: orders, id, row: [id, `w${at}`, draw < 0.5 ? undefined : `l${at}`] };
         database.commit([statement], { hidden: random() < 0.2 });
       };
-      const writing = (async () => {
-        for (let at = 0; !isOver; at += 1) {
+      const writing = new AbortController();
+      const written = (async () => {
+        for (let at = 0; !writing.signal.aborted; at += 1) {
           write(at);
           await clock.runtime.sleep(20 + random() * 300, new AbortController().signal);
           if (random() < 0.3) database.show();
@@ -170,9 +183,9 @@ describe('beside writers', () => {
       );
       expect(row.verdict).toBe(planted.size === 0 ? 'clean' : 'differences');
       await ground.repair(ground.differences());
-      isOver = true;
+      writing.abort();
       database.show();
-      await clock.runUntil(writing);
+      await clock.runUntil(written);
       await clock.advance(10_000);
       expect((await ground.reconcile({ run: 'r2' })).verdict).toBe('clean');
       await ground.stop();

@@ -22,7 +22,7 @@ const sinkWith = (partitions: readonly number[]): SinkStatus => ({
   parkedKeys: 0,
   parkedOldestMicros: null,
   blocked: [],
-  inFlightRows: 0,
+  inFlightRows: 0, reconcile: null,
 });
 
 class Process {
