@@ -38,6 +38,8 @@ export type OwnTables = {
   readonly tables: string;
   /** Which deployment has claimed the progress of which pipeline and sink. */
   readonly owners: string;
+  /** What reconciliations found. */
+  readonly reports: string;
   readonly version: (target: TableId) => string;
 };
 
@@ -48,6 +50,7 @@ export function ownTables(schema: string): OwnTables {
     progress: `${quoted}.sink_progress`,
     tables: `${quoted}.sink_table`,
     owners: `${quoted}.sink_owner`,
+    reports: `${quoted}.sink_report`,
     version: (target) => `${quoted}.${quoteIdentifier(versionTableName(target))}`,
   };
 }

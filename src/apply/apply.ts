@@ -10,6 +10,7 @@ import type { SinkContext } from './context.ts';
 import { ParkingLimit } from './dead-letter.ts';
 import type { ApplyDeps, ApplySignals } from './deps.ts';
 import type { ApplyState, ApplyStatus, ParkedStatus, WatermarkPoint } from './observer.ts';
+import { PointRepairs, type HeldPartition } from './point-repairs.ts';
 import { sinkPosition } from './position.ts';
 import { RequestDesk } from './requests.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
@@ -35,6 +36,7 @@ export async function runApply(deps: ApplyDeps, signals: ApplySignals): Promise<
 
 class SinkApply {
   readonly #deps: ApplyDeps;
+  readonly #repairs: PointRepairs;
   readonly #kill: AbortSignal;
   /** Aborted by a stop, a kill, or the first error of any part. */
   readonly #leave: AbortSignal;
@@ -50,6 +52,7 @@ class SinkApply {
 
   constructor(deps: ApplyDeps, signals: ApplySignals) {
     this.#deps = deps;
+    this.#repairs = new PointRepairs(deps);
     this.#kill = signals.kill;
     this.#leave = AbortSignal.any([signals.stop, signals.kill, this.#failure.signal]);
   }
@@ -172,7 +175,8 @@ class SinkApply {
   /** Apply goes on while the control store cannot be reached: requests wait. */
   async #lookForRequests(desk: RequestDesk): Promise<void> {
     try {
-      await desk.look(this.#leave);
+      const requests = await desk.look(this.#leave);
+      await this.#repairs.look(requests, this.#heldPartitions(), this.#leave);
     } catch (error) {
       if (this.#leave.aborted || !passesByItself(error)) throw error;
     }
@@ -191,6 +195,12 @@ class SinkApply {
       if (isBroken || this.#firstError === null) this.#firstError = { error };
       this.#failure.abort(error);
     }
+  }
+
+  #heldPartitions(): readonly HeldPartition[] {
+    return [...this.#workers.values()].flatMap(({ partition, done, parked }) =>
+      done === null ? [] : [{ partition, watermark: done.watermark?.sequence ?? null, awaiting: parked.awaitingBase() }],
+    );
   }
 
   #standings(): ReadonlyMap<number, SinkProgress> {

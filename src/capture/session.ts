@@ -80,9 +80,11 @@ export class Session {
     this.#chunks = new Chunks({
       start: input.start,
       checkpoint,
+      epoch: epoch.epoch,
       encoder: input.encoder,
       publish: (encode) => this.deliver(this.#encoded(encode)),
       room: () => this.#log.room(),
+      onAwaited: () => this.#watermarks.awaited(),
     });
     this.#reached = checkpoint.position;
     this.#connectedAt = input.start.deps.runtime.monotonicMs();
@@ -253,16 +255,17 @@ export class Session {
     const { checkpoint } = this.#start;
     const stored = checkpoint.row;
     const position = this.#acknowledger.position ?? stored?.position ?? null;
-    if (position === null || (!this.#unsaved && position === stored?.position)) return;
+    if (position === null || (!this.#unsaved && position === stored?.position && !this.#chunks.isOwing)) return;
     const { commit } = this.#acknowledger;
     const sequence = commit === null ? null : watermarkSequence(this.#connected.epoch.epoch, commit);
     this.#unsaved = false;
     const unshown = this.#chunks.unshownAt(commit);
+    const durableRecords = this.#chunks.durableRecords;
     const step = { position, sequence, partitions: [...this.#partitions], heartbeats: this.#heartbeats.counted, unshown };
     const row = await checkpoint.advance(step, signal);
     this.#deps.observer.checkpoint(row);
     this.#holder.stream?.acknowledge(row.position);
-    await this.#chunks.store(signal);
+    await this.#chunks.store(durableRecords, signal);
   }
 
   #tick(): void {

@@ -102,6 +102,8 @@ async function rowsOf(control: ControlStore, { name }: PipelineConfig, signal: A
   const prefixes = [
     controlKeys.tables(name),
     controlKeys.loads(name),
+    controlKeys.reconciles(name),
+    controlKeys.reconcileLeases(name),
     controlKeys.sinks(name),
     controlKeys.requests(name),
     controlKeys.workers(name),

@@ -418,6 +418,9 @@ export function lineSink(
       return swept;
     },
     scan: (schema, range, signal) => server.scan(schema, range, signal),
+    read: (schema, keys, signal) => line.call('sink.read', signal, () => server.read(schema, keys, never), slow()),
+    readBack: (schema) => server.readBack(schema),
+    reports: server.reports,
     remove: (owners, signal) => server.remove(owners, signal),
     [Symbol.asyncDispose]: done,
   };
