@@ -90,7 +90,8 @@ export class Pairing {
       if (this.#apart.delete(key)) return false;
       const other = others.get(key);
       if (other !== undefined) this.#text -= textIn(other);
-      if (!others.delete(key) && !this.#ended[otherSide]) this.#apart.add(key);
+      // A row of it may yet come, or wait on disk.
+      if (!others.delete(key) && (this.#isSpilling || !this.#ended[otherSide])) this.#apart.add(key);
       return true;
     });
   }

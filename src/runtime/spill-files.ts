@@ -12,6 +12,10 @@ const LINES_AT_ONCE = 1_000;
 /** Text that waits to be written, over all buckets. */
 const BUFFERED_MAX = 4 * 1024 * 1024;
 
+/** Line ends to `node:readline`, which JSON leaves as they are. */
+const SEPARATORS = /[\u2028\u2029]/g;
+const escaped = (separator: string): string => (separator === '\u2028' ? '\\u2028' : '\\u2029');
+
 const utf8 = new TextEncoder();
 
 /** Files in a folder of their own, which only this user may read, made when they are first needed and removed at the end. */
@@ -24,7 +28,7 @@ export class SpillFiles implements Spill {
   async append(side: 'source' | 'sink', lines: readonly SpilledRow[]): Promise<void> {
     for (const { key, digest } of lines) {
       const name = nameOf(side, (murmur2(utf8.encode(key)) & 0x7fff_ffff) % BUCKETS);
-      const line = `${JSON.stringify([key, digest])}\n`;
+      const line = `${JSON.stringify([key, digest]).replace(SEPARATORS, escaped)}\n`;
       const waiting = this.#lines.get(name);
       if (waiting === undefined) this.#lines.set(name, [line]);
       else waiting.push(line);
