@@ -2,13 +2,14 @@
 import { describe, expect, test } from 'vitest';
 import { present } from '#core/assert.ts';
 import { controlKeys, type RequestRow } from '#core/control-rows.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { ChangeRecord, LogRecord } from '#core/record.ts';
 import { rowDigest, type RowsAnswer, type RowsRequestArgs } from '#core/rows-request.ts';
 import type { TableId } from '#core/schema.ts';
 import { decodeSequence } from '#core/sequence.ts';
 import { mergePartial, type Row } from '#core/value.ts';
-import type { FakeStatement } from '../support/fake-source.ts';
+import { FakeSource, type FakeStatement } from '../support/fake-source.ts';
 import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { PIPELINE, World, type StartOptions } from './world.ts';
 
@@ -184,6 +185,34 @@ describe('a request for rows', () => {
     expect(requestOf(world, 'unknown').result).toContain('public.none is stopped or not captured');
     await world.stopped(process);
   });
+});
+
+test('what no other try mends is told in words, and what passes by itself is tried again', async () => {
+  const world = new World();
+  const orders = world.database.createTable('public.orders', columns);
+  const source = new FakeSource(world.database);
+  const errors = [new CausewayError('source_unavailable', 'away'), new CausewayError('source_misconfigured', 'SQLSTATE 22P02')];
+  const open = source.rows.bind(source);
+  source.rows = () => {
+    const rows = open();
+    const read = rows.read.bind(rows);
+    rows.read = async (wanted, signal) => {
+      const error = errors.shift();
+      if (error !== undefined) throw error;
+      return await read(wanted, signal);
+    };
+    return rows;
+  };
+  const process = await world.startStreaming({ ...small, source });
+  await ask(world, 'r1', { table: orders, keys: [keyOf(orders, 'k1')] });
+  await world.clock.advance(2_500);
+  expect(requestOf(world, 'r1').state).toBe('pending');
+  await world.clock.advance(5_000);
+  expect(requestOf(world, 'r1')).toMatchObject({ state: 'failed', result: 'public.orders: source_misconfigured: SQLSTATE 22P02' });
+  await ask(world, 'r2', { table: orders, keys: [keyOf(orders, 'k1')] });
+  await world.clock.advance(5_000);
+  expect(requestOf(world, 'r2').state).toBe('done');
+  await world.stopped(process);
 });
 
 describe('what is published', () => {
