@@ -283,10 +283,20 @@ describe('what is published', () => {
     world.logStore.onAppend = async (stage) => {
       if (stage === 'before') await world.clock.runtime.sleep(1_500, never);
     };
-    const process = await world.startStreaming(
-      { ...small, options: { ...small.options, pendingBytesMax: 1, watermarkIntervalMs: 100 } },
-      30_000,
-    );
+    // The second mark comes while watermarks wait for the log.
+    const source = new FakeSource(world.database);
+    const open = source.rows.bind(source);
+    source.rows = () => {
+      const rows = open();
+      const read = rows.read.bind(rows);
+      rows.read = async (wanted, signal) => {
+        await world.clock.runtime.sleep(1_750, signal);
+        return await read(wanted, signal);
+      };
+      return rows;
+    };
+    const options = { ...small.options, pendingBytesMax: 1, watermarkIntervalMs: 100, idleWatermarkIntervalMs: 100 };
+    const process = await world.startStreaming({ ...small, source, options }, 30_000);
     await ask(world, 'r1', { table: orders, keys: ['k1', 'k2', 'k3'].map((id) => keyOf(orders, id)) });
     await world.clock.advance(60_000);
     const { high } = answerOf(world, 'r1');
