@@ -117,6 +117,8 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
     inspect: (signal) => line.call('source.inspect', signal, () => server.inspect(never)),
     provision: (slot, signal) =>
       line.call('source.provision', signal, async () => {
+        // A server that makes a slot waits for what is being committed then.
+        if (slot === 'recreate' || (slot === 'create' && database.slot === null)) database.show();
         const position = await server.provision(slot, never);
         if (position !== null) watcher.told(position);
         return position;
