@@ -41,6 +41,7 @@ export function withLoads(plan: Plan, busyMs: number): Plan {
     },
     shownMax: dice.pick([2, 200_000, 200_000]),
     loadsAtOnce: dice.pick([1, 2, 3]),
+    readMs: dice.pick([0, 20, 60, 150]),
   };
   const times = [0, ...steps.filter(({ tag }) => tag === 'load_asked').map(({ atMs }) => atMs)];
   const faults: Fault[] = [...plan.faults, ...steps];

@@ -37,6 +37,8 @@ export type PlannedLoads = {
   readonly chunk: ChunkLimits;
   readonly shownMax: number;
   readonly loadsAtOnce: number;
+  /** Extra time that marks and reads take at most, so that more changes come between. */
+  readonly readMs: number;
 };
 
 /** `table` and `key` are small numbers; what an operation does where the row is not as it expects is in workload.ts. */

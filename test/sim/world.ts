@@ -287,7 +287,7 @@ class World {
       runtime,
       logger: this.#trace.lines === null ? silentLogger : tracingLogger((text) => this.#say(text, life)),
       control: lineControl(line, this.#controlRows),
-      source: lineSource(line, this.#database, {
+      source: lineSource(line, { database: this.#database, readMs: plan.loads?.readMs ?? 0 }, {
         told: (position) => this.#checkers.told(position),
         acknowledged: (position) => {
           this.#say(`acknowledges ${position}`, life);
