@@ -56,7 +56,7 @@ export class Workload {
     const names = table.schema.columns.map(({ name }) => name);
     const adds = op.op === 'add_column' ? names.length < COLUMNS_MAX : names.length <= COLUMNS.length;
     const columns = adds ? [...names, `c${serial}`] : names.slice(0, -1);
-    for (const [key, row] of table.rows) table.rows.set(key, adds ? [...row, null] : row.slice(0, -1));
+    this.#database.reshapeRows(id, (row) => (adds ? [...row, null] : row.slice(0, -1)));
     this.#database.alterTable(id, { columns, verdict: { tag: 'harmless', text: 'its columns changed' } });
   }
 }
