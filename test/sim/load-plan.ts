@@ -1,6 +1,15 @@
 // Draws of their own, so that the other plans stay as they are.
 import { Dice } from './chance.ts';
-import { TABLES, type CallFault, type Fault, type LoadStep, type Plan, type PlannedLoads, type PlannedTransaction } from './plan.ts';
+import {
+  TABLES,
+  type CallFault,
+  type Fault,
+  type LoadStep,
+  type Plan,
+  type PlannedLoads,
+  type PlannedOp,
+  type PlannedTransaction,
+} from './plan.ts';
 import { faultsOf, type Site } from './sites.ts';
 
 /** One seed in so many has tables that are loaded. */
@@ -13,7 +22,7 @@ const siteWeights = {
   'source.rows.read': 5,
   'source.rows.look': 2,
   'source.messages': 3,
-  'source.provision': 1,
+  'source.provision': 2,
   'control.swap': 5,
   'control.get': 2,
   'control.list': 1,
@@ -41,13 +50,15 @@ export function withLoads(plan: Plan, busyMs: number): Plan {
     },
     shownMax: dice.pick([2, 200_000, 200_000]),
     loadsAtOnce: dice.pick([1, 2, 3]),
-    readMs: dice.pick([0, 20, 60, 150]),
+    readMs: dice.pick([0, 0, 20, 60, 150]),
   };
-  const times = [0, ...steps.filter(({ tag }) => tag === 'load_asked').map(({ atMs }) => atMs)];
+  const asked = steps.filter((step) => step.tag === 'load_asked');
+  const times = [0, ...asked.map(({ atMs }) => atMs)];
+  const transactions = [...plan.transactions, ...drawBursts(dice, asked)].toSorted((a, b) => a.atMs - b.atMs);
   const faults: Fault[] = [...plan.faults, ...steps];
   for (let left = dice.whole(1, 6); left > 0; left -= 1) faults.push(drawCallFault(dice, plan, dice.pick(times)));
   for (let left = dice.whole(0, 2); left > 0; left -= 1) faults.push(drawHandOver(dice, plan, dice.pick(times)));
-  return { ...plan, loads, transactions: withHidden(dice, plan.transactions), faults };
+  return { ...plan, loads, transactions: withHidden(dice, transactions), faults };
 }
 
 function drawRows(dice: Dice): readonly PlannedTransaction[] {
@@ -60,6 +71,40 @@ function drawRows(dice: Dice): readonly PlannedTransaction[] {
     transactions.push({ atMs: 0, shared: dice.chance(0.2), ops });
   }
   return transactions;
+}
+
+/** Writes to the rows that are being loaded, while they are. */
+function drawBursts(dice: Dice, asked: readonly (LoadStep & { readonly tag: 'load_asked' })[]): readonly PlannedTransaction[] {
+  const first = Array.from({ length: TABLES }, (_, table) => ({ atMs: 0, table }));
+  const bursts = [...first, ...asked].filter(() => dice.chance(0.5));
+  const schemas = dice.chance(0.15) ? 1 : 0;
+  return bursts.flatMap(({ atMs, table }) => {
+    const keys = dice.pick([4, 12, 40]);
+    return Array.from({ length: dice.whole(1, 20) }, (): PlannedTransaction => {
+      const at = Math.round(atMs + dice.unit() * dice.unit() * 1_500);
+      return { atMs: at, shared: false, ops: Array.from({ length: dice.whole(1, 3) }, () => drawOp(dice, { table, keys, schemas })) };
+    });
+  });
+}
+
+function drawOp(dice: Dice, of: { readonly table: number; readonly keys: number; readonly schemas: number }): PlannedOp {
+  const { table, keys } = of;
+  const key = dice.whole(0, keys - 1);
+  const op = dice.weighted({ put: 40, partial: 24, delete: 14, rekey: 14, unreadable: 1, truncate: 2, add_column: of.schemas });
+  switch (op) {
+    case 'put':
+    case 'partial':
+      return { op, table, key, refused: false };
+    case 'delete':
+    case 'unreadable':
+      return { op, table, key };
+    case 'rekey':
+      return { op, table, key, to: dice.whole(0, 2 * keys), partial: dice.chance(0.2) };
+    case 'truncate':
+      return { op, tables: [table] };
+    case 'add_column':
+      return { op, table };
+  }
 }
 
 function drawSteps(dice: Dice, plan: Plan, busyMs: number): readonly LoadStep[] {
@@ -83,8 +128,8 @@ function drawCallFault(dice: Dice, plan: Plan, fromMs: number): CallFault {
     kind: dice.pick(faultsOf[site]),
     site,
     daemon: dice.whole(0, plan.daemons - 1),
-    afterMs: fromMs + dice.whole(0, 1_000),
-    skip: dice.whole(0, 20),
+    afterMs: dice.chance(0.3) ? fromMs : fromMs + dice.whole(0, 1_000),
+    skip: dice.chance(0.3) ? 0 : dice.whole(0, 20),
     ms: dice.chance(0.7) ? dice.whole(5, 800) : dice.whole(800, 5_000),
   };
 }
@@ -105,9 +150,9 @@ function drawHandOver(dice: Dice, plan: Plan, fromMs: number): Fault {
 
 /** As while a server waits for a standby: nearly always for a moment, now and then for long. */
 function withHidden(dice: Dice, transactions: readonly PlannedTransaction[]): readonly PlannedTransaction[] {
-  const share = dice.pick([0, 0.05, 0.05, 0.3]);
+  const share = dice.pick([0, 0.05, 0.1, 0.3]);
   return transactions.map((each) => {
     if (!dice.chance(share)) return each;
-    return { ...each, hiddenMs: dice.chance(0.85) ? dice.whole(1, 250) : dice.whole(250, 2_500) };
+    return { ...each, hiddenMs: dice.chance(0.7) ? dice.whole(1, 250) : dice.whole(250, 2_000) };
   });
 }
