@@ -236,7 +236,7 @@ class SinkApply {
   /** What the position claims is true of tables that are not being loaded, where there is one. */
   #isAllLoading(): boolean {
     const loading = new Set<TableId>();
-    for (const standing of this.#sweeper?.all() ?? []) for (const table of standing?.openLoads ?? []) loading.add(table);
+    for (const standing of this.#sweeper?.all() ?? []) for (const { table } of standing?.openLoads ?? []) loading.add(table);
     const tables = [...(this.#context?.schemas.live().keys() ?? [])];
     return tables.length > 0 && tables.every((table) => loading.has(table));
   }
