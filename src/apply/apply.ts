@@ -236,7 +236,7 @@ class SinkApply {
   /** What the position claims is true of tables that are not being loaded, where there is one. */
   #isAllLoading(): boolean {
     const loading = new Set<TableId>();
-    for (const standing of this.#sweeper?.all() ?? []) for (const table of standing?.openLoads ?? []) loading.add(table);
+    for (const standing of this.#sweeper?.all() ?? []) for (const { table } of standing?.openLoads ?? []) loading.add(table);
     const tables = [...(this.#context?.schemas.live().keys() ?? [])];
     return tables.length > 0 && tables.every((table) => loading.has(table));
   }
@@ -253,10 +253,11 @@ class SinkApply {
 }
 
 function parkedOf(workers: readonly PartitionWorker[]): ParkedStatus {
-  let all: ParkedStatus = { keys: 0, oldestSequence: null, oldestCommittedAt: null };
-  for (const { keys, oldestSequence, oldestCommittedAt } of workers.map((worker) => worker.parked.status())) {
-    const older = oldestSequence !== null && (all.oldestSequence === null || oldestSequence < all.oldestSequence);
-    all = older ? { keys: all.keys + keys, oldestSequence, oldestCommittedAt: oldestCommittedAt } : { ...all, keys: all.keys + keys };
+  let all: ParkedStatus = { keys: 0, awaitingRepair: 0, oldestSequence: null, oldestCommittedAt: null };
+  for (const one of workers.map((worker) => worker.parked.status())) {
+    const isOlder = one.oldestSequence !== null && (all.oldestSequence === null || one.oldestSequence < all.oldestSequence);
+    const keys = all.keys + one.keys;
+    all = { ...(isOlder ? one : all), keys, awaitingRepair: all.awaitingRepair + one.awaitingRepair };
   }
   return all;
 }

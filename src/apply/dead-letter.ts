@@ -193,6 +193,7 @@ export class ParkedKeys {
     for (const { letter } of this.#keys.values()) if (oldest === null || letter.sequence < oldest.sequence) oldest = letter;
     return {
       keys: this.#keys.size,
+      awaitingRepair: this.awaitingBase().size,
       oldestSequence: oldest?.sequence ?? null,
       oldestCommittedAt: oldest === null ? null : (oldest.committedAtMicros as EpochMicros),
     };

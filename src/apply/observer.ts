@@ -42,6 +42,8 @@ export type PartitionStatus = {
 
 export type ParkedStatus = {
   readonly keys: number;
+  /** Those among them whose partial image found no row: their rows are asked for from the source. */
+  readonly awaitingRepair: number;
   readonly oldestSequence: Sequence | null;
   readonly oldestCommittedAt: EpochMicros | null;
 };

@@ -143,9 +143,10 @@ export class Barrier {
       isRead.resolve(null);
       if (read === null) return discarded(window.spoiled ?? 'connection');
       const close = (high: SourceBegin): void => {
-        this.#windows.delete(window);
-        if (window.spoiled !== null) {
-          outcome.resolve(discarded(window.spoiled));
+        // The stream may have broken off before this mark was written: then nobody watched what it showed meanwhile.
+        const isWatched = this.#windows.delete(window);
+        if (!isWatched || window.spoiled !== null) {
+          outcome.resolve(discarded(window.spoiled ?? 'connection'));
           return;
         }
         const chunk: Chunk = { ...window.settle(), purpose: wanted.purpose, low: low.commit, high, read };

@@ -294,22 +294,26 @@ export const errorTable = {
   value_refused: {
     retry: 'manual',
     meaning: 'The sink refuses the value of one row for ever. Its key is parked; no other key waits.',
-    mend: '`causeway dlq show` tells why.',
+    mend: '`causeway dlq show` tells why. Once the sink takes the value, `causeway dlq replay`; `causeway dlq repair` brings the row as the source has it now.',
   },
   partial_without_base: {
     retry: 'manual',
-    meaning: 'An update left out an unchanged large column and the sink has no row to put it on. The key is parked.',
-    mend: 'Set `REPLICA IDENTITY FULL` on the table; the next whole change of the row releases the key.',
+    meaning:
+      'An update left out an unchanged large column and the sink has no row to put it on. The key is parked until its row was read from the source ' +
+      'again, which is asked for by itself.',
+    mend: 'None is needed; `causeway dlq repair` asks at once. `REPLICA IDENTITY FULL` on the table spares the read.',
   },
   record_too_large: {
     retry: 'manual',
     meaning: 'A row is larger than a record of the log may be. It was published without its values and its key is parked at every sink.',
-    mend: 'Raise `log.recordBytesMax` and start again, or leave the column out by a column list of the publication. The next change of the row releases the key; a replay has no values to write.',
+    mend:
+      'Raise `log.recordBytesMax` and start again, or leave the column out by a column list of the publication; then `causeway dlq repair`. The next ' +
+      'change of the row releases the key too; a replay has no values to write.',
   },
   value_unreadable: {
     retry: 'manual',
     meaning: 'A row of the source cannot be read as text. It was published without its values and its key is parked at every sink.',
-    mend: 'Correct the row at the source; its next change releases the key.',
+    mend: 'Correct the row at the source: that change releases the key. `causeway dlq repair` reads it again.',
   },
   internal: {
     retry: 'fatal',

@@ -101,6 +101,8 @@ export type SinkStatus = {
   /** Those that this process applies; the others are told by the processes that apply them. */
   readonly partitions: readonly PartitionStatus[];
   readonly parkedKeys: number;
+  /** Those among them whose rows are asked for from the source by themselves. */
+  readonly parkedAwaitingRepair: number;
   readonly parkedOldestMicros: number | null;
   readonly blocked: readonly SchemaBlock[];
   readonly inFlightRows: number;

@@ -100,6 +100,7 @@ function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
     lagRecords: lagOf(partitions)?.sum ?? null,
     partitions,
     parkedKeys: status?.parked.keys ?? 0,
+    parkedAwaitingRepair: status?.parked.awaitingRepair ?? 0,
     parkedOldestMicros: status?.parked.oldestCommittedAt ?? null,
     blocked: status?.blocked ?? [],
     inFlightRows: status?.inFlightRows ?? 0,

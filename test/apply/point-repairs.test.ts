@@ -132,6 +132,29 @@ describe('a partial image that found no row', () => {
   });
 });
 
+it('a request that failed is made again, later and later', async () => {
+  const { stage, first } = await opened();
+  await first.send(part('1', 10, 'x'), watermark(10));
+  const run = stage.start();
+  const fail = async (): Promise<void> => {
+    const request = present(await requestOf(stage), 'a request');
+    expect(request.state).toBe('pending');
+    await stage.write(requestKey, { ...request, state: 'failed', result: 'public.t is stopped' });
+  };
+  await stage.clock.advance(3_000);
+  await fail();
+  await stage.clock.advance(4_000);
+  expect(await requestOf(stage)).toBeNull();
+  await stage.clock.advance(9_000);
+  await fail();
+  await stage.clock.advance(9_000);
+  expect(await requestOf(stage)).toBeNull();
+  await stage.clock.advance(14_000);
+  expect(await askedKeys(stage)).toEqual([keyOf('1')]);
+  expect(stage.logger.lines.filter(({ fields }) => fields['reason'] === 'public.t is stopped')).toHaveLength(2);
+  await run.stop();
+});
+
 describe('what is done about a partition’s keys', () => {
   const key = (id: string, table = 'public.t'): RowKey => JSON.stringify([table, id]) as RowKey;
   const awaiting = (...keys: readonly RowKey[]): ReadonlyMap<RowKey, Sequence> => new Map(keys.map((one) => [one, at(10)]));

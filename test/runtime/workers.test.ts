@@ -20,6 +20,7 @@ const sinkWith = (partitions: readonly number[]): SinkStatus => ({
   lagRecords: 0,
   partitions: partitions.map((partition) => ({ partition, state: 'running', lagRecords: 0 })),
   parkedKeys: 0,
+  parkedAwaitingRepair: 0,
   parkedOldestMicros: null,
   blocked: [],
   inFlightRows: 0, reconcile: null,

@@ -77,6 +77,13 @@ export type ProcessParts = {
   readonly onExit: (code: number) => void;
 };
 
+function captureOptionsOf({ limits, loads }: Plan): typeof captureOptions {
+  const options = { ...captureOptions, pendingBytesMax: limits.pendingBytesMax };
+  if (loads === undefined) return options;
+  const { chunk, shownMax, loadsAtOnce } = loads;
+  return { ...options, chunk, shownMax, loadsAtOnce, loadPollMs: 250, visibilityIntervalMs: 200 };
+}
+
 /** Starts a process: the product's own loops under its own policies, as src/runtime/pipeline.ts joins them, without metrics and pages. */
 export function startProcess(parts: ProcessParts): Process {
   const { plan, life, runtime, logger, log, control } = parts;
@@ -121,7 +128,7 @@ export function startProcess(parts: ProcessParts): Process {
         },
         sinks: plan.sinks,
         snapshotNever: () => false,
-        options: { ...captureOptions, pendingBytesMax: plan.limits.pendingBytesMax },
+        options: captureOptionsOf(plan),
       },
       signals,
     );

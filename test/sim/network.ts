@@ -130,6 +130,9 @@ export class Network {
   }
 }
 
+/** What makes the way longer: by so much, and by chance up to so much. */
+type Slowness = { readonly extraMs?: number; readonly spreadMs?: number };
+
 /** The end of the network that one process holds. Every call of a port goes through `call`. */
 export class Line {
   readonly life: Life;
@@ -142,10 +145,9 @@ export class Line {
 
   /**
    * Sends a request whose effect is `effect`, and brings back its answer. What was sent has its effect though the caller has
-   * died or has given up since; an answer reaches only a process that lives and still waits for it. `more.extraMs` makes the
-   * way longer.
+   * died or has given up since; an answer reaches only a process that lives and still waits for it.
    */
-  call<T>(site: Site, signal: AbortSignal | null, effect: () => Promise<T> | T, more: { readonly extraMs?: number } = {}): Promise<T> {
+  call<T>(site: Site, signal: AbortSignal | null, effect: () => Promise<T> | T, more: Slowness = {}): Promise<T> {
     const { life, network } = this;
     if (life.dead) return nothing();
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
@@ -172,7 +174,7 @@ export class Line {
         });
       const answerIn = (ms: number, act: () => void): void => (ms > 0 ? network.loop.in(ms, () => answer(act)) : answer(act));
       const refuse = (): void => reject(refusal(port, chance));
-      const way = wayMs(chance) + (more.extraMs ?? 0) + (fault?.kind === 'delay' ? fault.ms : 0);
+      const way = wayMs(chance) + (more.extraMs ?? 0) + chance * (more.spreadMs ?? 0) + (fault?.kind === 'delay' ? fault.ms : 0);
       // Half of the answers come in the same turn as the effect, so that both orders of an answer and what else happens are met.
       const back = chance * 8 - Math.floor(chance * 8) < 0.5 ? 0 : way / 2;
 

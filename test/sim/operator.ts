@@ -53,14 +53,24 @@ export class Operator {
   }
 
   #read(key: ControlKey): unknown {
-    const found = this.#rows.rows.get(key);
-    return found === undefined ? null : JSON.parse(found.text);
+    return readControl(this.#rows, key);
   }
 
   #write(key: ControlKey, value: unknown): void {
-    this.#rows.versions += 1;
-    this.#rows.rows.set(key, { text: JSON.stringify(value), version: String(this.#rows.versions) as RowVersion });
+    writeControl(this.#rows, key, value);
   }
+}
+
+/** Null where there is no such row. */
+export function readControl({ rows }: MemoryControlRows, key: ControlKey): unknown {
+  const found = rows.get(key);
+  return found === undefined ? null : JSON.parse(found.text);
+}
+
+/** In the same turn as it was read, so that nobody can come in between. */
+export function writeControl(state: MemoryControlRows, key: ControlKey, value: unknown): void {
+  state.versions += 1;
+  state.rows.set(key, { text: JSON.stringify(value), version: String(state.versions) as RowVersion });
 }
 
 /** Adds the columns that are missing; those that the source dropped stay. */

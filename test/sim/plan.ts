@@ -1,4 +1,6 @@
+import type { ChunkLimits } from '../../src/chunk/size.ts';
 import { Dice } from './chance.ts';
+import { withLoads } from './load-plan.ts';
 import { withRowwiseSinks } from './rowwise-plan.ts';
 import { sharedPlan, withClockSteps } from './shared-plan.ts';
 import { faultsOf, sites, type CallFaultKind, type Port, type Site } from './sites.ts';
@@ -21,8 +23,22 @@ export type Plan = {
   /** How fast each daemon's monotonic clock runs, and how far its wall clock is off. */
   readonly clocks: readonly { readonly rate: number; readonly wallSkewMs: number }[];
   readonly limits: { readonly batchRowsMax: number; readonly pendingBytesMax: number; readonly readAheadBytesMax: number };
+  /** Absent: the tables hold nothing before the pipeline begins, and nobody asks for a load. */
+  readonly loads?: PlannedLoads;
   readonly transactions: readonly PlannedTransaction[];
   readonly faults: readonly Fault[];
+};
+
+export type PlannedLoads = {
+  /** What the tables hold before the pipeline begins. */
+  readonly before: readonly PlannedTransaction[];
+  /** Clients write while the pipeline starts for the first time. */
+  readonly clientsFirst: boolean;
+  readonly chunk: ChunkLimits;
+  readonly shownMax: number;
+  readonly loadsAtOnce: number;
+  /** Extra time that marks and reads take at most, so that more changes come between. */
+  readonly readMs: number;
 };
 
 /** `table` and `key` are small numbers; what an operation does where the row is not as it expects is in workload.ts. */
@@ -30,6 +46,8 @@ export type PlannedTransaction = {
   readonly atMs: number;
   /** All rows stand in one record of the source's log, as after COPY. */
   readonly shared: boolean;
+  /** The stream shows it at once, and reads so much later; absent: at once too. */
+  readonly hiddenMs?: number;
   readonly ops: readonly PlannedOp[];
 };
 
@@ -84,8 +102,17 @@ export type Fault =
   | { readonly tag: 'refusal_ends'; readonly sink: string; readonly atMs: number }
   /** The wall clock of a daemon, or with null that of the source, is set forward or back. */
   | { readonly tag: 'clock_step'; readonly daemon: number | null; readonly atMs: number; readonly byMs: number }
+  | LoadStep
   | GroupFault
   | Terminal;
+
+/** What is asked for by `causeway snapshot`. */
+export type LoadStep =
+  /** Null: for every sink. */
+  | { readonly tag: 'load_asked'; readonly atMs: number; readonly table: number; readonly sink: string | null }
+  | { readonly tag: 'load_paused'; readonly atMs: number; readonly table: number; readonly forMs: number }
+  /** It is asked for again at the end. */
+  | { readonly tag: 'load_cancelled'; readonly atMs: number; readonly table: number };
 
 /** What goes wrong with a log that shares partitions out. */
 export type GroupFault =
@@ -160,7 +187,7 @@ export function drawPlan(seed: number): Plan {
   };
   const drawn = { ...plan, transactions: drawTransactions(dice), faults: drawFaults(dice, plan) };
   const hasTerminal = drawn.faults.some(({ tag }) => terminalTags.has(tag));
-  return withRowwiseSinks(withClockSteps(sharedPlan(drawn, { busyMs: BUSY_MS, hasTerminal }), BUSY_MS), BUSY_MS);
+  return withLoads(withRowwiseSinks(withClockSteps(sharedPlan(drawn, { busyMs: BUSY_MS, hasTerminal }), BUSY_MS), BUSY_MS), BUSY_MS);
 }
 
 function drawTransactions(dice: Dice): readonly PlannedTransaction[] {

@@ -109,7 +109,13 @@ export type StreamWatcher = {
   readonly acknowledged: (position: Position, life: Life) => void;
 };
 
-export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWatcher): Source {
+/** `readMs`: extra time that reads of rows take at most. */
+export function lineSource(
+  line: Line,
+  of: { readonly database: FakeDatabase; readonly readMs: number },
+  watcher: StreamWatcher,
+): Source {
+  const { database, readMs } = of;
   const server = new FakeSource(database);
   return {
     kind: server.kind,
@@ -117,6 +123,8 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
     inspect: (signal) => line.call('source.inspect', signal, () => server.inspect(never)),
     provision: (slot, signal) =>
       line.call('source.provision', signal, async () => {
+        // A server that makes a slot waits for what is being committed then.
+        if (slot === 'recreate' || (slot === 'create' && database.slot === null)) database.show();
         const position = await server.provision(slot, never);
         if (position !== null) watcher.told(position);
         return position;
@@ -134,7 +142,7 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
         return lineStream(line, stream, watcher);
       });
     },
-    rows: () => lineRows(line, server.rows()),
+    rows: () => lineRows(line, server.rows(), { spreadMs: readMs }),
     comparePositions: (a, b) => server.comparePositions(a, b),
     compareFingerprints: (stored, current, truncated) => server.compareFingerprints(stored, current, truncated),
     heartbeat: (signal) => line.call('source.heartbeat', signal, () => server.heartbeat(never)),
@@ -144,11 +152,11 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
   };
 }
 
-function lineRows(line: Line, server: RowReader): RowReader {
+function lineRows(line: Line, server: RowReader, slow: { readonly spreadMs: number }): RowReader {
   return {
-    mark: (content, signal) => line.call('source.rows.mark', signal, () => server.mark(content, never)),
+    mark: (content, signal) => line.call('source.rows.mark', signal, () => server.mark(content, never), slow),
     look: (signal) => line.call('source.rows.look', signal, () => server.look(never)),
-    read: (wanted, signal) => line.call('source.rows.read', signal, () => server.read(wanted, never)),
+    read: (wanted, signal) => line.call('source.rows.read', signal, () => server.read(wanted, never), slow),
     [Symbol.asyncDispose]: done,
   };
 }

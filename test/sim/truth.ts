@@ -1,12 +1,17 @@
 import type { RowKey } from '#core/key.ts';
 import { EPOCH_FIRST } from '#core/position.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
-import { encodeSequence, SUB_DELETE_HALF, SUB_WHOLE, type Sequence } from '#core/sequence.ts';
+import { encodeSequence, SUB_DELETE_HALF, SUB_SNAPSHOT, SUB_WHOLE, type Sequence } from '#core/sequence.ts';
 import type { SourceChange, SourceMessage } from '#core/event.ts';
 import { isPartial, type Row } from '#core/value.ts';
 import type { FakeDatabase, FakeTransaction } from '../support/fake-source.ts';
 import { RECORD_BYTES_MAX } from './plan.ts';
 import { REFUSED_MARK } from './workload.ts';
+
+const UNREADABLE = 'unreadable';
+
+/** How a message begins that marks one end of a chunk. */
+const CHUNK_MARK = '{"kind":"chunk"';
 
 /** What a key came to be at a sequence. */
 export type Moment = {
@@ -57,6 +62,11 @@ export class Truth {
   readonly transactions: TrueTransaction[] = [];
   /** Commit of the last transaction with rows. */
   lastCommit = 0n;
+  /** Where the slot began: what was committed before is in no log, and loads bring it. */
+  #begins: { readonly commit: bigint; readonly sequence: Sequence } | null = null;
+  /** Marks that captures wrote into the source's log, by transaction id, and by the sequence of rows that are read at them. */
+  readonly #marks = new Map<string, bigint>();
+  readonly #markSequences = new Set<Sequence>();
 
   constructor(database: FakeDatabase) {
     this.#database = database;
@@ -70,6 +80,30 @@ export class Truth {
     }
   }
 
+  /** The first time counts: whoever moves the slot later loses something. */
+  begin(commit: bigint): void {
+    this.#begins ??= { commit, sequence: sequenceOf(commit, 0n, 0) };
+  }
+
+  /** True for what no log shows. */
+  isBefore(sequence: Sequence): boolean {
+    return this.#begins === null || sequence < this.#begins.sequence;
+  }
+
+  wasBefore({ commit }: TrueTransaction): boolean {
+    return this.#begins === null || commit < this.#begins.commit;
+  }
+
+  /** The commit of a mark; undefined where the transaction wrote none. */
+  markOf(transactionId: string): bigint | undefined {
+    return this.#marks.get(transactionId);
+  }
+
+  /** True for the sequence of rows as they were at a mark. */
+  isMark(sequence: Sequence): boolean {
+    return this.#markSequences.has(sequence);
+  }
+
   get keys(): ReadonlyMap<RowKey, { readonly table: TableId; readonly moments: readonly Moment[] }> {
     return this.#histories;
   }
@@ -81,6 +115,12 @@ export class Truth {
   /** The key's change number `nth`, from 0; those of truncates are not counted. */
   change(key: RowKey, nth: number): Moment | undefined {
     return this.#histories.get(key)?.changes[nth];
+  }
+
+  /** How many changes of the key stand at or below the sequence, or were made before the slot began. */
+  changesUpTo(key: RowKey, sequence: Sequence | null): number {
+    const changes = this.#histories.get(key)?.changes ?? [];
+    return changes.findLastIndex((moment) => this.isBefore(moment.sequence) || (sequence !== null && moment.sequence <= sequence)) + 1;
   }
 
   at(key: RowKey, sequence: Sequence): Moment | undefined {
@@ -105,6 +145,10 @@ export class Truth {
     for (const message of transaction.messages) {
       if (message.tag === 'change') this.#change(message, commit, changes);
       if (message.tag === 'truncate') this.#truncate(message, commit, truncates);
+      if (message.tag === 'message' && message.content.startsWith(CHUNK_MARK)) {
+        this.#marks.set(String(transaction.xid), commit);
+        this.#markSequences.add(sequenceOf(commit, 0n, SUB_SNAPSHOT));
+      }
     }
     if (changes.length + truncates.length > 0) this.lastCommit = commit;
     return { commit, end, changes, truncates };
@@ -131,7 +175,7 @@ export class Truth {
       case 'unreadable': {
         // What it changed is not known, so nothing may be put on top of what was there before.
         const values = new Map(
-          [...(this.#rows.get(key) ?? [])].map(([name, value]) => [name, name === 'id' ? value : `unreadable ${sequence}`]),
+          [...(this.#rows.get(key) ?? [])].map(([name, value]) => [name, name === 'id' ? value : `${UNREADABLE} ${sequence}`]),
         );
         add(key, { sequence, what: 'unreadable', values, row: null, partial: false, withheld: true, refused: true });
       }
@@ -193,6 +237,11 @@ export class Truth {
       }
     }
   }
+}
+
+/** What a column holds nobody can tell since its row could not be read. */
+export function isUnknown(value: string | null): boolean {
+  return value?.startsWith(UNREADABLE) === true;
 }
 
 function gone(sequence: Sequence): Draft {

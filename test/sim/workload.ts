@@ -25,13 +25,23 @@ export class Workload {
     for (const name of tableNames) database.createTable(name, COLUMNS);
   }
 
-  /** `serial` makes the values of this transaction different from all others. */
-  commit(planned: PlannedTransaction, serial: number): void {
+  /** `serial` makes the values of this transaction different from all others. Returns whether reads do not show it yet. */
+  commit(planned: PlannedTransaction, serial: number): boolean {
+    // What locks a whole table waits for those that hold locks in it.
+    if (planned.ops.some(({ op }) => op === 'truncate' || op === 'add_column' || op === 'drop_column')) this.#database.show();
     for (const op of planned.ops) if (op.op === 'add_column' || op.op === 'drop_column') this.#alter(op, serial);
     const draft = this.#draft(planned.ops, { serial, shared: planned.shared });
-    if (draft.statements.length > 0) this.#database.commit(draft.statements, { rowLsnShared: planned.shared });
+    if (draft.statements.length > 0) {
+      const hidden = planned.hiddenMs !== undefined && !draft.statements.some(({ op }) => op === 'truncate');
+      this.#database.commit(draft.statements, { rowLsnShared: planned.shared, hidden });
+      return hidden;
+    }
     // Each one changes something, whatever the rows are like.
-    else if (planned.ops.length > 0) this.#database.commit(this.#draft([ANYTHING], { serial, shared: false }).statements);
+    if (planned.ops.length > 0) {
+      this.#database.show();
+      this.#database.commit(this.#draft([ANYTHING], { serial, shared: false }).statements);
+    }
+    return false;
   }
 
   #draft(ops: readonly PlannedOp[], of: { readonly serial: number; readonly shared: boolean }): Draft {
@@ -46,7 +56,7 @@ export class Workload {
     const names = table.schema.columns.map(({ name }) => name);
     const adds = op.op === 'add_column' ? names.length < COLUMNS_MAX : names.length <= COLUMNS.length;
     const columns = adds ? [...names, `c${serial}`] : names.slice(0, -1);
-    for (const [key, row] of table.rows) table.rows.set(key, adds ? [...row, null] : row.slice(0, -1));
+    this.#database.reshapeRows(id, (row) => (adds ? [...row, null] : row.slice(0, -1)));
     this.#database.alterTable(id, { columns, verdict: { tag: 'harmless', text: 'its columns changed' } });
   }
 }
@@ -80,7 +90,7 @@ class Draft {
       case 'unreadable': {
         const table = tableOf(op.table);
         const id = String(op.key);
-        if (this.#shared || !this.#isLive(table, id)) return;
+        if (this.#shared || !this.#isLive(table, id) || this.#database.isLocked(table, id)) return;
         this.statements.push({ op: op.op, table, id });
         if (op.op === 'delete') this.#set(table, id, false);
         return;
@@ -89,6 +99,7 @@ class Draft {
         const table = tableOf(op.table);
         const [from, to] = [String(op.key), String(op.to)];
         if (this.#shared || from === to || !this.#isLive(table, from) || this.#isLive(table, to)) return;
+        if (this.#database.isLocked(table, from) || this.#database.isLocked(table, to)) return;
         this.statements.push({
           op: 'update',
           table,
@@ -125,6 +136,8 @@ class Draft {
     const id = String(op.key);
     const { refused } = op;
     const oversized = op.op === 'oversized';
+    // It would wait; what it writes instead comes later.
+    if (this.#database.isLocked(table, id)) return;
     if (!this.#isLive(table, id)) {
       this.statements.push({ op: 'insert', table, row: this.#row(table, { id, partial: false, refused, oversized }) });
       this.#set(table, id, true);
@@ -167,6 +180,6 @@ class Draft {
   }
 }
 
-function tableOf(index: number): TableId {
+export function tableOf(index: number): TableId {
   return present(tableNames[index], 'table');
 }

@@ -13,24 +13,31 @@ import type { Coverage } from './coverage.ts';
 import type { Process } from './daemon.ts';
 import type { EventLoop } from './event-loop.ts';
 import type { GroupFaults } from './group-faults.ts';
+import type { LoadDesk } from './load-desk.ts';
 import { LogFaults, type LimitStage } from './log-faults.ts';
 import type { Network } from './network.ts';
 import type { Operator } from './operator.ts';
-import { terminalTags, type Fault, type GroupFault, type Plan, type Terminal } from './plan.ts';
-import type { Workload } from './workload.ts';
+import { terminalTags, type Fault, type GroupFault, type LoadStep, type Plan, type Terminal } from './plan.ts';
+import { tableOf, type Workload } from './workload.ts';
 
 /** Calls that are made again and again are made in this time, whatever else happens. */
 const SURE_MS_MAX = 60_000;
 /** Marks the values of rows that no planned transaction wrote. */
 const OVERSIZED_SERIAL = 1_000_000;
 
-/** The end of a refusal is a mend, a limit is no fault before it is reached, and a clock that is set changes nothing. */
-const NO_FAULTS: ReadonlySet<Fault['tag']> = new Set(['refusal_ends', 'log_limit', 'clock_step']);
+const loadTags: ReadonlySet<Fault['tag']> = new Set(['load_asked', 'load_paused', 'load_cancelled']);
+
+/** The end of a refusal is a mend, a limit is no fault before it is reached, a clock that is set changes nothing, and a load is no fault. */
+const NO_FAULTS: ReadonlySet<Fault['tag']> = new Set(['refusal_ends', 'log_limit', 'clock_step', ...loadTags]);
 
 const groupTags: ReadonlySet<Fault['tag']> = new Set(['group_storm', 'group_kicked', 'commit_refused', 'group_erased', 'send_doubled']);
 
 function isGroupFault(fault: Fault): fault is GroupFault {
   return groupTags.has(fault.tag);
+}
+
+function isLoadStep(fault: Fault): fault is LoadStep {
+  return loadTags.has(fault.tag);
 }
 
 export type WorldFaultsInput = {
@@ -50,6 +57,7 @@ export type WorldFaultsInput = {
   /** Whether the pipeline has, and with it the clients. */
   readonly hasBegun: () => boolean;
   readonly groups: GroupFaults;
+  readonly loads: LoadDesk;
   /** By how much the wall clock of a daemon, or with null of the source, was set forward. */
   readonly wallSteps: Map<number | null, number>;
   readonly say: (text: string) => void;
@@ -126,7 +134,7 @@ export class WorldFaults {
     }
     if (fault.tag === 'log_start_passed' || fault.tag === 'send_doubled') this.quietFrom(endMs + 6_000);
     if (terminalTags.has(fault.tag)) this.#onceRipe(fault.atMs, () => this.#strike(fault));
-    else if (fault.tag === 'row_too_large') this.#onceBegun(fault.atMs, () => this.#strike(fault));
+    else if (fault.tag === 'row_too_large' || isLoadStep(fault)) this.#onceBegun(fault.atMs, () => this.#strike(fault));
     else this.#input.loop.at(fault.atMs, () => this.#strike(fault));
   }
 
@@ -172,6 +180,12 @@ export class WorldFaults {
   #strike(fault: Exclude<Fault, { readonly tag: 'call' | 'sink_back' | 'control_back' }>): void {
     if (isGroupFault(fault)) {
       if (this.#input.groups.strike(fault)) this.#happened(fault);
+      return;
+    }
+    if (isLoadStep(fault)) {
+      if (!this.#input.loads.take(fault)) return;
+      this.#happened(fault);
+      if (fault.tag === 'load_paused') this.#input.loop.in(fault.forMs, () => this.#input.loads.resume(tableOf(fault.table)));
       return;
     }
     const { nowMs } = this.#input.loop;

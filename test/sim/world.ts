@@ -22,6 +22,7 @@ import { GroupFaults } from './group-faults.ts';
 import { groupReader } from './group-reader.ts';
 import { Life } from './life.ts';
 import { Line, Network } from './network.ts';
+import { LoadDesk } from './load-desk.ts';
 import { Operator } from './operator.ts';
 import { BUSY_MS, RECORD_BYTES_MAX, type Plan } from './plan.ts';
 import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type LogWatcher, type SinkWatch } from './ports.ts';
@@ -54,6 +55,8 @@ const SETTLE_MS_MAX = 240_000;
 /** Far more than a run needs, and the same on every machine. */
 const EVENTS_MAX = 500_000;
 const RESTART_MS = 400;
+/** Marks the values of rows that were there before the pipeline began. */
+const BEFORE_SERIAL = 2_000_000;
 const LOOK_MS = 350;
 
 export async function runPlan(plan: Plan, options: { readonly trace?: boolean } = {}): Promise<Outcome> {
@@ -79,6 +82,7 @@ class World {
   readonly #scene: Scene;
   readonly #checkers: Checkers;
   readonly #operator: Operator;
+  readonly #loads: LoadDesk;
   /** The running process of each daemon. */
   readonly #processes = new Map<number, Process>();
   #lives = 0;
@@ -111,12 +115,14 @@ class World {
       logStore: this.#logStore,
       controlRows: this.#controlRows,
       sinks: this.#sinks,
+      isHalfLoaded: (table, sink) => this.#loads.isHalfLoaded(table, sink),
       owed: new Map(plan.sinks.map((name) => [name, new Map<RowKey, Sequence>()])),
       fail: (invariant, text, key = null) => {
         this.#violation ??= { invariant, text, key, atMs: this.#loop.nowMs };
       },
     };
     this.#checkers = new Checkers(this.#scene);
+    this.#loads = new LoadDesk({ controlRows: this.#controlRows, logStore: this.#logStore, sinks: this.#sinks, wallMs: clock.wallMs });
     this.#operator = new Operator(this.#controlRows, this.#sinks);
     this.#network = new Network({
       seed: plan.seed,
@@ -148,6 +154,7 @@ class World {
       processes: this.#processes,
       hasBegun: () => this.#begun,
       groups: this.#groups,
+      loads: this.#loads,
       wallSteps: this.#wallSteps,
       say: (text) => this.#say(text),
     });
@@ -156,6 +163,8 @@ class World {
 
   async run(): Promise<Outcome> {
     const { plan } = this;
+    for (const [index, planned] of (plan.loads?.before ?? []).entries()) this.#workload.commit(planned, BEFORE_SERIAL + index);
+    if (plan.loads?.clientsFirst === true) this.#startClients();
     for (let daemon = 0; daemon < plan.daemons; daemon += 1) this.#loop.at(daemon * 30, () => this.#start(daemon));
     this.#awaitFirstStart();
     for (const fault of plan.faults) if (fault.tag !== 'call') this.#faults.schedule(fault);
@@ -172,16 +181,24 @@ class World {
     return this.#plan;
   }
 
-  /** Clients begin once the pipeline has: tables that hold rows before it are refused. */
+  /** Clients begin once the pipeline has, unless the plan has them begin before. */
   #awaitFirstStart(): void {
-    const { transactions } = this.#plan;
     if (!this.#controlRows.rows.has(controlKeys.checkpoint(PIPELINE))) {
       this.#loop.in(20, () => this.#awaitFirstStart());
       return;
     }
-    for (const [serial, planned] of transactions.entries()) this.#loop.in(planned.atMs, () => this.#workload.commit(planned, serial));
-    this.#faults.quietFrom(this.#loop.nowMs + (transactions.at(-1)?.atMs ?? 0));
+    if (this.#plan.loads?.clientsFirst !== true) this.#startClients();
     this.#begun = true;
+  }
+
+  #startClients(): void {
+    for (const [serial, planned] of this.#plan.transactions.entries()) {
+      const { atMs, hiddenMs = 0 } = planned;
+      this.#loop.in(atMs, () => {
+        if (this.#workload.commit(planned, serial)) this.#loop.in(hiddenMs, () => this.#database.show(1));
+      });
+      this.#faults.quietFrom(this.#loop.nowMs + atMs + hiddenMs);
+    }
   }
 
   #outcome(): Outcome {
@@ -192,6 +209,11 @@ class World {
     this.#coverage.add(`runs ${end}`);
     this.#coverage.add('transactions', transactions);
     this.#coverage.add('processes', this.#lives);
+    for (const { state, chunks, rows } of this.#loads.rows) {
+      this.#coverage.add(`loads ${state}`);
+      this.#coverage.add('chunks', chunks);
+      this.#coverage.add('rows read', rows);
+    }
     return {
       plan: this.#plan,
       end,
@@ -265,7 +287,7 @@ class World {
       runtime,
       logger: this.#trace.lines === null ? silentLogger : tracingLogger((text) => this.#say(text, life)),
       control: lineControl(line, this.#controlRows),
-      source: lineSource(line, this.#database, {
+      source: lineSource(line, { database: this.#database, readMs: plan.loads?.readMs ?? 0 }, {
         told: (position) => this.#checkers.told(position),
         acknowledged: (position) => {
           this.#say(`acknowledges ${position}`, life);
@@ -312,6 +334,7 @@ class World {
     if (approved > 0) this.#coverage.add('schemas approved', approved);
     const { quietAtMs } = this.#faults;
     if (nowMs >= quietAtMs && this.#faults.haveStruck()) {
+      this.#loads.rest();
       // Twice in a row: what the last row that a sink was given releases may still be on its way.
       const settled = this.#begun && this.#isSettled();
       if (settled && this.#wasSettled) this.#end = 'settled';
@@ -329,7 +352,8 @@ class World {
     const last = watermarkSequence(EPOCH_FIRST, truth.lastCommit);
     return (
       !this.#operator.waiting &&
-      this.#plan.sinks.every((sink) => this.#isWorkedOn(sink)) &&
+      this.#loads.isOver &&
+      this.#plan.sinks.every((sink) => this.#isWorkedOn(sink) && this.#hasLoadsClosed(sink)) &&
       this.#plan.sinks.every((sink) =>
         [...this.#processes.values()].some(({ life, statuses }) => {
           if (life.dead || life.held) return false;
@@ -340,6 +364,10 @@ class World {
       // One that has not noticed yet that the sink went back still reports what was there.
       this.#plan.sinks.every((sink) => this.#checkers.hasBeenNoticed(sink) && this.#checkers.isComplete(sink, last))
     );
+  }
+
+  #hasLoadsClosed(sink: string): boolean {
+    return [...(this.#sinks.get(sink)?.progress.values() ?? [])].every(({ openLoads }) => openLoads.length === 0);
   }
 
   /**

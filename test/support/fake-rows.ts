@@ -55,7 +55,8 @@ export class FakeRows implements RowReader {
     for (const [key, row] of seen) {
       if (rows.length >= wanted.rowsMax || bytes >= wanted.bytesMax) break;
       bytes += JSON.stringify(row).length;
-      rows.push({ key, row, withheld: null });
+      const isUnreadable = database.isUnreadable(row);
+      rows.push({ key, row: isUnreadable ? null : row, withheld: isUnreadable ? 'not valid in the encoding' : null });
     }
     const isWhole = rows.length < wanted.rowsMax && bytes < wanted.bytesMax;
     // Rows are on their way while others write.

@@ -16,7 +16,7 @@ import {
   type SourceFacts,
   type SourceStream,
 } from '#core/source.ts';
-import { mergePartial, type Row } from '#core/value.ts';
+import { isPartial, mergePartial, type Row } from '#core/value.ts';
 import { FakeRows } from './fake-rows.ts';
 
 /** One statement of a transaction. Rows stand in the order of the table's columns; an undefined value is left out of the log. */
@@ -60,6 +60,8 @@ export class FakeDatabase {
   readonly #waiting = new Set<() => void>();
   /** Commits that stand in the log and that no read shows yet, by transaction id: the rows as they were before. They hold their locks. */
   readonly #hidden = new Map<string, ReadonlyMap<TableId, ReadonlyMap<RowKey, Row | null>>>();
+  /** Rows whose values cannot be shown, to the stream or to reads. */
+  readonly #unreadable = new WeakSet<Row>();
   #lsn = 1_000n;
   #xid = 700;
   #clockSkewMicros: number;
@@ -175,6 +177,20 @@ export class FakeDatabase {
       }
     }
     return rows;
+  }
+
+  /** Gives every row of the table other columns, without a word in the log. */
+  reshapeRows(id: TableId, shape: (row: Row) => Row): void {
+    const { rows } = this.table(id);
+    for (const [key, row] of rows) {
+      const shaped = shape(row);
+      if (this.#unreadable.has(row)) this.#unreadable.add(shaped);
+      rows.set(key, shaped);
+    }
+  }
+
+  isUnreadable(row: Row): boolean {
+    return this.#unreadable.has(row);
   }
 
   /** A message of our prefix, in a transaction of its own. */
@@ -303,6 +319,8 @@ export class FakeDatabase {
         const was = keyOf(schema, statement.id);
         const base = present(rows.get(was), 'row to update');
         const row = mergePartial(base, statement.row);
+        // What it leaves as it was is not known either.
+        if (isPartial(statement.row) && this.#unreadable.has(base)) this.#unreadable.add(row);
         const key = present(rowKeyOf(schema, row), 'key');
         rows.delete(was);
         rows.set(key, row);
@@ -315,6 +333,9 @@ export class FakeDatabase {
       }
       case 'unreadable': {
         const key = keyOf(schema, statement.id);
+        const row = [...present(rows.get(key), 'row to change')];
+        this.#unreadable.add(row);
+        rows.set(key, row);
         return { tag: 'change', schema, change, op: 'unreadable', key, reason: 'not valid in the encoding' };
       }
     }

@@ -117,8 +117,8 @@ export const captureLoadMutants: readonly Mutant[] = [
   {
     name: 'a chunk counts as placed before its rows are',
     file: chunks,
-    find: 'this.#isPlacing = true;',
-    put: 'this.#isPlacing = true;\n    placed();',
+    find: 'const parts = partsOf(chunk);',
+    put: 'const parts = partsOf(chunk);\n    placed();',
     breaks: 'C1, section 6',
     suite: unit('capture/load'),
   },

@@ -70,6 +70,7 @@ export class AcknowledgedChecker {
     const transaction = this.#scene.truth.transactions[index];
     if (transaction === undefined) return false;
     const { partitions } = this.#scene.plan;
+    if (this.#scene.truth.wasBefore(transaction)) return true;
     return (
       transaction.changes.every((change) => this.#durable.has(change)) &&
       transaction.truncates.every(({ table, sequence }) => {

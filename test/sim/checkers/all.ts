@@ -33,10 +33,10 @@ export class Checkers {
     this.#scene = scene;
     this.#log = new LogReaderModel(scene);
     this.#acknowledged = new AcknowledgedChecker(scene);
-    this.#records = new RecordsChecker(scene);
+    this.#records = new RecordsChecker(scene, this.#log);
     this.#registers = new RegistersChecker(scene);
     this.#progress = new ProgressChecker(scene, this.#log);
-    this.#watermark = new WatermarkChecker(scene);
+    this.#watermark = new WatermarkChecker(scene, this.#log);
     this.#parked = new ParkedChecker(scene, this.#log);
     this.#bounds = new BoundsChecker(scene);
   }
@@ -55,7 +55,11 @@ export class Checkers {
 
   appended(): void {
     if (this.#logLost) return;
-    for (const { partition, read } of this.#log.catchUp()) {
+    const fresh = this.#log.catchUp();
+    const { database, truth } = this.#scene;
+    // When the first record comes into the log nobody has moved the slot on.
+    if (fresh.length > 0 && database.slot !== null) truth.begin(database.slot.position);
+    for (const { partition, read } of fresh) {
       this.#acknowledged.appended(partition, read);
       this.#records.appended(partition, read);
     }

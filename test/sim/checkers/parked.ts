@@ -2,7 +2,7 @@ import { parseRowKey, type RowKey } from '#core/key.ts';
 import { partitionOf } from '#core/hash.ts';
 import type { TableId } from '#core/schema.ts';
 import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
-import { floorAbove, type LogReaderModel } from './log-reader.ts';
+import { floorAbove, isPassedOver, type LogReaderModel } from './log-reader.ts';
 import type { Release } from '../ports.ts';
 import type { Scene } from './scene.ts';
 
@@ -33,9 +33,11 @@ export class ParkedChecker {
       const above = stored < sequence ? this.#truncateAbove(records, { table, key, sequence }, logLost) : null;
       if (above !== null) owe(this.#scene.owed, { sink, key, sequence: above });
       if (logLost) continue;
-      for (const { offset, record, counts } of records) {
+      for (const read of records) {
+        const { offset, record, counts } = read;
         if (offset >= progress) break;
         if (!counts || record.tag !== 'change' || record.key !== key || stored >= record.sequence) continue;
+        if (isPassedOver(read, sink)) continue;
         const floor = floorAbove(records, { table, sequence: record.sequence });
         if (floor !== null) {
           owe(this.#scene.owed, { sink, key, sequence: floor });

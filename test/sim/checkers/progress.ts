@@ -1,5 +1,6 @@
 import type { LogProgress } from '#core/log.ts';
-import { floorAbove, type LogReaderModel } from './log-reader.ts';
+import type { SinkProgress } from '#core/sink.ts';
+import { floorAbove, isPassedOver, loadName, loadsAt, type LogReaderModel } from './log-reader.ts';
 import { isExcused, type Scene } from './scene.ts';
 
 /**
@@ -17,7 +18,7 @@ export class ProgressChecker {
   }
 
   /** A sink stores this as a partition's progress. */
-  stored(sink: string, partition: number, progress: LogProgress): void {
+  stored(sink: string, partition: number, progress: SinkProgress): void {
     const { fail, sinks } = this.#scene;
     this.#log.catchUp();
     const records = this.#log.partitions[partition] ?? [];
@@ -29,7 +30,7 @@ export class ProgressChecker {
     }
     for (let offset = from; offset < progress.offset; offset += 1) {
       const read = records[offset];
-      if (read?.counts !== true || read.record.tag !== 'change') continue;
+      if (read?.counts !== true || read.record.tag !== 'change' || isPassedOver(read, sink)) continue;
       const { key, sequence, table } = read.record;
       const row = sinks.get(sink)?.stored(table, key);
       if ((row?.sequence ?? '') >= sequence || isExcused(this.#scene, sink, key)) continue;
@@ -38,6 +39,7 @@ export class ProgressChecker {
     }
     this.#checked.set(place, progress.offset);
     this.#samePair(place, progress, records[progress.offset - 1]?.pair ?? null);
+    this.#sameLoads(place, progress, loadsAt(records[progress.offset - 1], sink));
   }
 
   /** The consumer's own progress in the log, which may forget what stands before it. */
@@ -51,6 +53,12 @@ export class ProgressChecker {
 
   wentBack(sink: string): void {
     for (const partition of this.#log.partitions.keys()) this.#checked.set(`${sink}/${partition}`, 0);
+  }
+
+  /** What a sink takes for loaded decides what its watermark claims. */
+  #sameLoads(place: string, { offset, openLoads }: SinkProgress, expected: readonly string[]): void {
+    const [known, due] = [openLoads.map(loadName).toSorted().join(), expected.toSorted().join()];
+    if (known !== due) this.#scene.fail('A3', `${place}: at offset ${offset} loads are open of [${known}], and in the log of [${due}]`);
   }
 
   #samePair(place: string, progress: LogProgress, expected: LogProgress['pair']): void {

@@ -1,7 +1,7 @@
 import type { RowKey } from '#core/key.ts';
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
-import { isExcused, type Scene } from './scene.ts';
+import { hasColumn, isExcused, type Scene } from './scene.ts';
 
 type StoredRow = { readonly sequence: Sequence | null; readonly values: ReadonlyMap<string, string | null> | null };
 
@@ -48,7 +48,8 @@ export class RegistersChecker {
       fail('A1', `${sink}: a row without a sequence`, key);
       return;
     }
-    const moment = truth.at(key, sequence);
+    const read = truth.isMark(sequence) ? truth.newest(key, sequence) : undefined;
+    const moment = truth.at(key, sequence) ?? read;
     if (moment === undefined) {
       // A sweep also tombstones keys that the truncate's own history does not name: rows that came and went before it.
       if (values !== null || !truth.isTruncate(table, sequence)) fail('A1', `${sink}: nothing happened to the key at ${sequence}`, key);
@@ -62,6 +63,8 @@ export class RegistersChecker {
       return;
     }
     for (const [name, value] of moment.values) {
+      // A row that was read has no column that the table has lost since the moment.
+      if (moment === read && !hasColumn(this.#scene, table, name)) continue;
       const stored = values.get(name) ?? null;
       if (stored !== value) fail('A1', `${sink}: at ${sequence} column ${name} is ${String(stored)}, at the source ${String(value)}`, key);
     }

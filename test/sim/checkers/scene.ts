@@ -1,6 +1,7 @@
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import type { ReleasedSince } from '#core/log.ts';
 import { OFFSET_FIRST } from '#core/position.ts';
+import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { FakeDatabase } from '../../support/fake-source.ts';
 import type { MemoryControlRows } from '../../support/memory-control-store.ts';
@@ -25,6 +26,8 @@ export type Scene = {
    * this sequence.
    */
   readonly owed: Map<string, Map<RowKey, Sequence>>;
+  /** A load of the table was cancelled, and no later one has brought all of it to the sink: nobody can tell what it holds. */
+  readonly isHalfLoaded: (table: TableId, sink: string) => boolean;
   /** Only the first one counts: it ends the run. */
   readonly fail: (invariant: string, text: string, key?: RowKey | null) => void;
 };
@@ -49,6 +52,10 @@ function isReleasedAhead(scene: Scene, sink: string, key: RowKey): boolean {
     if (released !== undefined && isReleasedSince(released, progress)) return true;
   }
   return false;
+}
+
+export function hasColumn({ database }: Scene, table: TableId, name: string): boolean {
+  return database.table(table).schema.columns.some((column) => column.name === name);
 }
 
 export function isParked(scene: Scene, sink: string, key: RowKey): boolean {

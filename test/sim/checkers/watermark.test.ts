@@ -5,7 +5,7 @@ import type { Scene } from './scene.ts';
 import { WatermarkChecker } from './watermark.ts';
 
 test('a process that has not heard of two losses of its sink has to take the partitions of both again', () => {
-  const checker = new WatermarkChecker({} as Scene);
+  const checker = new WatermarkChecker({} as Scene, { partitions: [] });
   const life = new Life({ daemon: 0, id: 1, loop: new EventLoop(), rate: 1 });
   const unaware = (): readonly number[] => [0, 1, 2].filter((partition) => checker.isUnaware('warm', life, partition));
   checker.wentBack('warm', [life], { partitions: [0, 1], progress: [], reached: new Map(), sweep: false });

@@ -1,9 +1,12 @@
+import { partitionOf } from '#core/hash.ts';
 import type { RowKey } from '#core/key.ts';
 import { compareProgress, type LogProgress } from '#core/log.ts';
+import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { ApplyStatus } from '../../../src/apply/observer.ts';
 import { mapIn } from '../../support/memory-log-store.ts';
 import type { Life } from '../life.ts';
+import { floorAbove, tablesLoading, type LogReaderModel } from './log-reader.ts';
 import { isExcused, type Scene } from './scene.ts';
 
 /** What a sink that went back has lost: progress of partitions, which can tell from what is stored, and a sweep. */
@@ -36,8 +39,11 @@ export class WatermarkChecker {
   /** Partitions of a sink that went back, which nobody has taken since, and how far they had come. */
   readonly #untaken = new Map<string, Map<number, LogProgress | null>>();
 
-  constructor(scene: Scene) {
+  readonly #log: Pick<LogReaderModel, 'partitions'>;
+
+  constructor(scene: Scene, log: Pick<LogReaderModel, 'partitions'>) {
     this.#scene = scene;
+    this.#log = log;
   }
 
   /** `ask` is one function for as long as the process applies in one go. */
@@ -54,12 +60,13 @@ export class WatermarkChecker {
     if (before !== undefined && watermark < before) this.#scene.fail('A3', `${place}: the watermark fell from ${before} to ${watermark}`);
     this.#reported.set(place, watermark);
     if ((this.#complete.get(sink) ?? '') >= watermark) return;
-    const missing = this.#missing(sink, watermark);
+    const unclaimed = this.#unclaimed(sink, status.partitions);
+    const missing = this.#missing(sink, watermark, { unclaimed, workers: status.partitions });
     if (missing !== null) {
       const { key, newest } = missing;
       this.#scene.fail('A3', `${sink}: ${watermark} is reported, and the key's newest change at or below it, ${newest}, is not there`, key);
     }
-    this.#complete.set(sink, watermark);
+    if (unclaimed.size === 0) this.#complete.set(sink, watermark);
   }
 
   wentBack(sink: string, lives: readonly Life[], lost: LostAtSink): void {
@@ -135,26 +142,55 @@ export class WatermarkChecker {
     return ask === undefined ? null : new Set(ask().partitions.map(({ partition }) => partition));
   }
 
+  /** A load that was not over before a truncate brings none of the rows from before it. */
+  #isTruncatedAbove(
+    sink: string,
+    of: { readonly table: TableId; readonly key: RowKey; readonly sequence: Sequence },
+    workers: ApplyStatus['partitions'],
+  ): boolean {
+    const partition = partitionOf(of.key, this.#log.partitions.length);
+    const stored = this.#scene.sinks.get(sink)?.progress.get(partition)?.offset ?? 0;
+    const read = workers.find((worker) => worker.partition === partition)?.offset ?? 0;
+    return floorAbove(this.#log.partitions[partition] ?? [], of, Math.max(stored, read)) !== null;
+  }
+
+  /** Tables that are being loaded at the sink, as it knows itself or as its worker has read, or were in part. */
+  #unclaimed(sink: string, workers: ApplyStatus['partitions']): ReadonlySet<TableId> {
+    const { sinks, database } = this.#scene;
+    const stored = [...(sinks.get(sink)?.progress.values() ?? [])].flatMap(({ openLoads }) => openLoads.map(({ table }) => table));
+    const read = workers.flatMap(({ partition, offset }) => tablesLoading(this.#log.partitions[partition]?.[(offset ?? 0) - 1], sink));
+    const halves = database.tables.map(({ schema }) => schema.table).filter((table) => this.#scene.isHalfLoaded(table, sink));
+    return new Set([...stored, ...read, ...halves]);
+  }
+
   #backs(sink: string): number {
     return this.#timesBack.get(sink) ?? 0;
   }
 
   /** Whether the sink holds everything up to there, whatever is reported. */
   isComplete(sink: string, upTo: Sequence): boolean {
-    return this.#missing(sink, upTo) === null;
+    return this.#missing(sink, upTo, { unclaimed: this.#unclaimed(sink, []), workers: [] }) === null;
   }
 
   /** A key without its newest change at or below the watermark, as it stands in the sink itself. */
-  #missing(sink: string, watermark: Sequence): { readonly key: RowKey; readonly newest: Sequence } | null {
+  #missing(
+    sink: string,
+    watermark: Sequence,
+    of: { readonly unclaimed: ReadonlySet<TableId>; readonly workers: ApplyStatus['partitions'] },
+  ): { readonly key: RowKey; readonly newest: Sequence } | null {
     const { truth, sinks } = this.#scene;
     truth.catchUp();
     for (const [key, { table, moments }] of truth.keys) {
+      if (of.unclaimed.has(table)) continue;
       const newest = moments.findLast((moment) => moment.sequence <= watermark);
       if (newest === undefined) continue;
       const row = sinks.get(sink)?.stored(table, key);
       if ((row?.sequence ?? '') >= newest.sequence) continue;
       if (newest.what === 'truncated' && row === undefined) continue;
+      // Of what was gone before the slot began a sink never hears.
+      if (newest.values === null && row === undefined && truth.isBefore(newest.sequence)) continue;
       if (isExcused(this.#scene, sink, key, watermark)) continue;
+      if ((row?.values ?? null) === null && this.#isTruncatedAbove(sink, { table, key, sequence: newest.sequence }, of.workers)) continue;
       return { key, newest: newest.sequence };
     }
     return null;
