@@ -40,6 +40,14 @@ export const sinkReadMutants: readonly Mutant[] = [
     suite: spanner('GoogleSQL.*gives rows, tombstones'),
   },
   {
+    name: 'an answer of Spanner that was cut short tells rows as missing',
+    file: 'connectors/sink-spanner/read-keys.ts',
+    breaks: 'R1',
+    find: '  assertCounted(counted, table, rows.length);\n',
+    put: "  assertCounted(counted, table, Number(counted?.[0]?.stringValue ?? ''));\n",
+    suite: unit('connectors/sink-spanner/read-keys'),
+  },
+  {
     name: 'a key that Postgres refuses takes the others of its statement along',
     file: 'connectors/sink-postgres/read-keys.ts',
     breaks: 'R1',
