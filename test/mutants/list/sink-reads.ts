@@ -69,7 +69,7 @@ export const sinkReadMutants: readonly Mutant[] = [
     breaks: 'R1',
     find: "return isFloat && operator.startsWith('<') ? `(IS_NAN(${name}) OR ${plain})` : plain;",
     put: 'return plain;',
-    suite: spanner('GoogleSQL.*the key of the last row that was seen of double precision'),
+    suite: spanner('GoogleSQL.*the key of the last row that was seen.*double precision'),
   },
   {
     name: 'the key of a row of Spanner is expected as the source spells it',
