@@ -88,6 +88,8 @@ export class Checkers {
       case 'differences':
       case 'progress':
       case 'sweeps':
+      case 'read':
+      case 'report':
     }
   }
 
