@@ -29,6 +29,9 @@ export function versionTableName(target: TableId): string {
 export const SEQUENCE_COLUMN = 'cw_seq';
 export const DELETED_COLUMN = 'cw_deleted';
 
+/** Of the tables that the sink keeps for itself beside the version tables. */
+export const OWN_TABLE_NAMES = ['sink_progress', 'sink_table', 'sink_owner', 'sink_report'] as const;
+
 /** The tables that the sink keeps for itself, quoted. */
 export type OwnTables = {
   readonly schema: string;

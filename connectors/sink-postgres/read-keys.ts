@@ -4,7 +4,7 @@ import type { SinkRow } from '#core/sink.ts';
 
 import { refusalOf } from './errors.ts';
 import { rowOf, sequenceOf } from './read.ts';
-import type { Session } from './session.ts';
+import type { Session, TextRow } from './session.ts';
 import { readStatement } from './statements.ts';
 import type { Shape } from './shape.ts';
 
@@ -14,24 +14,28 @@ import type { Shape } from './shape.ts';
  */
 export async function readKeys(session: Session, shape: Shape, keys: readonly RowKey[]): Promise<readonly SinkRow[]> {
   if (keys.length === 0) return [];
-  try {
-    return await readTogether(session, shape, keys);
-  } catch (error) {
-    if (refusalOf(error) === null) throw error;
-    if (keys.length === 1) return [];
+  const found = await askUnlessRefused(session, shape, keys);
+  if (found === null && keys.length === 1) return [];
+  if (found === null) {
     const half = Math.ceil(keys.length / 2);
     return [...(await readKeys(session, shape, keys.slice(0, half))), ...(await readKeys(session, shape, keys.slice(half)))];
   }
-}
-
-/** Columns of the answer: the key's place from 1 on, sequence, whether live, all columns. */
-async function readTogether(session: Session, shape: Shape, keys: readonly RowKey[]): Promise<readonly SinkRow[]> {
-  const texts = keys.map((key) => parseRowKey(key).columns);
-  const values = shape.key.map((column, place) => column.encode(keys.length, (at) => present(texts[at]?.[place], 'a column of a key')));
-  const found = await session.texts(readStatement(shape), values);
+  // Outside of what is refused: a stored value that cannot be read is no key that is not there.
   return found.map(([place, sequence, live, ...columns]) => ({
     key: present(keys[Number(place) - 1], 'a key that was asked for'),
     sequence: sequenceOf(sequence ?? null),
     row: live === 'true' ? rowOf(shape, columns) : null,
   }));
+}
+
+/** Columns: the key's place from 1 on, sequence, whether live, all columns. Null where one of the keys is refused. */
+async function askUnlessRefused(session: Session, shape: Shape, keys: readonly RowKey[]): Promise<readonly TextRow[] | null> {
+  const texts = keys.map((key) => parseRowKey(key).columns);
+  try {
+    const values = shape.key.map((column, place) => column.encode(keys.length, (at) => present(texts[at]?.[place], 'a column of a key')));
+    return await session.texts(readStatement(shape), values);
+  } catch (error) {
+    if (refusalOf(error) === null) throw error;
+    return null;
+  }
 }

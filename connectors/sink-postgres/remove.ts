@@ -3,7 +3,7 @@ import type { TableId } from '#core/schema.ts';
 import { quoteIdentifier } from '../lib/postgres/quote.ts';
 import { readTable } from './catalogue.ts';
 import { claimed, ownerOf } from './claim.ts';
-import type { OwnTables } from './names.ts';
+import { OWN_TABLE_NAMES, type OwnTables } from './names.ts';
 import type { ProgressOwner } from './progress.ts';
 import { ADVISORY_LOCK } from './provision.ts';
 import { commit, type Session } from './session.ts';
@@ -44,7 +44,7 @@ async function isUnused(session: Session, own: OwnTables): Promise<boolean> {
   const held = [own.progress, own.tables].map((table) => `EXISTS (SELECT FROM ${table})`).join(' OR ');
   const [row] = await session.texts(
     `SELECT ${held} OR EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname NOT IN ('sink_progress', 'sink_table', 'sink_owner', 'sink_report'))`,
+  WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname NOT IN (${OWN_TABLE_NAMES.map((name) => `'${name}'`).join(', ')}))`,
     [own.schema],
   );
   return row?.[0] === 'f';

@@ -62,7 +62,8 @@ class KeysRefused extends Error {
   override readonly name = 'KeysRefused';
 }
 
-async function readTogether(reader: Reader, shape: Shape, asked: readonly Asked[]): Promise<readonly SinkRow[]> {
+/** Of one moment. Errors: `sink_unavailable` for an answer that was cut short. */
+export async function readTogether(reader: Reader, shape: Shape, asked: readonly Asked[]): Promise<readonly SinkRow[]> {
   const key = columnNames(shape.key);
   const versions = await readTable(reader, shape, { table: shape.versionTable, columns: [...key, SEQUENCE_COLUMN, DELETED_COLUMN] }, asked);
   const rows = await readTable(reader, shape, { table: shape.table, columns: [...key, ...columnNames(shape.columns)] }, asked);

@@ -31,7 +31,7 @@ export class SinkStanding {
   }
 
   async isLoading(table: TableId, signal: AbortSignal): Promise<boolean> {
-    return (await this.#partitions(signal)).some(({ openLoads }) => openLoads.includes(table));
+    return (await this.#partitions(signal)).some(({ openLoads }) => openLoads.some((load) => load.table === table));
   }
 
   async #partitions(signal: AbortSignal): Promise<readonly SinkProgress[]> {

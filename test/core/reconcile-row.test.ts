@@ -48,9 +48,9 @@ test('a sample is never clean, and finds differences', () => {
 });
 
 test('counts of a run are those of its tables together', () => {
-  const one = { rows: 1, missing: 2, extra: 3, mismatched: 4, parked: 5, settled: 6 };
-  const other = { rows: 10, missing: 20, extra: 30, mismatched: 40, parked: 50, settled: 60 };
-  const both = { rows: 11, missing: 22, extra: 33, mismatched: 44, parked: 55, settled: 66 };
+  const one = { rows: 1, missing: 2, extra: 3, mismatched: 4, parked: 5, settled: 6, repaired: 7 };
+  const other = { rows: 10, missing: 20, extra: 30, mismatched: 40, parked: 50, settled: 60, repaired: 70 };
+  const both = { rows: 11, missing: 22, extra: 33, mismatched: 44, parked: 55, settled: 66, repaired: 77 };
   expect(addCounts(one, other)).toEqual(both);
   expect(countsOf({ tables: [table('compared', one), table('pending', other)] })).toEqual(both);
   expect(countsOf({ tables: [] })).toEqual(NO_COUNTS);

@@ -17,6 +17,7 @@ import { leaseMutants } from './list/leases.ts';
 import { ownRecordsMutants } from './list/own-records.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
+import { sinkReadMutants } from './list/sink-reads.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
 import { coreMutants, storeMutants } from './list/stores.ts';
 import { schedule, simulation, type Mutant, type Suite } from './mutant.ts';
@@ -36,6 +37,7 @@ const single: readonly Mutant[] = [
   ...applyProgressMutants,
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,
+  ...sinkReadMutants,
   ...storeMutants,
   ...controlStoreMutants,
   ...kafkaLogMutants,
