@@ -1,8 +1,7 @@
 import { CausewayError } from '#core/errors.ts';
 import { epochMicrosOf, fencingTokenOf, offsetOf } from '#core/position.ts';
 import { parseSequence, type Sequence } from '#core/sequence.ts';
-import type { EpochFork, Floor, SinkProgress } from '#core/sink.ts';
-import type { TableId } from '#core/schema.ts';
+import type { EpochFork, Floor, SinkProgress, OpenLoad } from '#core/sink.ts';
 
 import type { Statement } from '../lib/postgres/flight.ts';
 import { quoteLiteral } from '../lib/postgres/quote.ts';
@@ -42,7 +41,7 @@ export function parseHeld(row: TextRow): Held {
           ? null
           : { sequence: storedSequence(watermark), sourceTime: epochMicrosOf(Number(watermarkTime)) },
       floors: JSON.parse(floors ?? '[]') as Floor[],
-      openLoads: JSON.parse(openLoads ?? '[]') as TableId[],
+      openLoads: JSON.parse(openLoads ?? '[]') as OpenLoad[],
       epochs: JSON.parse(epochs ?? '[]') as EpochFork[],
       replays: Number(replays),
     },

@@ -229,10 +229,10 @@ export class PartitionHold {
         await this.#passGate(record.schema);
         return;
       case 'load-open':
-        if (record.sink === null || record.sink === context.deps.sinkName) this.#standing.openLoads.add(record.table);
+        if (record.sink === null || record.sink === context.deps.sinkName) this.#standing.openLoad(record);
         return;
       case 'load-close':
-        if (record.sink === null || record.sink === context.deps.sinkName) this.#standing.openLoads.delete(record.table);
+        if (record.sink === null || record.sink === context.deps.sinkName) this.#standing.closeLoad(record);
         return;
       case 'generation-open':
         if (record.partitions !== context.deps.log.partitions) {
@@ -312,7 +312,7 @@ export class PartitionHold {
   /** Until the load brings the row, a partial image has nothing to stand on; the chunk comes later in this partition. */
   #resultOf(each: FoldedChange, outcome: RowOutcome): ApplyResult {
     if (outcome.tag !== 'rejected') return outcome.tag;
-    const awaitsLoad = outcome.code === 'partial_without_base' && this.#standing.openLoads.has(each.change.schema.table);
+    const awaitsLoad = outcome.code === 'partial_without_base' && this.#standing.isLoading(each.change.schema.table);
     return awaitsLoad ? 'filtered' : 'dead_lettered';
   }
 

@@ -4,7 +4,7 @@ import { EPOCH_FIRST } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import { commitPrefix, compareSequence } from '#core/sequence.ts';
 import type { Sequence } from '#core/sequence.ts';
-import type { EpochFork, SinkProgress } from '#core/sink.ts';
+import type { EpochFork, OpenLoad, SinkProgress } from '#core/sink.ts';
 import { pairOf } from './counter.ts';
 import type { CounterState } from './counter.ts';
 
@@ -25,7 +25,7 @@ export class Standing {
    * older than it. Older ones stay while their sweep is owed.
    */
   readonly #floors = new Map<TableId, readonly Sequence[]>();
-  readonly openLoads: Set<TableId>;
+  #openLoads: readonly OpenLoad[];
   /** Only rises: each replay of dead letters counts once. */
   replays: number;
   #epochs: EpochEnd[] = [];
@@ -40,7 +40,7 @@ export class Standing {
     for (const { table, sequence } of progress.floors.toSorted((a, b) => compareSequence(a.sequence, b.sequence))) {
       this.raiseFloor(table, sequence);
     }
-    this.openLoads = new Set(progress.openLoads);
+    this.#openLoads = progress.openLoads;
     this.replays = progress.replays;
     for (const { epoch, fork } of progress.epochs) this.openEpoch(epoch, BigInt(`0x${fork}`));
   }
@@ -52,7 +52,7 @@ export class Standing {
       holder: this.counter.counter === null ? null : this.counter.holder,
       watermark: this.watermark,
       floors: [...this.#floors].flatMap(([table, sequences]) => sequences.map((sequence) => ({ table, sequence }))),
-      openLoads: [...this.openLoads],
+      openLoads: this.#openLoads,
       epochs: this.#epochs.map(({ epoch, fork }): EpochFork => ({ epoch, fork: forkText(fork) })),
       replays: this.replays,
     };
@@ -81,6 +81,21 @@ export class Standing {
     if (this.#floors.size === 0) return false;
     const floor = this.floorOf(table);
     return floor !== null && sequence <= floor;
+  }
+
+  /** One that was opened before, or is owed, stays one: its opening can come again. */
+  openLoad({ table, sink }: OpenLoad): void {
+    if (!this.#openLoads.some((open) => open.table === table && open.sink === sink))
+      this.#openLoads = [...this.#openLoads, { table, sink }];
+  }
+
+  /** The end of a load for all sinks says nothing of one for this sink alone, whose rows may still be missing. */
+  closeLoad({ table, sink }: OpenLoad): void {
+    this.#openLoads = this.#openLoads.filter((open) => open.table !== table || open.sink !== sink);
+  }
+
+  isLoading(table: TableId): boolean {
+    return this.#openLoads.some((open) => open.table === table);
   }
 
   /** True for a record of an older epoch that the source's newer history does not contain. */

@@ -124,7 +124,7 @@ export class Loader {
     const { loads, broadcast } = this.#input;
     const { table, sink } = row;
     const records = broadcast({ tag: of.tag, table, sink });
-    loads.step(key, { records, change: of.then });
+    loads.step(key, { id: row.id, records, change: of.then });
     return of.then(row);
   }
 
@@ -151,14 +151,14 @@ export class Loader {
     size.took(outcome.chunk.read, deps.runtime.monotonicMs() - startedMs);
     const records = this.#input.recordsNow();
     const change = (current: LoadRow): LoadRow => afterChunk(current, outcome);
-    loads.step(key, { records, change });
+    loads.step(key, { id: row.id, records, change });
     return change(row);
   }
 }
 
 /** `stored`: a command may have paused or ended it since. */
 function goesOn(row: LoadRow, stored: LoadRow | null): boolean {
-  if (stored === null || !isDue(row) || !isDue(stored)) return false;
+  if (stored === null || stored.id !== row.id || !isDue(row) || !isDue(stored)) return false;
   return (stored.state === 'cancel') === (row.state === 'cancel');
 }
 

@@ -55,7 +55,8 @@ async function assertReading(
   of: { readonly pipeline: string; readonly sink: string },
 ): Promise<void> {
   const row = await valueOf<SinkRow>(control, controlKeys.sink(of.pipeline, of.sink), io.signal);
-  if (row?.state === 'known') return;
+  if (row?.state === 'known' && row.owes === undefined) return;
+  if (row?.state === 'known') throw new CausewayError('refused', `the sink ${of.sink} is about to ask for its tables by itself`);
   throw new CausewayError('refused', `the sink ${of.sink} does not read the log yet: wait until \`causeway status\` shows it as running`);
 }
 

@@ -14,6 +14,9 @@ import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './c
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
 import { SILENT_MS, valueOf } from './rows.ts';
 
+/** Tables that one line names. */
+const NAMED_MAX = 5;
+
 type Seen = {
   readonly pipeline: PipelineConfig;
   /** What the daemon wrote last; null where none ever did. */
@@ -153,6 +156,12 @@ function loadText({ table, sink, state, paused, rows, bytes, rowsExpected, perce
   return `table ${table} is being loaded${only} (${paused ? 'paused' : state}): ${rows} rows, ${formatBytes(bytes)}${far}`;
 }
 
+/** The first few by name. */
+function listed(tables: readonly string[]): string {
+  const more = tables.length - NAMED_MAX;
+  return `${tables.slice(0, NAMED_MAX).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
 /** By daemon: `0,2 1,3`. */
 function partitionsText(parts: readonly Partial<SinkStatus>[]): string {
   const texts = parts.map(({ partitions = [] }) => partitions.map(({ partition }) => partition).join(','));
@@ -179,6 +188,9 @@ function explain({ io, parts }: CommandContext, { pipeline, status: document, ru
   if (trouble) say(reasonOf(trouble));
   for (const sink of running ? (document?.sinks ?? []) : []) {
     if (sink.trouble !== null) say(`sink ${sink.name}: ${reasonOf(sink.trouble)}`);
+    // A daemon of an older release does not tell.
+    const { loading = [] } = sink as Partial<SinkStatus>;
+    if (loading.length > 0) say(`sink ${sink.name}: its lag says nothing of what is being loaded there: ${listed(loading)}`);
   }
   for (const { process, sinks: applied } of workers) {
     for (const { name, partitions } of applied) {

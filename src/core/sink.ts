@@ -35,6 +35,9 @@ export type RejectionCode = 'value_refused' | 'partial_without_base';
 /** Nothing of the table at or below `sequence` takes effect in this partition any more. */
 export type Floor = { readonly table: TableId; readonly sequence: Sequence };
 
+/** A table is being loaded: for this sink alone, which `sink` names then, or for all (null). Both can be under way at once. */
+export type OpenLoad = { readonly table: TableId; readonly sink: string | null };
+
 /** An epoch that was opened, with its fork as 16 hex digits: records of older epochs whose commit is at or above it change nothing. */
 export type EpochFork = { readonly epoch: Epoch; readonly fork: string };
 
@@ -48,8 +51,8 @@ export type SinkProgress = LogProgress & {
   /** Of the newest watermark record before `offset`; null before the first. */
   readonly watermark: { readonly sequence: Sequence; readonly sourceTime: EpochMicros } | null;
   readonly floors: readonly Floor[];
-  /** Tables with a load under way: opened by `load-open`, ended by `load-close`. */
-  readonly openLoads: readonly TableId[];
+  /** Loads under way: opened by `load-open`, or owed to a new sink from its first progress on; each ended by its own `load-close`. */
+  readonly openLoads: readonly OpenLoad[];
   /** Epochs above the first that were opened before `offset`. */
   readonly epochs: readonly EpochFork[];
   /** Replays of dead letters that took effect, ever. No record of the log tells of one, so that a sink that went back shows by it. */

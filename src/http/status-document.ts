@@ -81,7 +81,9 @@ export type SinkStatus = {
   readonly kind: string;
   readonly state: SinkState;
   readonly trouble: Trouble | null;
-  /** Everything at or below it is at the sink, except parked keys. */
+  /** Tables that are being loaded there, or of which a load is still to come: the watermark says nothing of them. */
+  readonly loading: readonly string[];
+  /** Everything at or below it is at the sink, except parked keys. Null where all tables are being loaded. */
   readonly watermark: { readonly sequence: string; readonly sourceTimeMicros: number } | null;
   /** Age of the watermark on the source's clock; null while either is not known. */
   readonly lagSeconds: number | null;

@@ -45,7 +45,13 @@ export const metricTable = {
     type: 'gauge',
     group: 'Flow and lag',
     labels: ['pipeline', 'sink'],
-    help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked.",
+    help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked. Says nothing of tables that are being loaded there; absent where all are.",
+  },
+  causeway_sink_tables_loading: {
+    type: 'gauge',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'Tables that are being loaded at the sink, or of which a load is still to come: its watermark says nothing of them.',
   },
   causeway_consumer_lag_records: {
     type: 'gauge',

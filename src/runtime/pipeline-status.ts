@@ -94,6 +94,7 @@ function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
     kind: unit.config.kind,
     state: sinkStateName(state, unit),
     trouble: unit.trouble.get() ?? unit.view.waiting(),
+    loading: status?.loading ?? [],
     watermark: watermark === null ? null : { sequence: watermark.sequence, sourceTimeMicros: watermark.sourceTime },
     lagSeconds: watermark === null ? null : state.time.secondsSince(watermark.sourceTime),
     lagRecords: lagOf(partitions)?.sum ?? null,

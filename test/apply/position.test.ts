@@ -94,7 +94,7 @@ describe('the standing in a partition', () => {
     const at = fresh();
     at.raiseFloor(table, truncate(20n));
     at.raiseWatermark(watermark(21n).sequence, time(21));
-    at.openLoads.add(table);
+    at.openLoad({ table, sink: null });
     at.openEpoch(2 as Epoch, 0x16n);
     at.counter = { generation: 3 as FencingToken, holder: 'a', counter: 7 };
     at.advance(9 as Offset);

@@ -15,7 +15,10 @@ export function sinkProgress(bench: SinkBench): void {
       offset: offsetOf(9_007_199_254_740_991),
       watermark: { sequence: sequenceAt(3), sourceTime: epochMicrosOf(1_790_000_000_123_456) },
       floors: [{ table: 'public.a' as TableId, sequence: sequenceAt(2) }],
-      openLoads: ['public.b' as TableId],
+      openLoads: [
+        { table: 'public.b' as TableId, sink: null },
+        { table: 'public.b' as TableId, sink: 's' },
+      ],
       epochs: [{ epoch: epochOf(2), fork: '00000000000000ff' }],
       replays: 7,
     });

@@ -3,6 +3,7 @@ import { applyProgressMutants } from './list/apply-progress.ts';
 import { applyRecordMutants } from './list/apply-records.ts';
 import { applyTruncateMutants } from './list/apply-truncates.ts';
 import { captureLoadMutants } from './list/capture-loads.ts';
+import { laterLoadMutants } from './list/later-loads.ts';
 import { captureOpeningMutants } from './list/capture-opening.ts';
 import { captureStreamMutants } from './list/capture-stream.ts';
 import { captureTableMutants } from './list/capture-tables.ts';
@@ -25,6 +26,7 @@ const single: readonly Mutant[] = [
   ...captureStreamMutants,
   ...captureTableMutants,
   ...captureLoadMutants,
+  ...laterLoadMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
   ...formatMutants,

@@ -11,7 +11,7 @@ export const applyDeadLetterMutants: readonly Mutant[] = [
   {
     name: 'a partial image without a row is dropped outside of a load',
     file: hold,
-    find: "const awaitsLoad = outcome.code === 'partial_without_base' && this.#standing.openLoads.has(each.change.schema.table);",
+    find: "const awaitsLoad = outcome.code === 'partial_without_base' && this.#standing.isLoading(each.change.schema.table);",
     put: "const awaitsLoad = outcome.code === 'partial_without_base';",
     breaks: 'A6, counterexample 24',
     suite: unit('apply/apply', 'apply/dead-letter'),
