@@ -2,6 +2,7 @@ import { Barrier, type Due } from '../chunk/barrier.ts';
 import { ShownTransactions } from '../chunk/shown.ts';
 import type { CheckpointRow } from '#core/control-rows.ts';
 import type { SourceMessage } from '#core/event.ts';
+import type { LoadRow } from '#core/load-row.ts';
 import { randomName } from '#core/random-name.ts';
 import { untilBeatMs } from '#core/runtime.ts';
 import { unshownOf } from './checkpoint.ts';
@@ -63,9 +64,18 @@ export class Chunks {
     return this.#isPlacing;
   }
 
-  /** Before the generation's first watermark. */
-  async open(signal: AbortSignal): Promise<void> {
-    await this.#loader.open(signal);
+  get loads(): readonly LoadRow[] {
+    return this.#loads.rows;
+  }
+
+  /** Which loads there are now. */
+  async look(signal: AbortSignal): Promise<void> {
+    await this.#loads.look(signal);
+  }
+
+  /** Before the generation's first watermark, and in the turn in which a table begins to be captured. */
+  open(): void {
+    this.#loader.open();
   }
 
   /** Loads what is to be loaded, and looks at what reads show, until `signal`. */

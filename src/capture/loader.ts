@@ -32,15 +32,18 @@ export class Loader {
     this.#input = input;
   }
 
-  /** Before the generation's first watermark: from then on no sink takes a table that is being loaded for whole. */
-  async open(signal: AbortSignal): Promise<void> {
-    const { loads } = this.#input;
-    await loads.look(signal);
-    for (const row of loads.rows.filter(({ state }) => state === 'open')) this.#begin(loads.keyOf(row), row);
+  /**
+   * Opens the loads that wait for it, of tables that are captured. Before the generation's first watermark: from then on no sink takes a
+   * table that is being loaded for whole. And before the first change of a table that is captured from here on.
+   */
+  open(): void {
+    const { loads, captures } = this.#input;
+    const waiting = loads.rows.filter((row) => row.state === 'open' && captures(row.table) && !loads.isOwing(loads.keyOf(row)));
+    for (const row of waiting) this.#begin(loads.keyOf(row), row);
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { deps, loads, captures } = this.#input;
+    const { deps, loads } = this.#input;
     const failure = new AbortController();
     const inner = AbortSignal.any([signal, failure.signal]);
     try {
@@ -49,7 +52,7 @@ export class Loader {
         for (const row of loads.rows) {
           const key = loads.keyOf(row);
           if (this.#running.size >= deps.options.loadsAtOnce) break;
-          if (!isDue(row) || !captures(row.table) || loads.isOwing(key) || this.#running.has(key)) continue;
+          if (!isDue(row) || !this.#goesThrough(row) || loads.isOwing(key) || this.#running.has(key)) continue;
           const work = this.#load(key, inner)
             .catch((error: unknown) => failure.abort(error))
             .finally(() => this.#ended(key));
@@ -61,6 +64,11 @@ export class Loader {
       failure.abort(new Error('the loader ended'));
       await Promise.all(this.#running.values());
     }
+  }
+
+  /** Of a table that is not captured nothing is read; a load of it can be ended all the same. */
+  #goesThrough({ table, state }: LoadRow): boolean {
+    return state === 'cancel' || this.#input.captures(table);
   }
 
   async #pause(signal: AbortSignal): Promise<void> {
@@ -79,14 +87,14 @@ export class Loader {
 
   /** Ends when there is nothing more to do now, and everything that was done is stored: who begins again begins from there. */
   async #load(key: ControlKey, signal: AbortSignal): Promise<void> {
-    const { deps, loads, captures } = this.#input;
+    const { deps, loads } = this.#input;
     const size = new ChunkSize(deps.options.chunk);
     try {
       await rideOut({ deps, during: 'loading a table' }, signal, async () => {
         await using rows = deps.source.rows();
         // Ahead of what is stored: records that are on their way need not arrive before the next chunk is read.
         let row = loads.row(key);
-        while (row !== null && captures(row.table) && goesOn(row, loads.row(key))) {
+        while (row !== null && this.#goesThrough(row) && goesOn(row, loads.row(key))) {
           switch (row.state) {
             case 'open':
               row = this.#begin(key, row);

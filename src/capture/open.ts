@@ -46,6 +46,7 @@ export async function connect(start: FirstStart, own: OwnRecords | null, signal:
       await source.provision('keep', signal);
       continue;
     }
+    await tables.adopt(facts, signal);
     await tables.observe(facts, decision.checkpoint.position, signal);
     await using undo = new AsyncDisposableStack();
     const stream = undo.use(await source.open(signal));
@@ -103,6 +104,7 @@ export function openingRecords(
 ): { readonly encoder: Encoder; readonly batches: readonly (() => EncodedBatch)[] } {
   const { deps, owner, tables } = start;
   const { checkpoint, epoch } = connected;
+  tables.begin();
   const { partitions } = deps.log;
   const encoder = new Encoder({
     codec: deps.codec,

@@ -1,10 +1,12 @@
 import { paceOf } from '#core/load-pace.ts';
 import { isUnderWay, newLoad, type LoadRow } from '#core/load-row.ts';
-import { controlKeys, type SinkRow, type TableRow } from '#core/control-rows.ts';
+import { controlKeys, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
+import { TABLE_NOT_LOADED } from '#core/source.ts';
 import type { PipelineConfig } from '../config/config.ts';
+import type { PipelineStatus } from '../http/status-document.ts';
 import { loadedConfig, onePipeline, sinksOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
 import { changeRow, valueOf } from './rows.ts';
@@ -20,10 +22,10 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
     const sink = selected.sink === undefined ? null : (sinksOf(pipeline, selected.sink)[0]?.name ?? null);
     if (sink !== null) await assertReading(context, control, { pipeline: pipeline.name, sink });
     const captured = (await control.list(controlKeys.tables(pipeline.name), io.signal)).map(({ value }) => value as TableRow);
-    const tables = wantedTables(
-      selected,
-      captured.filter(({ state }) => state !== 'stopped').map(({ table }) => table),
-    );
+    const known = captured.filter(({ state }) => state !== 'stopped').map(({ table }) => table);
+    // A table that was made later begins to be captured for all sinks.
+    const later = sink === null && !selected.all ? await notLoadedYet(context, control, pipeline) : [];
+    const tables = wantedTables(selected, [...known, ...later.filter((table) => !known.includes(table))]);
     const started: LoadRow[] = [];
     for (const table of tables) {
       const row = newLoad({ table, sink, rowsExpected: null, wallMs: parts.runtime.wallMs() });
@@ -46,6 +48,14 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
       );
     return 0;
   });
+}
+
+/** As the daemon that captures told it last. */
+async function notLoadedYet({ io }: CommandContext, control: ControlStore, { name }: PipelineConfig): Promise<readonly TableId[]> {
+  const row = await valueOf<StatusRow>(control, controlKeys.status(name), io.signal);
+  // One of an older release does not tell.
+  const { refused = [] } = (row?.document ?? {}) as Partial<PipelineStatus>;
+  return refused.filter(({ code }) => code === TABLE_NOT_LOADED).map(({ table }) => table as TableId);
 }
 
 /** A sink begins to read where the log ends then: rows that are published before would never reach it. */

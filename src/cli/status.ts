@@ -184,6 +184,10 @@ function explain({ io, parts }: CommandContext, { pipeline, status: document, ru
   for (const { table, state, reason } of tables) {
     if (state !== 'streaming') say(`table ${table} is ${state}: ${reason?.text ?? ''} (docs/resync.md)`);
   }
+  // Nor does it tell of tables that are not captured.
+  for (const { table, reason, mend } of running ? ((document as Partial<PipelineStatus> | null)?.refused ?? []) : []) {
+    say(`table ${table} is not captured: ${reason}: ${mend}`);
+  }
   const trouble = running ? document?.trouble : null;
   if (trouble) say(reasonOf(trouble));
   for (const sink of running ? (document?.sinks ?? []) : []) {

@@ -112,6 +112,8 @@ export type PipelineStatus = {
   readonly slot: SlotStatus | null;
   readonly log: { readonly kind: string; readonly bytes: number | null; readonly bytesMax: number | null } | null;
   readonly tables: readonly TableStatus[];
+  /** Tables that match the configuration and are not captured, with the command or statement that mends it. */
+  readonly refused: readonly { readonly table: string; readonly code: string; readonly reason: string; readonly mend: string }[];
   /** Those under way, as the process that captures knows them. */
   readonly loads: readonly LoadStatus[];
   readonly sinks: readonly SinkStatus[];

@@ -281,7 +281,7 @@ export const metricTable = {
     type: 'gauge',
     group: 'Tables and schema',
     labels: ['pipeline', 'state'],
-    help: 'Captured tables by state: streaming, resync_required or stopped.',
+    help: 'Tables by state: streaming, resync_required or stopped; not_captured for those that match the configuration and are left out.',
   },
   causeway_reconcile_wanted: {
     type: 'gauge',

@@ -3,7 +3,7 @@ import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { EpochMicros } from '#core/position.ts';
 import { codeOf } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
-import type { SlotFacts } from '#core/source.ts';
+import type { RefusedTable, SlotFacts } from '#core/source.ts';
 import type { CaptureObserver, CaptureState } from '../capture/observer.ts';
 import type { LeaseFacts } from '../lease/lease.ts';
 import type { Metrics, SetGauge } from '../metrics/registry.ts';
@@ -21,6 +21,8 @@ export type CaptureView = {
   slot: SlotFacts | null;
   tables: readonly TableRow[];
   loads: readonly LoadRow[];
+  /** Tables that match the configuration and are not captured. */
+  refused: readonly RefusedTable[];
   checkpoint: CheckpointRow | null;
   readUpTo: EpochMicros | null;
   heartbeatAt: EpochMicros | null;
@@ -51,6 +53,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
     slot: null,
     tables: [],
     loads: [],
+    refused: [],
     checkpoint: null,
     readUpTo: null,
     heartbeatAt: null,
@@ -122,6 +125,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       view.tables = rows;
     },
     refused: (tables) => {
+      view.refused = tables;
       for (const { table, code, reason, mend } of tables) {
         if (seenRefused.has(table)) continue;
         seenRefused.add(table);
@@ -179,6 +183,7 @@ export function captureGauges(pipeline: string, view: CaptureView, time: SourceT
   for (const state of ['streaming', 'resync_required', 'stopped'] as const) {
     set('causeway_tables', { pipeline, state }, view.tables.filter((row) => row.state === state).length);
   }
+  set('causeway_tables', { pipeline, state: 'not_captured' }, view.refused.length);
   set(
     'causeway_reconcile_wanted',
     { pipeline },

@@ -27,6 +27,7 @@ export function pipelineStatus(state: PipelineState, nowWallMs: WallMs): Pipelin
       reason: reason === null ? null : `${reason.code}: ${reason.text}`,
       reconcileWanted,
     })),
+    refused: capture.refused,
     loads: capture.loads.filter(isUnderWay).map((row) => loadStatus(row, nowWallMs)),
     sinks: state.sinks.map((sink) => sinkStatus(state, sink)),
   };

@@ -69,6 +69,22 @@ test('start asks for a load of each table that is captured, and for no second on
   expect([again.code, again.err]).toEqual([4, expect.stringContaining('causeway snapshot cancel --table public.orders')]);
 });
 
+test('start takes a table that the daemon tells is not captured yet, by its name and for all sinks', async () => {
+  const refused = [
+    { table: 'public.later', code: 'table_not_loaded', reason: 'r', mend: 'm' },
+    { table: 'public.keyless', code: 'no_primary_key', reason: 'r', mend: 'm' },
+  ];
+  await put(controlKeys.status('main'), { writtenAtWallMs: 1, document: { refused } });
+  await put(controlKeys.sink('main', 'warm'), { state: 'known' });
+  const later = tableIdOf('public', 'later');
+  expect((await snapshot('start', '--table', 'public.keyless')).code).toBe(4);
+  expect((await snapshot('start', '--table', 'public.later', '--sink', 'warm')).code).toBe(4);
+  await snapshot('start', '--all');
+  expect(await load(later)).toBeUndefined();
+  expect((await snapshot('start', '--table', 'public.later')).code).toBe(0);
+  expect(await load(later)).toMatchObject({ state: 'open', sink: null });
+});
+
 test('a load that is over begins anew, and keeps the generation that wrote it last', async () => {
   const over = { ...newLoad({ table: orders, sink: null, rowsExpected: 9, wallMs: 1 }), state: 'done', rows: 9, generation: 7 };
   await put(controlKeys.load('main', orders, null), over);
@@ -80,6 +96,8 @@ test('a load for one sink waits until that sink reads the log', async () => {
   const early = await snapshot('start', '--all', '--sink', 'warm');
   expect([early.code, early.err]).toEqual([4, expect.stringContaining('the sink warm does not read the log yet')]);
   await put(controlKeys.sink('main', 'warm'), { state: 'new' });
+  expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(4);
+  await put(controlKeys.sink('main', 'warm'), { state: 'known', owes: ['public.orders'] });
   expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(4);
   await put(controlKeys.sink('main', 'warm'), { state: 'known' });
   expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(0);

@@ -10,7 +10,7 @@ import { MemorySinkStore } from '../support/memory-sink.ts';
 import { VirtualClock } from '../support/test-runtime.ts';
 import type { Pipeline } from '../../src/runtime/pipeline.ts';
 
-const SEEDS = 25;
+const SEEDS = 10;
 
 describe.each([{ from: 1 }, { from: 1 + SEEDS }])('a sink that joins later, seeds from $from on', ({ from }) => {
   test('ends with the source’s rows', async () => {

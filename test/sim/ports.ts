@@ -121,6 +121,7 @@ export function lineSource(line: Line, database: FakeDatabase, watcher: StreamWa
         if (position !== null) watcher.told(position);
         return position;
       }),
+    follow: (tables, signal) => server.follow(tables, signal),
     deprovision: (signal) => server.deprovision(signal),
     async open(signal) {
       let opened: SourceStream | null = null;

@@ -42,6 +42,7 @@ export type FakeCall =
   | 'inspect'
   | 'provision'
   | 'provisioned'
+  | 'follow'
   | 'open'
   | 'opened'
   | 'messages'
@@ -71,6 +72,8 @@ export class FakeDatabase {
   /** Positions that a connection acknowledged, in order. */
   readonly acknowledged: bigint[] = [];
   refused: RefusedTable[] = [];
+  /** Tables that a transaction from before still writes. */
+  writtenBefore: ReadonlySet<TableId> = new Set();
   /** What captures leave here; a test that puts the server back to an earlier state puts them back too. */
   marks: readonly string[] = [];
   heartbeats = 0;
@@ -375,6 +378,12 @@ export class FakeSource implements Source {
     }
     await database.enter('provisioned', signal);
     return made ? positionOf(String(present(database.slot, 'slot').position)) : null;
+  }
+
+  async follow(tables: readonly TableId[], signal: AbortSignal): Promise<readonly TableId[]> {
+    const database = this.#database;
+    await database.enter('follow', signal);
+    return tables.filter((table) => database.tables.some(({ schema }) => schema.table === table) && !database.writtenBefore.has(table));
   }
 
   async deprovision(signal: AbortSignal): Promise<readonly string[]> {

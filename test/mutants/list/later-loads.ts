@@ -1,4 +1,4 @@
-import { unit, type Mutant } from '../mutant.ts';
+import { integration, unit, type Mutant } from '../mutant.ts';
 
 /** What begins after the pipeline has started: sinks and tables that come later. */
 export const laterLoadMutants: readonly Mutant[] = [
@@ -41,5 +41,45 @@ export const laterLoadMutants: readonly Mutant[] = [
     put: 'if (now !== null) return;',
     breaks: 'A1, section 4',
     suite: unit('apply/later-sink'),
+  },
+  {
+    name: 'a table that came later is captured before its load is open',
+    file: 'src/capture/session.ts',
+    find: '    this.deliver(this.#encoder.announce(this.#start.tables.liveSchemas));\n    this.#chunks.open();\n',
+    put: '    this.deliver(this.#encoder.announce(this.#start.tables.liveSchemas));\n',
+    breaks: 'A3 A6, section 4, counterexample 24',
+    suite: unit('capture/later-table'),
+  },
+  {
+    name: 'a table is captured as soon as its row is stored',
+    file: 'src/capture/tables.ts',
+    find: " && row.state !== 'stopped' && !this.#fresh.has(table);",
+    put: " && row.state !== 'stopped';",
+    breaks: 'C3, section 4',
+    suite: unit('capture/tables'),
+  },
+  {
+    name: 'a table that a connection does not show breaks the stream again and again',
+    file: 'src/capture/newcomers.ts',
+    find: 'for (const table of carried) this.#tried.set(table, wanted.get(table) ?? 0);',
+    put: '',
+    breaks: 'O4',
+    suite: unit('capture/later-table'),
+  },
+  {
+    name: 'a load of a table that is not captured cannot be ended',
+    file: 'src/capture/loader.ts',
+    find: "return state === 'cancel' || this.#input.captures(table);",
+    put: "return state !== 'done' && this.#input.captures(table);",
+    breaks: 'section 12',
+    suite: unit('capture/later-table'),
+  },
+  {
+    name: 'rows of a later table are read while it is written by those who began before',
+    file: 'connectors/source-postgres/old-writers.ts',
+    find: 'if (left.size === 0) over.push(table);',
+    put: 'over.push(table);',
+    breaks: 'A1, section 6, counterexample 7',
+    suite: integration('postgres-source-provision', 'nobody writes it'),
   },
 ];
