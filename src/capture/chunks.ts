@@ -4,12 +4,14 @@ import type { CheckpointRow } from '#core/control-rows.ts';
 import type { SourceMessage } from '#core/event.ts';
 import type { LoadRow } from '#core/load-row.ts';
 import { randomName } from '#core/random-name.ts';
+import type { SlotFacts } from '#core/source.ts';
 import { untilBeatMs } from '#core/runtime.ts';
 import { unshownOf } from './checkpoint.ts';
 import type { Encoder } from './encode.ts';
 import type { EncodedBatch } from './encoded-batch.ts';
 import type { FirstStart } from './first-start.ts';
 import { rideOut } from './heartbeats.ts';
+import { LoadBudget } from './load-budget.ts';
 import { Loader } from './loader.ts';
 import { Loads } from './loads.ts';
 
@@ -35,6 +37,7 @@ export class Chunks {
   readonly #barrier: Barrier;
   readonly #loads: Loads;
   readonly #loader: Loader;
+  readonly #budget: LoadBudget;
   #isPlacing = false;
 
   constructor(input: ChunksInput) {
@@ -45,6 +48,7 @@ export class Chunks {
     const shown = new ShownTransactions(unshownOf(checkpoint), options.shownMax);
     this.#barrier = new Barrier({ runtime, name: randomName(runtime), shown });
     const onChange = (rows: Loads['rows']): void => observer.loads(rows);
+    this.#budget = new LoadBudget({ runtime, observer });
     this.#loads = new Loads({ access, pipeline, generation: owner.generation, onChange });
     this.#loader = new Loader({
       deps,
@@ -55,6 +59,7 @@ export class Chunks {
         return encoder.records;
       },
       captures: (table) => tables.captures(table),
+      isHeld: () => this.#budget.isHeld,
       recordsNow: () => encoder.records,
     });
   }
@@ -62,6 +67,11 @@ export class Chunks {
   /** True while rows of a chunk are being published: no watermark that is above them may stand among them. */
   get isPlacing(): boolean {
     return this.#isPlacing;
+  }
+
+  /** Whether loads go on depends on what the slot makes the source keep. */
+  slotSeen(slot: SlotFacts | null): void {
+    this.#budget.look(slot, this.#loads.rows);
   }
 
   get loads(): readonly LoadRow[] {

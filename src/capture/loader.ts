@@ -17,6 +17,8 @@ export type LoaderInput = {
   readonly broadcast: (record: ControlRecord) => number;
   /** False for a table that is stopped or not captured: nothing of it is read. */
   readonly captures: (table: TableId) => boolean;
+  /** True while no rows are to be read. */
+  readonly isHeld: () => boolean;
   /** How many records of the generation there are. */
   readonly recordsNow: () => number;
 };
@@ -66,9 +68,10 @@ export class Loader {
     }
   }
 
-  /** Of a table that is not captured nothing is read; a load of it can be ended all the same. */
+  /** Of a table that is not captured nothing is read; a load of it can be ended all the same. So can one that is held. */
   #goesThrough({ table, state }: LoadRow): boolean {
-    return state === 'cancel' || this.#input.captures(table);
+    const { captures, isHeld } = this.#input;
+    return state === 'cancel' || (captures(table) && !(state === 'reading' && isHeld()));
   }
 
   async #pause(signal: AbortSignal): Promise<void> {

@@ -139,6 +139,7 @@ export class Session {
     const { options } = this.#deps;
     this.#enter({ tag: 'streaming', generation: this.#start.owner.generation, epoch: this.#connected.epoch.epoch });
     await this.#chunks.look(signal);
+    this.#chunks.slotSeen(this.#connected.slot);
     this.#chunks.open();
     await runBeside(
       {
@@ -306,6 +307,7 @@ export class Session {
       const reached = this.#reached;
       const facts = await source.inspect(signal);
       observer.slot(facts.slot);
+      this.#chunks.slotSeen(facts.slot);
       const { system, timeline } = this.#connected.epoch.identity;
       // Another server answers: its tables say nothing of ours, and the next connect decides.
       if (facts.identity.system !== system || facts.identity.timeline !== timeline) return;

@@ -5,11 +5,13 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
 import { TABLE_NOT_LOADED } from '#core/source.ts';
+import { HELD_MEND, isBudgetLow } from '#core/wal-budget.ts';
 import type { PipelineConfig } from '../config/config.ts';
 import type { PipelineStatus } from '../http/status-document.ts';
 import { loadedConfig, onePipeline, sinksOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
-import { changeRow, valueOf } from './rows.ts';
+import { changeRow, SILENT_MS, valueOf } from './rows.ts';
+import { heldLine } from './status.ts';
 
 const WATCH_MS = 1_000;
 
@@ -41,6 +43,12 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
       const stored = await changeRow<LoadRow>(control, { key: controlKeys.load(pipeline.name, table, sink), change }, io.signal);
       if (stored !== null) started.push(stored);
     }
+    const slot = (await statusNow(context, control, pipeline))?.slot ?? null;
+    if (slot !== null && isBudgetLow(slot)) {
+      io.stderr(
+        `they wait: of the log that the source keeps for the slot only ${formatBytes(slot.headroomBytes ?? 0)} are left. ${HELD_MEND}\n`,
+      );
+    }
     if (context.options.output === 'json') printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: started });
     else
       io.stderr(
@@ -48,6 +56,17 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
       );
     return 0;
   });
+}
+
+/** What the daemon that captures tells; null where none runs. One of an older release tells less. */
+async function statusNow(
+  { io, parts }: CommandContext,
+  control: ControlStore,
+  { name }: PipelineConfig,
+): Promise<Partial<PipelineStatus> | null> {
+  const row = await valueOf<StatusRow>(control, controlKeys.status(name), io.signal);
+  const isOld = row === null || parts.runtime.wallMs() - row.writtenAtWallMs >= SILENT_MS;
+  return isOld ? null : (row.document as Partial<PipelineStatus>);
 }
 
 /** As the daemon that captures told it last. */
@@ -107,13 +126,16 @@ export async function progress(context: CommandContext, { watch }: { readonly wa
     while (true) {
       const loads = await loadsOf(context, control, pipeline);
       const now = parts.runtime.wallMs();
+      const held = (await statusNow(context, control, pipeline))?.loadsHeld ?? null;
       if (options.output === 'json') {
-        printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: loads.map((row) => ({ ...shownOf(row), ...paceOf(row, now) })) });
+        const shown = loads.map((row) => ({ ...shownOf(row), ...paceOf(row, now) }));
+        printJson(io, 'SnapshotList', { pipeline: pipeline.name, held, loads: shown });
       } else {
+        if (held !== null) io.stderr(`${heldLine(held, now)}\n`);
         printTable(
           io,
           ['TABLE', 'SINK', 'STATE', 'ROWS', 'BYTES', 'RATE', 'DONE', 'LEFT'],
-          loads.map((row) => cellsOf(row, now)),
+          loads.map((row) => cellsOf(row, { now, isHeld: held !== null })),
         );
       }
       if (!watch || !loads.some(isUnderWay)) return 0;
@@ -127,12 +149,12 @@ function shownOf({ after: _, ...row }: LoadRow): Omit<LoadRow, 'after'> {
   return row;
 }
 
-function cellsOf(row: LoadRow, now: number): readonly string[] {
+function cellsOf(row: LoadRow, { now, isHeld }: { readonly now: number; readonly isHeld: boolean }): readonly string[] {
   const { rowsPerSecond, percent, secondsLeft } = paceOf(row, now);
   return [
     row.table,
     row.sink ?? 'all',
-    row.paused && isUnderWay(row) ? 'paused' : row.state,
+    row.paused && isUnderWay(row) ? 'paused' : isHeld && row.state === 'reading' ? 'held' : row.state,
     String(row.rows),
     formatBytes(row.bytes),
     `${Math.round(rowsPerSecond)}/s`,

@@ -156,6 +156,11 @@ function loadText({ table, sink, state, paused, rows, bytes, rowsExpected, perce
   return `table ${table} is being loaded${only} (${paused ? 'paused' : state}): ${rows} rows, ${formatBytes(bytes)}${far}`;
 }
 
+/** Why loads read no rows for now. */
+export function heldLine({ reason, mend, sinceWallMs }: NonNullable<PipelineStatus['loadsHeld']>, nowWallMs: number): string {
+  return `loads are held for ${formatAge(nowWallMs - sinceWallMs)}: ${reason}. ${mend}`;
+}
+
 /** The first few by name. */
 function listed(tables: readonly string[]): string {
   const more = tables.length - NAMED_MAX;
@@ -181,6 +186,8 @@ function explain({ io, parts }: CommandContext, { pipeline, status: document, ru
   }
   // A daemon of an older release tells of no loads.
   for (const load of running ? ((document as Partial<PipelineStatus> | null)?.loads ?? []) : []) say(loadText(load));
+  const held = running ? ((document as Partial<PipelineStatus> | null)?.loadsHeld ?? null) : null;
+  if (held !== null) say(heldLine(held, parts.runtime.wallMs()));
   for (const { table, state, reason } of tables) {
     if (state !== 'streaming') say(`table ${table} is ${state}: ${reason?.text ?? ''} (docs/resync.md)`);
   }

@@ -114,6 +114,8 @@ export type PipelineStatus = {
   readonly tables: readonly TableStatus[];
   /** Tables that match the configuration and are not captured, with the command or statement that mends it. */
   readonly refused: readonly { readonly table: string; readonly code: string; readonly reason: string; readonly mend: string }[];
+  /** Why loads read no rows for now, and what to do; null where they go on. The stream is not concerned. */
+  readonly loadsHeld: { readonly reason: string; readonly mend: string; readonly sinceWallMs: number } | null;
   /** Those under way, as the process that captures knows them. */
   readonly loads: readonly LoadStatus[];
   readonly sinks: readonly SinkStatus[];

@@ -295,6 +295,12 @@ export const metricTable = {
     labels: ['pipeline'],
     help: 'Loads of tables that are under way and not paused, those that wait for their turn among them.',
   },
+  causeway_snapshot_held: {
+    type: 'gauge',
+    group: 'Tables and schema',
+    labels: ['pipeline'],
+    help: '1 while loads read no rows, because the log that the source keeps for the slot would run out before they end; the stream goes on.',
+  },
   causeway_snapshot_rows: {
     type: 'gauge',
     group: 'Tables and schema',

@@ -4,6 +4,7 @@ import type { EpochMicros } from '#core/position.ts';
 import { codeOf } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
 import type { RefusedTable, SlotFacts } from '#core/source.ts';
+import { HELD_MEND, heldText, type LoadsHeld } from '#core/wal-budget.ts';
 import type { CaptureObserver, CaptureState } from '../capture/observer.ts';
 import type { LeaseFacts } from '../lease/lease.ts';
 import type { Metrics, SetGauge } from '../metrics/registry.ts';
@@ -21,6 +22,8 @@ export type CaptureView = {
   slot: SlotFacts | null;
   tables: readonly TableRow[];
   loads: readonly LoadRow[];
+  /** Why no load reads rows for now, and since when; null where loads go on. */
+  loadsHeld: { readonly held: LoadsHeld; readonly sinceWallMs: number } | null;
   /** Tables that match the configuration and are not captured. */
   refused: readonly RefusedTable[];
   checkpoint: CheckpointRow | null;
@@ -53,6 +56,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
     slot: null,
     tables: [],
     loads: [],
+    loadsHeld: null,
     refused: [],
     checkpoint: null,
     readUpTo: null,
@@ -111,6 +115,12 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       spilledBytes = now;
     },
     loads: (rows) => void (view.loads = rows),
+    loadsHeld: (held) => {
+      const before = view.loadsHeld;
+      if (held !== null && before === null) logger.log('warn', `loads are held: ${heldText(held)}`, { mend: HELD_MEND });
+      if (held === null && before !== null) logger.log('info', 'loads go on: the source keeps enough of its log for them');
+      view.loadsHeld = held === null ? null : { held, sinceWallMs: before?.sinceWallMs ?? runtime.wallMs() };
+    },
     tables: (rows) => {
       for (const row of rows) {
         const before = view.tables.find(({ table }) => table === row.table);
@@ -191,6 +201,7 @@ export function captureGauges(pipeline: string, view: CaptureView, time: SourceT
   );
   const underWay = view.loads.filter(isUnderWay);
   set('causeway_snapshot_active', { pipeline }, underWay.filter(({ paused }) => !paused).length);
+  set('causeway_snapshot_held', { pipeline }, view.loadsHeld === null ? 0 : 1);
   for (const { table, sink, rows, rowsExpected } of underWay) {
     const labels = { pipeline, table, sink: sink ?? '' };
     set('causeway_snapshot_rows', labels, rows);

@@ -1,6 +1,7 @@
 import { paceOf } from '#core/load-pace.ts';
 import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { WallMs } from '#core/position.ts';
+import { HELD_MEND, heldText } from '#core/wal-budget.ts';
 import type { LoadStatus, PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
 import { lagOf, partitionsOf } from './consumer-lag.ts';
 import type { PipelineState, SinkUnit } from './pipeline-state.ts';
@@ -28,9 +29,14 @@ export function pipelineStatus(state: PipelineState, nowWallMs: WallMs): Pipelin
       reconcileWanted,
     })),
     refused: capture.refused,
+    loadsHeld: heldStatus(capture.loadsHeld),
     loads: capture.loads.filter(isUnderWay).map((row) => loadStatus(row, nowWallMs)),
     sinks: state.sinks.map((sink) => sinkStatus(state, sink)),
   };
+}
+
+function heldStatus(held: PipelineState['capture']['loadsHeld']): PipelineStatus['loadsHeld'] {
+  return held === null ? null : { reason: heldText(held.held), mend: HELD_MEND, sinceWallMs: held.sinceWallMs };
 }
 
 function loadStatus(row: LoadRow, nowWallMs: WallMs): LoadStatus {

@@ -49,6 +49,7 @@ const document: StatusDocument = {
       log: null,
       tables: [],
       refused: [],
+      loadsHeld: null,
       loads: [
         {
           ...{ table: 'public.<orders>', sink: null, state: 'reading', paused: false, rows: 250, bytes: 25_000, rowsExpected: 1_000 },

@@ -72,6 +72,8 @@ export class FakeDatabase {
   /** Positions that a connection acknowledged, in order. */
   readonly acknowledged: bigint[] = [];
   refused: RefusedTable[] = [];
+  /** What the server keeps of its log for the slot, and would at most; null where nothing limits that. */
+  budget: { readonly headroomBytes: number; readonly retainedBytes: number } | null = null;
   /** Tables that a transaction from before still writes. */
   writtenBefore: ReadonlySet<TableId> = new Set();
   /** What captures leave here; a test that puts the server back to an earlier state puts them back too. */
@@ -350,9 +352,9 @@ export class FakeSource implements Source {
               position: positionOf(String(slot.position)),
               active: database.connection !== null,
               unusable: slot.unusable,
-              retainedBytes: Number(database.head - slot.position),
+              retainedBytes: database.budget?.retainedBytes ?? Number(database.head - slot.position),
               backlogBytes: Number(database.head - slot.position),
-              headroomBytes: null,
+              headroomBytes: database.budget?.headroomBytes ?? null,
               plugin: 'fake',
               failover: false,
               spilledBytes: null,

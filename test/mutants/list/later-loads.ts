@@ -82,4 +82,20 @@ export const laterLoadMutants: readonly Mutant[] = [
     breaks: 'A1, section 6, counterexample 7',
     suite: integration('postgres-source-provision', 'nobody writes it'),
   },
+  {
+    name: 'loads go on though the log of the source runs out',
+    file: 'src/capture/loader.ts',
+    find: "(captures(table) && !(state === 'reading' && isHeld()));",
+    put: "(captures(table) && !(state === 'open' && isHeld()));",
+    breaks: 'section 6',
+    suite: unit('capture/load'),
+  },
+  {
+    name: 'what is left of the budget is compared with the time of the loads, without a margin',
+    file: 'src/core/wal-budget.ts',
+    find: 'const SAFETY = 2;',
+    put: 'const SAFETY = 1;',
+    breaks: 'section 6',
+    suite: unit('core/wal-budget'),
+  },
 ];
