@@ -24,7 +24,7 @@ export const controlKeys = {
   /** TableRow; by the capture holder. */
   table: (pipeline: string, table: TableId) => `table/${pipeline}/${table}` as ControlKey,
   tables: (pipeline: string) => `table/${pipeline}/`,
-  /** LoadRow; by the capture holder, and by `snapshot`. One for a table, and one for each sink that is loaded by itself. */
+  /** LoadRow; by the capture holder, by `snapshot`, and by the apply of a sink that came later. One for a table, and one for each sink that is loaded by itself. */
   load: (pipeline: string, table: TableId, sink: string | null) =>
     (sink === null ? `load/${pipeline}/${table}` : `load/${pipeline}/${table}@${sink}`) as ControlKey,
   loads: (pipeline: string) => `load/${pipeline}/`,
@@ -140,6 +140,8 @@ export type SinkRow = {
   readonly startGeneration: FencingToken;
   /** Tables whose new schema waits for approval. */
   readonly blocked: readonly SchemaBlock[];
+  /** Tables that a sink which came later holds nothing of, until a load of its own is asked for; absent once all are. */
+  readonly owes?: readonly TableId[] | undefined;
 };
 
 export type SchemaBlock = {

@@ -92,7 +92,9 @@ export type SinkStatus = {
   readonly kind: string;
   readonly state: SinkState;
   readonly trouble: Trouble | null;
-  /** Everything at or below it is at the sink, except parked keys. */
+  /** Tables that are being loaded there, or of which a load is still to come: the watermark says nothing of them. */
+  readonly loading: readonly string[];
+  /** Everything at or below it is at the sink, except parked keys. Null where all tables are being loaded. */
   readonly watermark: { readonly sequence: string; readonly sourceTimeMicros: number } | null;
   /** Age of the watermark on the source's clock; null while either is not known. */
   readonly lagSeconds: number | null;
@@ -125,6 +127,10 @@ export type PipelineStatus = {
   readonly slot: SlotStatus | null;
   readonly log: { readonly kind: string; readonly bytes: number | null; readonly bytesMax: number | null } | null;
   readonly tables: readonly TableStatus[];
+  /** Tables that match the configuration and are not captured, with the command or statement that mends it. */
+  readonly refused: readonly { readonly table: string; readonly code: string; readonly reason: string; readonly mend: string }[];
+  /** Why loads read no rows for now, and what to do; null where they go on. The stream is not concerned. */
+  readonly loadsHeld: { readonly reason: string; readonly mend: string; readonly sinceWallMs: number } | null;
   /** Those under way, as the process that captures knows them. */
   readonly loads: readonly LoadStatus[];
   readonly sinks: readonly SinkStatus[];

@@ -46,7 +46,13 @@ export const metricTable = {
     type: 'gauge',
     group: 'Flow and lag',
     labels: ['pipeline', 'sink'],
-    help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked.",
+    help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked. Says nothing of tables that are being loaded there; absent where all are.",
+  },
+  causeway_sink_tables_loading: {
+    type: 'gauge',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'Tables that are being loaded at the sink, or of which a load is still to come: its watermark says nothing of them.',
   },
   causeway_consumer_lag_records: {
     type: 'gauge',
@@ -276,7 +282,7 @@ export const metricTable = {
     type: 'gauge',
     group: 'Tables and schema',
     labels: ['pipeline', 'state'],
-    help: 'Captured tables by state: streaming, resync_required or stopped.',
+    help: 'Tables by state: streaming, resync_required or stopped; not_captured for those that match the configuration and are left out.',
   },
   causeway_reconcile_wanted: {
     type: 'gauge',
@@ -319,6 +325,12 @@ export const metricTable = {
     group: 'Tables and schema',
     labels: ['pipeline'],
     help: 'Loads of tables that are under way and not paused, those that wait for their turn among them.',
+  },
+  causeway_snapshot_held: {
+    type: 'gauge',
+    group: 'Tables and schema',
+    labels: ['pipeline'],
+    help: '1 while loads read no rows, because the log that the source keeps for the slot would run out before they end; the stream goes on.',
   },
   causeway_snapshot_rows: {
     type: 'gauge',

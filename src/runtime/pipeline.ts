@@ -5,6 +5,7 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Log } from '#core/log.ts';
 import { type Logger, type Runtime, untilBeatMs } from '#core/runtime.ts';
+import type { TableId } from '#core/schema.ts';
 import type { Sink } from '#core/sink.ts';
 import type { Source } from '#core/source.ts';
 import { runApply } from '../apply/apply.ts';
@@ -162,6 +163,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     follow();
   };
 
+  const snapshotNever = (table: TableId): boolean => selectionFor(config.tables, table)?.snapshot === 'never';
   const captureLoop =
     ({ control, source, log }: PipelineParts): Loop =>
     async (signals) => {
@@ -178,7 +180,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
           logger,
           observer,
           sinks: config.sinks.map(({ name }) => name),
-          snapshotNever: (table) => selectionFor(config.tables, table)?.snapshot === 'never',
+          snapshotNever,
           options: { ...defaultCaptureOptions, leaseTtlMs: config.leaseTtlMs },
         },
         signals,
@@ -204,7 +206,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         {
           pipeline: config.name,
           sinkName: unit.config.name,
-          tables: config.tables,
+          snapshotNever,
           sink,
           log,
           control,

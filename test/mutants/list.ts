@@ -4,6 +4,7 @@ import { applyRecordMutants } from './list/apply-records.ts';
 import { applyTruncateMutants } from './list/apply-truncates.ts';
 import { captureLoadMutants } from './list/capture-loads.ts';
 import { captureRequestMutants } from './list/capture-requests.ts';
+import { laterLoadMutants } from './list/later-loads.ts';
 import { captureOpeningMutants } from './list/capture-opening.ts';
 import { captureStreamMutants } from './list/capture-stream.ts';
 import { captureTableMutants } from './list/capture-tables.ts';
@@ -28,6 +29,7 @@ const single: readonly Mutant[] = [
   ...captureTableMutants,
   ...captureLoadMutants,
   ...captureRequestMutants,
+  ...laterLoadMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
   ...formatMutants,

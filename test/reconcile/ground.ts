@@ -48,7 +48,6 @@ export class Ground {
       {
         pipeline: PIPELINE,
         sinkName: SINK,
-        tables: [{ pattern: 'public.*', snapshot: 'initial', target: null }],
         sink: new MemorySink(this.store),
         log: this.#log(),
         control: this.#control(),

@@ -267,11 +267,11 @@ describe('a sink that is added to a pipeline that has published', () => {
     await end();
   });
 
-  test('is refused where its tables would have to be loaded, and the others go on', async () => {
+  test('is brought the rows from before by itself, and the others go on', async () => {
     start({ logStore: logStore.store, sinkStores: { cold, warm } });
     await clock.advance(20_000);
-    await changesGoOn('failed', 'sink_unknown_progress');
-    expect(cold.progress.size).toBe(0);
+    await changesGoOn('running', null);
+    expect([rowsOf(warm), rowsOf(cold)]).toEqual([31, 31]);
   });
 
   test('starts with what is published from then on where they are marked `snapshot: never`', async () => {

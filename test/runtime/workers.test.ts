@@ -15,6 +15,7 @@ const sinkWith = (partitions: readonly number[]): SinkStatus => ({
   kind: 'fake',
   state: 'running',
   trouble: null,
+  loading: [],
   watermark: null,
   lagSeconds: null,
   lagRecords: 0,

@@ -129,6 +129,7 @@ export function lineSource(
         if (position !== null) watcher.told(position);
         return position;
       }),
+    follow: (tables, signal) => server.follow(tables, signal),
     deprovision: (signal) => server.deprovision(signal),
     async open(signal) {
       let opened: SourceStream | null = null;
