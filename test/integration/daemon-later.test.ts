@@ -10,6 +10,9 @@ import { seededRandom } from '../support/random.ts';
 
 const rows = 20_000;
 
+/** Leaves the loads room beside the writer. */
+const BETWEEN_CHANGES_MS = 3;
+
 describeNewestPostgres('what comes later', (major) => {
   test('a sink, and a table, under writes and kills', async () => {
     await using ground = await DaemonGround.create(major, { sinks: ['copy', 'second'] });
@@ -111,7 +114,7 @@ async function writesTo(ground: DaemonGround, tables: ReadonlySet<string>, signa
       else if (draw < 0.7) await client.query(`DELETE FROM ${table} WHERE id = ${id}`);
       else if (draw < 0.8) await client.query(`UPDATE ${table} SET id = ${(newest += 1)} WHERE id = ${id} AND large IS NULL`);
       else await client.query(`INSERT INTO ${table} VALUES (${(newest += 1)}, 'new', repeat('l', ${below(3) * 3000}))`);
-      await sleep(3);
+      await sleep(BETWEEN_CHANGES_MS);
     }
   } finally {
     await client.end();

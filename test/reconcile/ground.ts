@@ -55,6 +55,7 @@ export class Ground {
         runtime: this.world.clock.runtime,
         logger: silentLogger,
         observer: silentObserver,
+        snapshotNever: () => false,
         options: applyDefaults,
       },
       { stop: stop.signal, kill: kill.signal },
