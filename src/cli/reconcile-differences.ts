@@ -114,6 +114,7 @@ export async function repairDifferences(context: CommandContext, options: Repair
   if (options.plan === (options.apply !== undefined)) {
     throw new CausewayError('usage', 'write --plan to see what would be published, and --apply <plan> to have it published');
   }
+  if (!Number.isInteger(options.max) || options.max < 0) throw new CausewayError('usage', '--max is not a number of keys');
   return await withSinks(context, options.sink, async (places) => {
     const [place, ...others] = places;
     if (place === undefined || others.length > 0) throw new CausewayError('usage', 'name one sink with --sink');

@@ -36,12 +36,21 @@ export type ReconcileOptions = {
 
 /** Compares source and sinks, one sink after the other; the exit code is that of the gravest verdict. */
 export async function run(context: CommandContext, options: ReconcileOptions): Promise<number> {
+  assertReadable(options);
   return await eachSink(context, options, async (place) => await withRun(context, place, options, 'new'));
 }
 
 /** Goes on with the newest run of each sink that did not come to its end. */
 export async function resume(context: CommandContext, options: ReconcileOptions): Promise<number> {
+  assertReadable(options);
   return await eachSink(context, options, async (place) => await withRun(context, place, options, 'resume'));
+}
+
+/** What cannot be read is refused before anything is begun. */
+function assertReadable(options: ReconcileOptions): void {
+  selectionOf(options);
+  limitsOf(options);
+  if (options.maxDuration !== undefined) duration(options.maxDuration, '--max-duration');
 }
 
 export type Place = { readonly control: ControlStore; readonly pipeline: PipelineConfig; readonly sink: SinkConfig };
@@ -72,7 +81,7 @@ async function withRun(context: CommandContext, place: Place, options: Reconcile
   return await withReconcileLease(context, { control, pipeline: pipeline.name, sink: sink.name }, async (lease, signal) =>
     withDeps(context, place, options, async (deps) => {
       const before = await runsOf(control, { pipeline: pipeline.name, sink: sink.name }, signal);
-      const row = how === 'new' ? await newRun(deps, options, signal) : resumable(before, sink.name);
+      const row = how === 'new' ? await newRun(deps, { ...options, before }, signal) : resumable(before, sink.name);
       const record = new RunRecord({ control, pipeline: pipeline.name, row, token: lease.token });
       await record.change({ state: 'running', endedAtWallMs: null, verdict: null }, signal);
       await forget(deps, before, record.row.run, signal);
@@ -96,9 +105,7 @@ export async function withDeps<T>(
   work: (deps: ReconcileDeps) => Promise<T>,
 ): Promise<T> {
   const { parts } = context;
-  const rate = options.rate === undefined ? null : positive(options.rate, '--rate');
-  const patienceMs = options.patience === undefined ? defaultReconcileOptions.patienceMs : duration(options.patience, '--patience');
-  const repairMax = options.repair === true ? positive(options.repairMax ?? String(REPAIR_MAX), '--repair-max') : null;
+  const limits = limitsOf(options);
   return await withLog(context, pipeline, (log) =>
     withSource(context, pipeline, (source) =>
       withSink(context, { pipeline, sink, partitions: log.partitions }, (built) =>
@@ -113,7 +120,7 @@ export async function withDeps<T>(
           runtime: parts.runtime,
           logger: context.logger,
           spill: () => new SpillFiles(),
-          options: { ...defaultReconcileOptions, rowsPerSecondMax: rate, patienceMs, repairMax },
+          options: { ...defaultReconcileOptions, ...limits },
         }),
       ),
     ),
@@ -130,7 +137,11 @@ export async function runsOf(
   return rows.filter(({ sink }) => sink === of.sink).toSorted((a, b) => b.startedAtWallMs - a.startedAtWallMs);
 }
 
-async function newRun(deps: ReconcileDeps, options: ReconcileOptions, signal: AbortSignal): Promise<ReconcileRow> {
+async function newRun(
+  deps: ReconcileDeps,
+  options: ReconcileOptions & { readonly before: readonly ReconcileRow[] },
+  signal: AbortSignal,
+): Promise<ReconcileRow> {
   const { control, pipeline, runtime, log, sinkName } = deps;
   const captured = (await control.list(controlKeys.tables(pipeline), signal)).map(({ value }) => (value as TableRow).table);
   if (captured.length === 0) {
@@ -138,6 +149,10 @@ async function newRun(deps: ReconcileDeps, options: ReconcileOptions, signal: Ab
   }
   const unknown = options.tables.filter((table) => !captured.includes(table as TableId));
   if (unknown.length > 0) throw new CausewayError('usage', `not captured: ${unknown.join(', ')}; there is ${captured.join(', ')}`);
+  const { since, before } = options;
+  if (since !== undefined && !before.some(({ run: one }) => one === since)) {
+    throw new CausewayError('usage', `there is no run ${since} of the sink ${sinkName}; \`causeway reconcile status\` lists them`);
+  }
   const tables = options.tables.length === 0 ? captured : captured.filter((table) => options.tables.includes(table));
   const now = runtime.wallMs();
   return {
@@ -160,6 +175,18 @@ async function newRun(deps: ReconcileDeps, options: ReconcileOptions, signal: Ab
     })),
     verdict: null,
     token: 0,
+  };
+}
+
+function limitsOf({ rate, patience, repair, repairMax }: Pick<ReconcileOptions, 'rate' | 'patience' | 'repair' | 'repairMax'>): {
+  readonly rowsPerSecondMax: number | null;
+  readonly patienceMs: number;
+  readonly repairMax: number | null;
+} {
+  return {
+    rowsPerSecondMax: rate === undefined ? null : positive(rate, '--rate'),
+    patienceMs: patience === undefined ? defaultReconcileOptions.patienceMs : duration(patience, '--patience'),
+    repairMax: repair === true ? positive(repairMax ?? String(REPAIR_MAX), '--repair-max') : null,
   };
 }
 

@@ -19,10 +19,10 @@ const ROUNDS = 3;
 /** What came of keys that were suspects. The others are the same at source and sink. */
 export type CloseLook = { readonly differences: readonly Difference[]; readonly parked: number; readonly settled: number };
 
-/** `expected`: as the sink would give it back; null where the source has no row. Undefined: not a row that the sink can hold. */
-type SourceSide = { readonly row: Row | null; readonly expected: Row | null | undefined };
+/** As the sink would give it back; null where the source has no row. Undefined: not a row that the sink can hold. */
+type Expected = Row | null | undefined;
 
-type Sides = { readonly read: RowsRead; readonly source: ReadonlyMap<RowKey, SourceSide> };
+type Sides = { readonly source: ReadonlyMap<RowKey, Expected>; readonly sink: ReadonlyMap<RowKey, SinkRow> };
 
 /**
  * Looks at single keys until it is certain of each whether source and sink differ at one common cut: behind a barrier of the capture
@@ -87,9 +87,9 @@ export class CloseLooks {
 
   /** Nearly every suspect only changed between the two scans: read again, the sink behind the source, they are the same. */
   async #lookBeside(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly RowKey[]> {
-    const { read, source } = await this.#source(table, keys, signal);
+    const read = await this.#read(table, keys, signal);
     await this.#standing.hasTaken(read.readAt, signal);
-    const sink = await this.#sink(read, keys, signal);
+    const { source, sink } = await this.#sides(read, keys, signal);
     const newest = await this.#standing.newest(signal);
     return keys.filter((key) => {
       const stored = sink.get(key);
@@ -103,28 +103,29 @@ export class CloseLooks {
     signal: AbortSignal,
   ): Promise<{ readonly differences: readonly Difference[]; readonly again: readonly RowKey[] }> {
     const { table, keys, seen } = of;
-    const { read, source } = await this.#source(table, keys, signal);
+    const read = await this.#read(table, keys, signal);
     const salt = randomName(this.#deps.runtime);
+    const rows = new Map(read.rows.map(({ key, row }) => [key, row]));
     const digests = keys.map((key) => {
-      const row = source.get(key)?.row ?? null;
+      const row = rows.get(key) ?? null;
       return row === null ? null : rowDigest(salt, row);
     });
     const { sinkName } = this.#deps;
     const args = { table, sink: sinkName, keys, purpose: 'confirm', salt, digests } as const;
     const answer = await askHolder(this.#deps, { lane: this.#lane, args }, signal);
     await this.#standing.hasPassed(answer.high, signal);
-    const sink = await this.#sink(read, keys, signal);
+    const { source, sink } = await this.#sides(read, keys, signal);
     const differences: Difference[] = [];
     const again: RowKey[] = [];
     for (const [at, key] of keys.entries()) {
-      const side = source.get(key);
+      const expected = source.get(key);
       const stored = sink.get(key);
       const sequence = stored?.sequence ?? null;
-      const verdict = verdictOf({ answer, at, sequence, before: seen.get(key) ?? null, isEqual: isEqual(read, side, stored) });
+      const verdict = verdictOf({ answer, at, sequence, before: seen.get(key) ?? null, isEqual: isEqual(read, expected, stored) });
       if (sequence !== null) seen.set(key, sequence);
       if (verdict === 'again') again.push(key);
       else if (verdict !== 'same')
-        differences.push(differenceOf({ read, key, side, stored, cut: answer.low, isAhead: verdict === 'ahead' }));
+        differences.push(differenceOf({ read, key, expected: expected ?? null, stored, cut: answer.low, isAhead: verdict === 'ahead' }));
     }
     return { differences, again };
   }
@@ -134,7 +135,7 @@ export class CloseLooks {
     await publish(this.#deps, { table, keys, lane: this.#lane }, signal);
   }
 
-  async #source(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<Sides> {
+  async #read(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<RowsRead> {
     const wanted = {
       table,
       range: { tag: 'keys', keys },
@@ -142,16 +143,16 @@ export class CloseLooks {
       bytesMax: Number.MAX_SAFE_INTEGER,
       accepts: () => true,
     } as const;
-    const read = present(await this.#rows.read(wanted, signal), 'a read that accepts every snapshot');
-    const domain = this.#deps.sink.readBack(read.schema);
-    const source = new Map<RowKey, SourceSide>(keys.map((key) => [key, { row: null, expected: null }]));
-    for (const { key, row } of read.rows) source.set(key, { row, expected: row === null ? undefined : (domain(row) ?? undefined) });
-    return { read, source };
+    return present(await this.#rows.read(wanted, signal), 'a read that accepts every snapshot');
   }
 
-  async #sink({ schema }: RowsRead, keys: readonly RowKey[], signal: AbortSignal): Promise<ReadonlyMap<RowKey, SinkRow>> {
-    const rows = await this.#deps.sink.read(schema, keys, signal);
-    return new Map(rows.map((row) => [row.key, row]));
+  /** The sink's own values of the keys, and what was read of the source in the same domain, which a sink knows once it was read. */
+  async #sides(read: RowsRead, keys: readonly RowKey[], signal: AbortSignal): Promise<Sides> {
+    const stored = await this.#deps.sink.read(read.schema, keys, signal);
+    const domain = this.#deps.sink.readBack(read.schema);
+    const source = new Map<RowKey, Expected>(keys.map((key) => [key, null]));
+    for (const { key, row } of read.rows) source.set(key, row === null ? undefined : (domain(row) ?? undefined));
+    return { source, sink: new Map(stored.map((row) => [row.key, row])) };
   }
 
   async #parkedAmong(keys: readonly RowKey[], signal: AbortSignal): Promise<ReadonlySet<RowKey>> {
@@ -177,9 +178,8 @@ export async function publish(
   return await askHolder(deps, { lane, args }, signal);
 }
 
-function isEqual({ schema }: RowsRead, side: SourceSide | undefined, stored: SinkRow | undefined): boolean {
+function isEqual({ schema }: RowsRead, expected: Expected, stored: SinkRow | undefined): boolean {
   const row = stored?.row ?? null;
-  const expected = side?.expected;
   if (expected === undefined) return false;
   if (expected === null || row === null) return expected === row;
   return isSameRow(schema, expected, row);
@@ -208,14 +208,13 @@ export function verdictOf(of: {
 function differenceOf(of: {
   readonly read: RowsRead;
   readonly key: RowKey;
-  readonly side: SourceSide | undefined;
+  readonly expected: Row | null;
   readonly stored: SinkRow | undefined;
   readonly cut: Sequence;
   readonly isAhead: boolean;
 }): Difference {
-  const { read, key, side, stored, cut } = of;
+  const { read, key, expected, stored, cut } = of;
   const row = stored?.row ?? null;
-  const expected = side?.expected ?? null;
   // Where neither end has a row, it is the register that differs.
   const kind = (row === null) === (expected === null) ? 'mismatched' : row === null ? 'missing' : 'extra';
   const columns = row === null || expected === null ? [] : differingColumns(read.schema, expected, row);

@@ -16,6 +16,7 @@ import { sinkDynamoDbMutants } from './list/sink-dynamodb.ts';
 import { sinkSpannerMutants } from './list/sink-spanner.ts';
 import { leaseMutants } from './list/leases.ts';
 import { ownRecordsMutants } from './list/own-records.ts';
+import { reconcileMutants } from './list/reconcile.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
 import { sinkReadMutants } from './list/sink-reads.ts';
@@ -31,6 +32,7 @@ const single: readonly Mutant[] = [
   ...captureRequestMutants,
   ...laterLoadMutants,
   ...ownRecordsMutants,
+  ...reconcileMutants,
   ...leaseMutants,
   ...formatMutants,
   ...applyRecordMutants,

@@ -1,4 +1,4 @@
-import { present } from '#core/assert.ts';
+import { assert, present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import { parseRowKey, rowKeyOf, type RowKey } from '#core/key.ts';
@@ -146,6 +146,8 @@ export class MemorySink implements Sink {
   readonly reports: SinkReports;
   readonly #store: MemorySinkStore;
   #claimant: string | null = null;
+  /** As with a store whose values depend on what it is. */
+  #knowsStore = false;
 
   constructor(store: MemorySinkStore = new MemorySinkStore(), limits: Partial<SinkLimits> = {}) {
     this.#store = store;
@@ -183,6 +185,7 @@ export class MemorySink implements Sink {
   }
 
   async differences(schema: TableSchema, signal: AbortSignal): Promise<readonly string[]> {
+    this.#knowsStore = true;
     return this.#call({ name: 'differences' }, signal, () => {
       const table = this.#store.tables.get(schema.table);
       if (table === undefined) return [`the table ${schema.table} is missing`];
@@ -252,6 +255,7 @@ export class MemorySink implements Sink {
   }
 
   async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
+    this.#knowsStore = true;
     await turn(signal);
     const compare = keyComparison(schema);
     const found = [...this.#store.table(schema.table).rows].map(([key, stored]) => ({ key, columns: parseRowKey(key).columns, stored }));
@@ -270,6 +274,7 @@ export class MemorySink implements Sink {
   }
 
   async read(schema: TableSchema, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly SinkRow[]> {
+    this.#knowsStore = true;
     return this.#call({ name: 'read' }, signal, () => {
       const { rows } = this.#store.table(schema.table);
       return [...new Set(keys)].flatMap((key) => {
@@ -281,6 +286,7 @@ export class MemorySink implements Sink {
   }
 
   readBack(schema: TableSchema): (row: Row) => Row | null {
+    assert(this.#knowsStore, 'differences, read or scan was called before');
     return (row) => (this.#store.poison(schema, row) === null ? row : null);
   }
 
