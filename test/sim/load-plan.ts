@@ -165,6 +165,7 @@ function withHidden(dice: Dice, transactions: readonly PlannedTransaction[]): re
   const share = dice.pick([0, 0.05, 0.1, 0.3]);
   return transactions.map((each) => {
     if (!dice.chance(share)) return each;
-    return { ...each, hiddenMs: dice.whole(...dice.pick(HIDDEN_MS)) };
+    const [fromMs, toMs] = dice.pick(HIDDEN_MS);
+    return { ...each, hiddenMs: dice.whole(fromMs, toMs) };
   });
 }
