@@ -55,7 +55,8 @@ export class Workload {
     const table = this.#database.table(id);
     const names = table.schema.columns.map(({ name }) => name);
     const adds = op.op === 'add_column' ? names.length < COLUMNS_MAX : names.length <= COLUMNS.length;
-    const columns = adds ? [...names, `c${serial}`] : names.slice(0, -1);
+    const name = names.includes(`c${serial}`) ? `c${serial}_${names.length}` : `c${serial}`;
+    const columns = adds ? [...names, name] : names.slice(0, -1);
     this.#database.reshapeRows(id, (row) => (adds ? [...row, null] : row.slice(0, -1)));
     this.#database.alterTable(id, { columns, verdict: { tag: 'harmless', text: 'its columns changed' } });
   }
