@@ -66,7 +66,7 @@ export function withLoads(plan: Plan, busyMs: number): Plan {
   const transactions = [...plan.transactions, ...drawBursts(dice, asked)].toSorted((a, b) => a.atMs - b.atMs);
   const faults: Fault[] = [...plan.faults, ...steps];
   for (let left = dice.whole(1, 6); left > 0; left -= 1) faults.push(drawCallFault(dice, plan, dice.pick(times)));
-  for (let left = dice.whole(0, 2); left > 0; left -= 1) faults.push(drawHandOver(dice, plan, dice.pick(times)));
+  for (let left = dice.whole(0, 2); left > 0; left -= 1) faults.push(...drawHandOver(dice, plan, dice.pick(times)));
   return { ...plan, loads, transactions: withHidden(dice, transactions), faults };
 }
 
@@ -147,16 +147,25 @@ function drawCallFault(dice: Dice, plan: Plan, fromMs: number): CallFault {
 }
 
 /** The holder is gone, or held for so long that another one goes on with what it read. */
-function drawHandOver(dice: Dice, plan: Plan, fromMs: number): Fault {
+function drawHandOver(dice: Dice, plan: Plan, fromMs: number): readonly Fault[] {
   const daemon = dice.whole(0, plan.daemons - 1);
   const atMs = fromMs + dice.whole(20, 2_500);
-  switch (dice.pick(['pause', 'stop', 'source_restart'] as const)) {
+  switch (dice.pick(['pause', 'stop', 'source_restart', 'late_chunk'] as const)) {
     case 'pause':
-      return { tag: 'pause', daemon, atMs, forMs: dice.whole(1_000, 7_000), clock: dice.pick(['runs', 'stands'] as const) };
+      return [{ tag: 'pause', daemon, atMs, forMs: dice.whole(1_000, 7_000), clock: dice.pick(['runs', 'stands'] as const) }];
     case 'stop':
-      return { tag: 'stop', daemon, atMs, ms: dice.whole(0, 2_000) };
+      return [{ tag: 'stop', daemon, atMs, ms: dice.whole(0, 2_000) }];
     case 'source_restart':
-      return { tag: 'source_restart', atMs, forMs: dice.whole(0, 1_500), slotBack: dice.chance(0.6) };
+      return [{ tag: 'source_restart', atMs, forMs: dice.whole(0, 1_500), slotBack: dice.chance(0.6) }];
+    case 'late_chunk': {
+      // What its holder had sent arrives when the next one has opened, and changes nothing.
+      const of = { tag: 'call', daemon, skip: 0 } as const;
+      const dies = { kind: 'crash_before', site: 'control.get', afterMs: atMs + dice.whole(100, 1_000), ms: dice.whole(5, 800) } as const;
+      return [
+        { ...of, kind: 'delay', site: 'log.append', afterMs: atMs, ms: dice.whole(3_500, 7_000) },
+        { ...of, ...dies },
+      ];
+    }
   }
 }
 

@@ -53,10 +53,9 @@ describe('rows that change while they are read', () => {
 
   test('22: a commit shows in the stream long before it does in reads, over a hand-over too', async () => {
     for (const seed of seeds) {
-      const transactions = meanwhile(each((key) => [put((key * 7) % ROWS)])).map((planned, index) =>
-        index % 5 === 0 ? { ...planned, hiddenMs: 700 } : planned,
-      );
-      for (const atMs of [200, 350, 500]) {
+      const writes = meanwhile(each((key) => [put((key * 7) % ROWS)]));
+      const transactions = writes.map((planned, index) => (index < 20 && index % 5 === 0 ? { ...planned, hiddenMs: 5_000 } : planned));
+      for (const atMs of [600, 1_000]) {
         const faults: readonly Fault[] = [{ tag: 'stop', daemon: 0, atMs, ms: 0 }];
         await settles({ seed, daemons: 2, loads: loads(), transactions, faults });
       }
@@ -73,6 +72,18 @@ describe('a load', () => {
           const outcome = await settles({ loads: loads(), transactions, faults: [call(kind, site, { afterMs: 0, skip })] });
           expect(figure(outcome, 'loads done')).toBe(1);
         }
+      }
+    }
+  });
+
+  test('is no further than what counts in the log: a chunk arrives behind the next generation', async () => {
+    for (const skip of [8, 10, 12, 14]) {
+      for (const diesMs of [700, 900, 1_100]) {
+        const faults: readonly Fault[] = [
+          call('delay', 'log.append', { afterMs: 0, skip, ms: 6_000 }),
+          call('crash_before', 'control.get', { afterMs: diesMs }),
+        ];
+        await settles({ daemons: 2, loads: loads(), transactions: meanwhile([put(ROWS)]), faults });
       }
     }
   });
