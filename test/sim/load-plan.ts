@@ -160,7 +160,7 @@ function drawHandOver(dice: Dice, plan: Plan, fromMs: number): readonly Fault[] 
     case 'late_chunk': {
       // What its holder had sent arrives when the next one has opened, and changes nothing.
       const of = { tag: 'call', daemon, skip: 0 } as const;
-      const dies = { kind: 'crash_before', site: 'control.get', afterMs: atMs + dice.whole(100, 1_000), ms: dice.whole(5, 800) } as const;
+      const dies = { kind: 'crash_before', site: 'runtime.sleep', afterMs: atMs + dice.whole(100, 1_000), ms: dice.whole(5, 800) } as const;
       return [
         { ...of, kind: 'delay', site: 'log.append', afterMs: atMs, ms: dice.whole(3_500, 7_000) },
         { ...of, ...dies },

@@ -81,7 +81,7 @@ describe('a load', () => {
       for (const diesMs of [700, 900, 1_100]) {
         const faults: readonly Fault[] = [
           call('delay', 'log.append', { afterMs: 0, skip, ms: 6_000 }),
-          call('crash_before', 'control.get', { afterMs: diesMs }),
+          call('crash_before', 'source.rows.mark', { afterMs: diesMs }),
         ];
         await settles({ daemons: 2, loads: loads(), transactions: meanwhile([put(ROWS)]), faults });
       }
