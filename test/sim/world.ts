@@ -287,13 +287,17 @@ class World {
       runtime,
       logger: this.#trace.lines === null ? silentLogger : tracingLogger((text) => this.#say(text, life)),
       control: lineControl(line, this.#controlRows),
-      source: lineSource(line, { database: this.#database, readMs: plan.loads?.readMs ?? 0 }, {
-        told: (position) => this.#checkers.told(position),
-        acknowledged: (position) => {
-          this.#say(`acknowledges ${position}`, life);
-          this.#checkers.acknowledged(position);
+      source: lineSource(
+        line,
+        { database: this.#database, readMs: plan.loads?.readMs ?? 0 },
+        {
+          told: (position) => this.#checkers.told(position),
+          acknowledged: (position) => {
+            this.#say(`acknowledges ${position}`, life);
+            this.#checkers.acknowledged(position);
+          },
         },
-      }),
+      ),
       log: lineLog(line, store, logWatcher, store.sharesPartitions ? member : null),
       sinks: new Map(sinks),
       parkedKeysMax: this.#faults.parkedKeysMax,

@@ -136,7 +136,9 @@ export class RecordsChecker {
 }
 
 function isWithheldRead({ what, values }: Moment): boolean {
-  return what === 'unreadable' || [...(values?.values() ?? [])].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value));
+  return (
+    what === 'unreadable' || [...(values?.values() ?? [])].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value))
+  );
 }
 
 /**
