@@ -87,7 +87,11 @@ function plan(
     drop: () => withLog(context, pipeline, (log) => log.remove(sink ?? null, signal)),
   };
   if (sink !== undefined) {
-    return { steps: [...sinkSteps, logStep], rows: () => Promise.resolve([controlKeys.sink(pipeline.name, sink)]) };
+    const rows = async (): Promise<readonly ControlKey[]> => {
+      const asked = await control.list(controlKeys.repairs(pipeline.name, sink), signal);
+      return [controlKeys.sink(pipeline.name, sink), ...asked.map(({ key }) => key)];
+    };
+    return { steps: [...sinkSteps, logStep], rows };
   }
   const sourceStep: Step = {
     what: `source (${pipeline.source.kind}): replication slot, publication and what was written there`,
