@@ -132,6 +132,14 @@ export const captureLoadMutants: readonly Mutant[] = [
     suite: unit('capture/load'),
   },
   {
+    name: 'a step of a load that became durable while the checkpoint was stored counts as stored by it',
+    file: chunks,
+    find: 'this.#loads.durable(records);',
+    put: 'this.#loads.durable(this.#durable);',
+    breaks: 'C6, section 5',
+    suite: unit('capture/load'),
+  },
+  {
     name: 'a load is over before its end is durable',
     file: 'src/capture/loader.ts',
     find: 'loads.step(key, { id: row.id, records, change: of.then });',
