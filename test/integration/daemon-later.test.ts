@@ -29,7 +29,7 @@ describeNewestPostgres('what comes later', (major) => {
       await ground.start();
       await expect.poll(async () => (await statusOfSecond())?.state, soon).toBe('running');
       const seen = await statusOfSecond();
-      expect([seen?.watermark === null, seen?.lagSeconds === null]).toEqual([seen?.loading.length === 1, seen?.loading.length === 1]);
+      expect(seen?.watermark === null || seen?.loading.length === 0).toBe(true);
       await expect
         .poll(async () => [(await statusOfSecond())?.loading, (await statusOfSecond())?.watermark !== null], soon)
         .toEqual([[], true]);
