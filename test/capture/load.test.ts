@@ -156,7 +156,9 @@ describe('loads while the source runs out of room for its log', () => {
     for (const table of [orders, lines]) fill(world, table, 10);
     database.budget = { headroomBytes: 10, retainedBytes: 990 };
     const held: (string | null)[] = [];
-    const loadsHeld = (of: { readonly reason: string } | null): void => void (of?.reason !== held.at(-1) && held.push(of?.reason ?? null));
+    const loadsHeld = (of: { readonly reason: string } | null): void => {
+      if (of?.reason !== held.at(-1)) held.push(of?.reason ?? null);
+    };
     const process = await world.startStreaming({ ...small, observer: { loadsHeld } });
     await clock.advance(30_000);
     expect([held, loadOf(world, orders)]).toMatchObject([['low'], { state: 'reading', rows: 0 }]);

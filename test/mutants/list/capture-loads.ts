@@ -198,7 +198,7 @@ export const captureLoadMutants: readonly Mutant[] = [
   {
     name: 'a load is open only behind the first watermark',
     file: 'src/capture/session.ts',
-    find: '    await this.#chunks.open(signal);\n',
+    find: '    this.#chunks.slotSeen(this.#connected.slot);\n    this.#chunks.open();\n',
     put: '',
     breaks: 'A3, counterexample 24',
     suite: unit('capture/load'),
