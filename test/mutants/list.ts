@@ -22,7 +22,7 @@ import { sinkPostgresMutants } from './list/sink-postgres.ts';
 import { sinkReadMutants } from './list/sink-reads.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
 import { coreMutants, storeMutants } from './list/stores.ts';
-import { schedule, simulation, type Mutant, type Suite } from './mutant.ts';
+import { loadSchedule, schedule, simulation, type Mutant, type Suite } from './mutant.ts';
 
 const single: readonly Mutant[] = [
   ...captureOpeningMutants,
@@ -66,6 +66,13 @@ const simulated: Readonly<Partial<Record<string, Suite>>> = {
   'keep only the newest partial image': simulation(),
   'the floor of a truncate is not stored': simulation(),
   'a parked key is kept in memory only': simulation(),
+  'rows are read under any snapshot': simulation(),
+  'a shown transaction that a checkpoint stores is forgotten': simulation(),
+  'no shown transaction is stored with the checkpoint': loadSchedule('22: a commit shows in the stream long'),
+  'a key of which the window shows only a part is left to the log': loadSchedule('get images that leave a column out'),
+  'a row that is published whole is as it was read': simulation(),
+  'the high mark is not waited for': simulation(),
+  'how far a load is, is stored before its rows are durable': loadSchedule('is no further than what counts in the log'),
 };
 
 export const mutants: readonly Mutant[] = [

@@ -48,6 +48,11 @@ export function rowwiseSchedule(only: string): Suite {
   return suite('sim', 'test/sim/rowwise-schedules.test.ts', only);
 }
 
+/** One of those of loads beside the stream. */
+export function loadSchedule(only: string): Suite {
+  return suite('sim', 'test/sim/load-schedules.test.ts', only);
+}
+
 /** Seeds of the simulator. */
 export function simulation(): Suite {
   return suite('sim', 'test/sim/sim.test.ts', 'keep every invariant');

@@ -1,4 +1,4 @@
-import { integration, unit, type Mutant } from '../mutant.ts';
+import { integration, loadSchedule, simulation, unit, type Mutant } from '../mutant.ts';
 
 const barrier = 'src/chunk/barrier.ts';
 const chunks = 'src/capture/chunks.ts';
@@ -202,5 +202,29 @@ export const captureLoadMutants: readonly Mutant[] = [
     put: '',
     breaks: 'A3, counterexample 24',
     suite: unit('capture/load'),
+  },
+  {
+    name: 'rows that were read stand in the log as of now',
+    file: 'src/capture/encode.ts',
+    find: 'this.#prefix = commitPrefix(this.#input.epoch, of.commit);',
+    put: 'this.#prefix = commitPrefix(this.#input.epoch, at.commit + 1n);',
+    breaks: 'A1, section 6',
+    suite: simulation(),
+  },
+  {
+    name: 'a chunk in which everything changed is taken for the last one',
+    file: 'src/capture/loads.ts',
+    find: "read.isWhole ? 'close' : 'reading'",
+    put: "read.isWhole || cold.length + whole.length === 0 ? 'close' : 'reading'",
+    breaks: 'A3, section 6',
+    suite: simulation(),
+  },
+  {
+    name: 'the end of a load for one sink ends the one for all there',
+    file: 'src/apply/standing.ts',
+    find: 'open.table !== table || open.sink !== sink',
+    put: 'open.table !== table',
+    breaks: 'A3, counterexample 24',
+    suite: loadSchedule('24: that ends at one sink'),
   },
 ];

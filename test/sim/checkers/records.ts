@@ -74,18 +74,19 @@ export class RecordsChecker {
 
   #readRow(record: Envelope & ChangeRecord): void {
     const { truth, fail } = this.#scene;
-    const { key, sequence } = record;
+    const { key, sequence, row } = record;
     const moment = truth.newest(key, sequence);
+    const held = moment?.values ?? null;
     if (!truth.isMark(sequence)) fail('C4', `a row that was read stands at ${sequence}, which is no mark`, key);
     else if (isDeletion(record)) {
-      if ((moment?.values ?? null) !== null) fail('C4', `a repair at ${sequence} deletes a row that the source held then`, key);
-    } else if (moment === undefined || moment.values === null) fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
-    else if (isWithheldRead(moment) !== (record.withheld !== null))
+      if (held !== null) fail('C4', `a repair at ${sequence} deletes a row that the source held then`, key);
+    } else if (held === null) fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
+    else if (isWithheldRead(held) !== (record.withheld !== null)) {
       fail('C4', `the row read at ${sequence} is withheld, or should be`, key);
-    else if (record.row !== null) {
+    } else if (row !== null) {
       const columns = this.#log.schema(record.schemaVersion)?.columns ?? [];
-      const values = columns.map(({ name }) => moment.values?.get(name) ?? null);
-      if (!isSameRow(record.row, values)) fail('C4', `the row read at ${sequence} has other values than the source had then`, key);
+      const values = columns.map(({ name }) => held.get(name) ?? null);
+      if (!isSameRow(row, values)) fail('C4', `the row read at ${sequence} has other values than the source had then`, key);
     }
   }
 
@@ -141,10 +142,8 @@ function isDeletion({ op, row, withheld }: ChangeRecord): boolean {
   return op === 'repair' && row === null && withheld === null;
 }
 
-function isWithheldRead({ what, values }: Moment): boolean {
-  return (
-    what === 'unreadable' || [...(values?.values() ?? [])].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value))
-  );
+function isWithheldRead(values: ReadonlyMap<string, string | null>): boolean {
+  return [...values.values()].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value));
 }
 
 /**
