@@ -16,6 +16,7 @@ import { RequestDesk } from './requests.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
 import { SchemaGate } from './schema-gate.ts';
 import { SeenProgress } from './seen.ts';
+import { askForOwed } from './owed-loads.ts';
 import { awaitSinkRow, makeKnown } from './sink-row.ts';
 import { Sweeper } from './sweeper.ts';
 import { PartitionWorker } from './worker.ts';
@@ -69,12 +70,14 @@ class SinkApply {
   status(): ApplyStatus {
     const workers = [...this.#workers.values()].sort((a, b) => a.partition - b.partition);
     const position = this.#readPosition();
+    const loading = this.#loading();
     return {
       sink: this.#deps.sinkName,
       state: this.#state(workers),
       partitions: workers.map((worker) => worker.status()),
       position,
-      watermark: this.#isAllLoading() ? null : position,
+      watermark: this.#isAllLoading(loading) ? null : position,
+      loading,
       parked: parkedOf(workers),
       blocked: this.#context?.gate.blocked ?? [],
       inFlightRows: workers.reduce((sum, worker) => sum + worker.inFlightRows, 0),
@@ -98,7 +101,8 @@ class SinkApply {
       await gate.provision(registered, leave);
     };
     await rideOut(deps, load, { signal: leave });
-    const row = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
+    const known = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
+    const row = await askForOwed(deps, known, leave);
     const desk = new RequestDesk(deps);
     const limit = new ParkingLimit(deps.options.parkedKeysMax);
     const context: SinkContext = {
@@ -234,11 +238,15 @@ class SinkApply {
   }
 
   /** What the position claims is true of tables that are not being loaded, where there is one. */
-  #isAllLoading(): boolean {
-    const loading = new Set<TableId>();
-    for (const standing of this.#sweeper?.all() ?? []) for (const { table } of standing?.openLoads ?? []) loading.add(table);
-    const tables = [...(this.#context?.schemas.live().keys() ?? [])];
-    return tables.length > 0 && tables.every((table) => loading.has(table));
+  #isAllLoading(loading: readonly TableId[]): boolean {
+    const tables = this.#context?.schemas.captured() ?? [];
+    return tables.length > 0 && tables.every((table) => loading.includes(table));
+  }
+
+  /** Tables of which some partition has not met the end of a load, here or elsewhere. */
+  #loading(): readonly TableId[] {
+    const standings = this.#sweeper?.all() ?? [];
+    return [...new Set(standings.flatMap((standing) => standing?.openLoads ?? []).map(({ table }) => table))];
   }
 
   #state(workers: readonly PartitionWorker[]): ApplyState {

@@ -85,7 +85,8 @@ export class Standing {
 
   /** One that was opened before, or is owed, stays one: its opening can come again. */
   openLoad({ table, sink }: OpenLoad): void {
-    if (!this.#openLoads.some((open) => open.table === table && open.sink === sink)) this.#openLoads = [...this.#openLoads, { table, sink }];
+    if (!this.#openLoads.some((open) => open.table === table && open.sink === sink))
+      this.#openLoads = [...this.#openLoads, { table, sink }];
   }
 
   /** The end of a load for all sinks says nothing of one for this sink alone, whose rows may still be missing. */

@@ -2,9 +2,11 @@ import { Barrier, type Chunk, type Due } from '../chunk/barrier.ts';
 import { ShownTransactions } from '../chunk/shown.ts';
 import type { CheckpointRow } from '#core/control-rows.ts';
 import type { SourceMessage } from '#core/event.ts';
+import type { LoadRow } from '#core/load-row.ts';
 import type { Epoch } from '#core/position.ts';
 import { randomName } from '#core/random-name.ts';
 import type { RowRead } from '#core/row-reader.ts';
+import type { SlotFacts } from '#core/source.ts';
 import { untilBeatMs } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
 import { unshownOf } from './checkpoint.ts';
@@ -12,6 +14,7 @@ import type { Encoder } from './encode.ts';
 import type { EncodedBatch } from './encoded-batch.ts';
 import type { FirstStart } from './first-start.ts';
 import { rideOut } from './heartbeats.ts';
+import { LoadBudget } from './load-budget.ts';
 import { Loader } from './loader.ts';
 import { Loads } from './loads.ts';
 import { RowsRequests } from './rows-requests.ts';
@@ -43,6 +46,7 @@ export class Chunks {
   readonly #loader: Loader;
   readonly #requests: RowsRequests;
   #durable = 0;
+  readonly #budget: LoadBudget;
   #isPlacing = false;
 
   constructor(input: ChunksInput) {
@@ -53,6 +57,7 @@ export class Chunks {
     const shown = new ShownTransactions(unshownOf(checkpoint), options.shownMax);
     this.#barrier = new Barrier({ runtime, name: randomName(runtime), shown });
     const onChange = (rows: Loads['rows']): void => observer.loads(rows);
+    this.#budget = new LoadBudget({ runtime, observer });
     this.#loads = new Loads({ access, pipeline, generation: owner.generation, onChange });
     const captures = (table: TableId): boolean => tables.captures(table);
     const recordsNow = (): number => encoder.records;
@@ -67,6 +72,7 @@ export class Chunks {
         return encoder.records;
       },
       captures,
+      isHeld: () => this.#budget.isHeld,
       recordsNow,
     });
   }
@@ -76,9 +82,23 @@ export class Chunks {
     return this.#isPlacing;
   }
 
-  /** Before the generation's first watermark. */
-  async open(signal: AbortSignal): Promise<void> {
-    await this.#loader.open(signal);
+  /** Whether loads go on depends on what the slot makes the source keep. */
+  slotSeen(slot: SlotFacts | null): void {
+    this.#budget.look(slot, this.#loads.rows);
+  }
+
+  get loads(): readonly LoadRow[] {
+    return this.#loads.rows;
+  }
+
+  /** Which loads there are now. */
+  async look(signal: AbortSignal): Promise<void> {
+    await this.#loads.look(signal);
+  }
+
+  /** Before the generation's first watermark, and in the turn in which a table begins to be captured. */
+  open(): void {
+    this.#loader.open();
   }
 
   /** Loads what is to be loaded, and looks at what reads show, until `signal`. */

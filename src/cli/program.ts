@@ -3,6 +3,7 @@ import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import { exitCodeOf } from '../runtime/supervisor.ts';
 import { contextOf, type CommandContext, type GlobalOptions } from './context.ts';
 import type { Io } from './io.ts';
+import { reconcileCommands } from './reconcile-commands.ts';
 import type { SnapshotOptions } from './snapshot.ts';
 
 type Work = (context: CommandContext) => Promise<number>;
@@ -126,6 +127,7 @@ function createProgram(io: Io, run: Run): Command {
   schemaCommands(program, run);
   deadLetterCommands(program, run);
   snapshotCommands(program, run);
+  reconcileCommands(program, run);
   slotCommands(program, run);
   leaseCommands(program, run);
   configCommands(program, run);

@@ -24,6 +24,12 @@ export const errorTable = {
     meaning: 'A safety interlock refused the command; nothing was changed.',
     mend: 'The message names what has to be true first, or the flag that confirms.',
   },
+  reconcile_inconclusive: {
+    retry: 'manual',
+    meaning:
+      'Source and sink could not be compared at one common place, so that nothing is said of them: neither that they are the same nor that they differ.',
+    mend: 'The message names what was waited for. Nothing was changed; `causeway reconcile run` compares again.',
+  },
   source_unavailable: {
     retry: 'timed',
     meaning: 'The source cannot be reached, refused the connection, or ended it.',
@@ -202,6 +208,11 @@ export const errorTable = {
     retry: 'manual',
     meaning: 'The log ends before what the checkpoint had acknowledged: it was truncated, restored or made again.',
     mend: 'The tables must be loaded again: docs/resync.md.',
+  },
+  lease_held: {
+    retry: 'manual',
+    meaning: 'Another process does the same work at this moment, and nothing was done beside it.',
+    mend: 'Wait until it is through. A job that is started by a schedule may be started twice: the second one ends with this.',
   },
   lease_lost: {
     retry: 'fatal',

@@ -148,6 +148,35 @@ describe('a load', () => {
   });
 });
 
+describe('loads while the source runs out of room for its log', () => {
+  test('are held and the stream is not, until there is room again; a cancelled one ends all the same', async () => {
+    const world = new World();
+    const { database, clock } = world;
+    const [orders, lines] = ['public.orders', 'public.lines'].map((name) => database.createTable(name)) as [TableId, TableId];
+    for (const table of [orders, lines]) fill(world, table, 10);
+    database.budget = { headroomBytes: 10, retainedBytes: 990 };
+    const held: (string | null)[] = [];
+    const loadsHeld = (of: { readonly reason: string } | null): void => void (of?.reason !== held.at(-1) && held.push(of?.reason ?? null));
+    const process = await world.startStreaming({ ...small, observer: { loadsHeld } });
+    await clock.advance(30_000);
+    expect([held, loadOf(world, orders)]).toMatchObject([['low'], { state: 'reading', rows: 0 }]);
+    database.commit([{ op: 'insert', table: orders, row: ['new', 'row'] }]);
+    await clock.advance(1_000);
+    expect([...world.readLog().values()]).toEqual([['new', 'row']]);
+    const key = controlKeys.load(PIPELINE, lines, null);
+    const control = new MemoryControlStore(world.controlRows);
+    const never = new AbortController().signal;
+    const stored = await control.get(key, never);
+    await control.swap({ key, value: { ...loadOf(world, lines), state: 'cancel' }, expected: stored?.version ?? null }, never);
+    await clock.advance(10_000);
+    expect(loadOf(world, lines)?.state).toBe('cancelled');
+    database.budget = { headroomBytes: 500, retainedBytes: 500 };
+    await clock.advance(30_000);
+    expect([held.slice(0, 2), loadOf(world, orders)]).toMatchObject([['low', null], { state: 'done', rows: 11 }]);
+    await world.stopped(process);
+  });
+});
+
 describe('what is stored of a load', () => {
   test.each(Array.from({ length: 24 }, (_, at) => ({ killedAtMs: 500 + at * 250 })))(
     'stands in the log before, however long that takes, as a kill after $killedAtMs ms shows',

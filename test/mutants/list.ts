@@ -4,6 +4,7 @@ import { applyRecordMutants } from './list/apply-records.ts';
 import { applyTruncateMutants } from './list/apply-truncates.ts';
 import { captureLoadMutants } from './list/capture-loads.ts';
 import { captureRequestMutants } from './list/capture-requests.ts';
+import { laterLoadMutants } from './list/later-loads.ts';
 import { captureOpeningMutants } from './list/capture-opening.ts';
 import { captureStreamMutants } from './list/capture-stream.ts';
 import { captureTableMutants } from './list/capture-tables.ts';
@@ -17,6 +18,7 @@ import { leaseMutants } from './list/leases.ts';
 import { ownRecordsMutants } from './list/own-records.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
+import { sinkReadMutants } from './list/sink-reads.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
 import { coreMutants, storeMutants } from './list/stores.ts';
 import { schedule, simulation, type Mutant, type Suite } from './mutant.ts';
@@ -27,6 +29,7 @@ const single: readonly Mutant[] = [
   ...captureTableMutants,
   ...captureLoadMutants,
   ...captureRequestMutants,
+  ...laterLoadMutants,
   ...ownRecordsMutants,
   ...leaseMutants,
   ...formatMutants,
@@ -36,6 +39,7 @@ const single: readonly Mutant[] = [
   ...applyProgressMutants,
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,
+  ...sinkReadMutants,
   ...storeMutants,
   ...controlStoreMutants,
   ...kafkaLogMutants,

@@ -23,6 +23,7 @@ const statusOf = (partitions: readonly Partial<PartitionStatus>[]): ApplyStatus 
   })),
   position: null,
   watermark: null,
+  loading: [],
   parked: { keys: 0, awaitingRepair: 0, oldestSequence: null, oldestCommittedAt: null },
   blocked: [],
   inFlightRows: 0,

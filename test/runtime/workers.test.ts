@@ -15,6 +15,7 @@ const sinkWith = (partitions: readonly number[]): SinkStatus => ({
   kind: 'fake',
   state: 'running',
   trouble: null,
+  loading: [],
   watermark: null,
   lagSeconds: null,
   lagRecords: 0,
@@ -23,7 +24,7 @@ const sinkWith = (partitions: readonly number[]): SinkStatus => ({
   parkedAwaitingRepair: 0,
   parkedOldestMicros: null,
   blocked: [],
-  inFlightRows: 0,
+  inFlightRows: 0, reconcile: null,
 });
 
 class Process {

@@ -142,8 +142,8 @@ export const captureLoadMutants: readonly Mutant[] = [
   {
     name: 'a load is over before its end is durable',
     file: 'src/capture/loader.ts',
-    find: 'loads.step(key, { records, change: of.then });',
-    put: 'loads.step(key, { records: 0 * records, change: of.then });',
+    find: 'loads.step(key, { id: row.id, records, change: of.then });',
+    put: 'loads.step(key, { id: row.id, records: 0 * records, change: of.then });',
     breaks: 'A3, section 4',
     suite: unit('capture/load'),
   },
