@@ -79,7 +79,8 @@ export class RecordsChecker {
     if (!truth.isMark(sequence)) fail('C4', `a row that was read stands at ${sequence}, which is no mark`, key);
     else if (isDeletion(record)) {
       if ((moment?.values ?? null) !== null) fail('C4', `a repair at ${sequence} deletes a row that the source held then`, key);
-    } else if (moment === undefined || moment.values === null) fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
+    } else if (moment === undefined || moment.values === null)
+      fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
     else if (isWithheldRead(moment) !== (record.withheld !== null))
       fail('C4', `the row read at ${sequence} is withheld, or should be`, key);
     else if (record.row !== null) {
