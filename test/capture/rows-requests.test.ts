@@ -308,7 +308,7 @@ describe('what is published', () => {
   });
 });
 
-const SEEDS = 40;
+const SEEDS = 25;
 
 describe.each([{ from: 1 }, { from: 1 + SEEDS }])('requests under writes, seeds from $from on', ({ from }) => {
   test('are answered truly, whoever dies meanwhile', async () => {
