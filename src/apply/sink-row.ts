@@ -67,10 +67,16 @@ async function endsSoFar(deps: ApplyDeps, signal: AbortSignal): Promise<readonly
 
 async function registerLater(deps: ApplyDeps, schemas: KnownSchemas, signal: AbortSignal): Promise<SinkRow | null> {
   const before = await checkpointOf(deps, signal);
+  // It is stored before anything is published: who finds records and none of it may be a sink that is known elsewhere.
+  if (before === null)
+    throw new CausewayError(
+      'sink_unknown_progress',
+      `the log holds records, and the control store knows neither the sink ${deps.sinkName} nor a checkpoint: it may have been lost`,
+    );
   const ends = await deps.log.ends(signal);
   const after = await checkpointOf(deps, signal);
   // The start offsets belong to a generation only if none began while they were read.
-  if (before === null || after?.generation !== before.generation) return null;
+  if (after?.generation !== before.generation) return null;
   // Behind the ends: what is captured only from here on is loaded for all sinks, behind the start offsets.
   await schemas.load(deps.control, deps.pipeline, signal);
   const owes = schemas.captured().filter((table) => !deps.snapshotNever(table));

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { controlKeys, type SinkRow, type TableRow } from '#core/control-rows.ts';
 import type { LoadRow } from '#core/load-row.ts';
 import { tableSchema, type TableId } from '#core/schema.ts';
-import { opened, part, put, schema, textColumn, truncate, watermark, type Bare, type Publisher, type Stage, never } from './stage.ts';
+import { never, opened, part, Publisher, put, schema, Stage, textColumn, truncate, watermark, type Bare } from './stage.ts';
 
 const SINK = 'later';
 const table = schema.table;
@@ -118,14 +118,22 @@ describe('a sink that is configured later', () => {
   });
 
   test('waits until the first start of its pipeline is through', async () => {
-    const { stage } = await opened();
+    const stage = new Stage();
     const run = stage.start({ sinkName: SINK });
     await stage.clock.advance(5_000);
     expect([await sinkRow(stage), run.status().state]).toEqual([null, 'waiting']);
+    await stage.tables([[schema]]);
     await stage.write('checkpoint/p' as never, { generation: 1 });
+    await new Publisher(stage, 1).open();
     await stage.clock.advance(2_000);
     expect(await sinkRow(stage)).toMatchObject({ state: 'known' });
     await run.stop();
+  });
+
+  test('is none where the control store knows nothing of what the log holds', async () => {
+    const { stage } = await opened();
+    expect((await stage.drain({ sinkName: SINK })).code()).toBe('sink_unknown_progress');
+    expect(await sinkRow(stage)).toBeNull();
   });
 
   test('takes no load of an earlier sink with its name for its own', async () => {
