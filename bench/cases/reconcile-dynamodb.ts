@@ -1,6 +1,6 @@
 // What a comparison asks of DynamoDB: units for reading, as its local store tells them.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { DeleteItemCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { UpdateItemCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import type { ReconcileRow } from '#core/reconcile-row.ts';
 import { DynamoDbLocal } from '../../test/support/dynamodb-local.ts';
 import { DynamoDbMeter } from '../../test/support/dynamodb-meter.ts';
@@ -12,8 +12,8 @@ const region = 'eu-west-1';
 const env = { AWS_ACCESS_KEY_ID: 'bench', AWS_SECRET_ACCESS_KEY: 'local' };
 /** A conditional write that is refused; a comparison makes none to the tables. */
 const REFUSED_UNITS = 1;
-/** In every hundred rows. */
-const TAKEN_AWAY = 10;
+/** One of so many rows has another value of the same size there. Of a key that it lacks the local store tells no units. */
+const CHANGED_EVERY = 10;
 /** About so many bytes of text in a row. */
 const tables = { 'bench.small': 200, 'bench.large': 1_000 } as const;
 
@@ -50,9 +50,13 @@ export async function reconcileDynamoDbCase({ rows }: { readonly rows: number })
   await until(isClean, 'everything is loaded', daemon);
   const units = [...(await measured(file, meter))];
   const client = new DynamoDBClient({ region, endpoint: local.endpoint, credentials: { accessKeyId: 'bench', secretAccessKey: 'local' } });
-  for (const TableName of names)
-    for (let id = TAKEN_AWAY; id <= rows; id += TAKEN_AWAY)
-      await client.send(new DeleteItemCommand({ TableName, Key: { id: { N: String(id) } } }));
+  for (const [TableName, bytes] of Object.entries(tables)) {
+    for (let id = CHANGED_EVERY; id <= rows; id += CHANGED_EVERY) {
+      const Key = { id: { N: String(id) } };
+      const ExpressionAttributeValues = { ':other': { S: 'x'.repeat(bytes) } };
+      await client.send(new UpdateItemCommand({ TableName, Key, UpdateExpression: 'SET payload = :other', ExpressionAttributeValues }));
+    }
+  }
   client.destroy();
   units.push(...(await measured(file, meter)));
   await daemon.stop();
