@@ -16,13 +16,16 @@ export function comparisons({ key, dialect }: Shape): {
 } {
   const isPostgres = dialect === 'POSTGRESQL';
   const parameters: { readonly value: Wire; readonly code: Shape['key'][number]['type']['code'] }[] = [];
+  // A value that is compared twice is sent once.
+  const numbers = new Map<Wire, number>();
   const compared = (place: number, operator: Operator, value: Wire): string => {
     const { column, type } = present(key[place], 'a column of the key');
     const name = quoted(column.name, dialect);
     const isFloat = !isPostgres && (type.code === 'FLOAT32' || type.code === 'FLOAT64');
     if (isFloat && 'stringValue' in value && value.stringValue === 'NaN') return besideNaN(`IS_NAN(${name})`, operator);
-    parameters.push({ value, code: type.code });
-    const parameter = isPostgres ? `$${parameters.length}` : `@p${parameters.length}`;
+    const number = numbers.get(value) ?? parameters.push({ value, code: type.code });
+    numbers.set(value, number);
+    const parameter = isPostgres ? `$${number}` : `@p${number}`;
     const plain = `${name} ${operator} ${parameter}`;
     return isFloat && operator.startsWith('<') ? `(IS_NAN(${name}) OR ${plain})` : plain;
   };

@@ -168,8 +168,11 @@ export class SpannerSink implements Sink {
   }
 
   readBack(schema: TableSchema): (row: Row) => Row | null {
-    const shape = this.#shape(schema, present(this.#dialect, 'the dialect of the database, which another call has asked for'));
-    return readBackOf(shape);
+    let back: ((row: Row) => Row | null) | null = null;
+    return (row) => {
+      back ??= readBackOf(this.#shape(schema, present(this.#dialect, 'the dialect of the database, which another call has asked for')));
+      return back(row);
+    };
   }
 
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {

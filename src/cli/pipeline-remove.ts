@@ -1,6 +1,7 @@
 import { controlKeys, type LeaseRow, type SinkRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
+import type { ReconcileRow } from '#core/reconcile-row.ts';
 import type { LoadRow } from '#core/load-row.ts';
 import type { SourceFacts } from '#core/source.ts';
 import type { PipelineConfig } from '../config/config.ts';
@@ -106,7 +107,11 @@ async function rowsOfSink(
 ): Promise<readonly ControlKey[]> {
   const loads = await control.list(controlKeys.loads(of.pipeline), signal);
   const own = loads.filter(({ value }) => (value as LoadRow).sink === of.sink);
-  return [controlKeys.sink(of.pipeline, of.sink), ...own.map(({ key }) => key)];
+  const runs = (await control.list(controlKeys.reconciles(of.pipeline), signal)).filter(
+    ({ value }) => (value as ReconcileRow).sink === of.sink,
+  );
+  const repairs = await control.list(controlKeys.repairs(of.pipeline, of.sink), signal);
+  return [controlKeys.sink(of.pipeline, of.sink), ...[...own, ...runs, ...repairs].map(({ key }) => key)];
 }
 
 /** Everything of the pipeline but the lease, which protects the removal itself. */

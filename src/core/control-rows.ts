@@ -46,6 +46,7 @@ export const controlKeys = {
   requests: (pipeline: string) => `request/${pipeline}/`,
   /** RequestRow of the kind `rows`, by apply: the one of a sink's partition, for keys that are parked for want of a base. */
   repair: (pipeline: string, sink: string, partition: number) => `request/${pipeline}/repair/${sink}/${partition}` as ControlKey,
+  repairs: (pipeline: string, sink: string) => `request/${pipeline}/repair/${sink}/`,
   /** RequestRow of the kind `lease-step-down`: one a pipeline, as only the newest generation can be asked. */
   stepDown: (pipeline: string) => `request/${pipeline}/step-down` as ControlKey,
   /** StatusRow; by the daemon, for commands that run beside it. */

@@ -145,7 +145,8 @@ export interface Sink extends AsyncDisposable {
   read(schema: TableSchema, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly SinkRow[]>;
   /**
    * What `scan` and `read` give back of a row that was applied, as texts: the sink's own value domain. Null for a row that the sink refuses
-   * by itself; one that only its store refuses is known by its parked key. Pure, once `differences`, `read` or `scan` has been called.
+   * by itself; one that only its store refuses is known by its parked key. Pure. What it gives is called once `differences`, `read` or
+   * `scan` has returned, since a store can keep values in one way or another.
    */
   readBack(schema: TableSchema): (row: Row) => Row | null;
   /** What reconciliation found, kept beside the rows because keys are data. */

@@ -21,9 +21,9 @@ export type Budget = { readonly looks: readonly BudgetLook[]; readonly held: Loa
 export const noBudget: Budget = { looks: [], held: null };
 
 const WINDOW_MS = 120_000;
-/** So many looks tell whether the headroom falls. */
-const LOOKS_MIN = 4;
-/** A fall by less than this share of the budget is none: the source frees its log in steps. */
+/** Looks over so long tell whether the headroom falls: half of it has to hold one of the steps in which the source frees its log. */
+const SPAN_MIN_MS = 100_000;
+/** A fall by no more than this share of the budget is none. */
 const NOISE = 0.02;
 /** Below this share of the budget nothing is read. */
 const LOW = 0.1;
@@ -80,13 +80,16 @@ function budgetOf({ headroomBytes, retainedBytes }: Omit<BudgetLook, 'atMs'>): n
 function burnOf(looks: readonly BudgetLook[], budgetBytes: number): number {
   const [first] = looks;
   const last = looks.at(-1);
-  if (first === undefined || last === undefined || looks.length < LOOKS_MIN) return 0;
+  if (first === undefined || last === undefined || last.atMs - first.atMs < SPAN_MIN_MS) return 0;
   const middle = (first.atMs + last.atMs) / 2;
   const higher = (a: BudgetLook, b: BudgetLook): BudgetLook => ((b.headroomBytes ?? 0) > (a.headroomBytes ?? 0) ? b : a);
   const before = looks.filter(({ atMs }) => atMs < middle).reduce(higher);
   const since = looks.filter(({ atMs }) => atMs >= middle).reduce(higher);
   const fall = (before.headroomBytes ?? 0) - (since.headroomBytes ?? 0);
-  return fall < NOISE * budgetBytes ? 0 : fall / ((since.atMs - before.atMs) / 1_000);
+  // A peak is seen up to one look late.
+  const steps = looks.slice(1).map(({ headroomBytes }, at) => (looks[at]?.headroomBytes ?? 0) - (headroomBytes ?? 0));
+  if (fall <= Math.max(NOISE * budgetBytes, ...steps)) return 0;
+  return fall / ((since.atMs - before.atMs) / 1_000);
 }
 
 function megabytes(bytes: number): string {

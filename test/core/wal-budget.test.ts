@@ -23,6 +23,9 @@ function after(
   }, before);
 }
 
+/** By a tenth of a gigabyte at each look. */
+const fallingTo = (last: number): readonly number[] => Array.from({ length: 12 }, (_, at) => (last + (11 - at) / 10) * GB);
+
 const hour = { secondsLeft: 3_600 };
 
 test('loads go on where nothing is limited, and where what is left does not fall', () => {
@@ -33,11 +36,20 @@ test('loads go on where nothing is limited, and where what is left does not fall
 test('the steps in which the source frees its log are no fall', () => {
   const steps = Array.from({ length: 30 }, (_, at) => 9 * GB - (at % 3) * 0.9 * GB);
   expect(after(steps, { secondsLeft: null }).held).toBeNull();
+  // Looks that come at any time between two steps see each peak a little later than it was.
+  for (const period of [17, 23, 31, 47]) {
+    let budget = noBudget;
+    for (let at = 0; at < 60; at += 1) {
+      const look = { headroomBytes: 9 * GB - ((at * 10) % period) * 0.08 * GB, retainedBytes: GB, atMs: (at * 10_000) as MonoMs };
+      budget = budgetAfter(budget, look, { secondsLeft: null });
+      expect([period, at, budget.held]).toEqual([period, at, null]);
+    }
+  }
 });
 
 test('loads are held where a fall would use up what is left within twice their time', () => {
   // Ten megabytes a second: eight gigabytes last for 800 seconds.
-  const falling = [8.5, 8.4, 8.3, 8.2, 8.1, 8].map((left) => left * GB);
+  const falling = fallingTo(8);
   expect(after(falling, { secondsLeft: 390 }).held).toBeNull();
   const { held } = after(falling, { secondsLeft: 410 });
   expect(held).toMatchObject({ reason: 'falling', headroomBytes: 8 * GB, budgetBytes: 10 * GB });
@@ -49,7 +61,7 @@ test('loads are held where a fall would use up what is left within twice their t
 });
 
 test('a fall is told from few looks by nobody', () => {
-  expect(after([8 * GB, 7 * GB, 6 * GB], hour).held).toBeNull();
+  expect(after([8 * GB, 7 * GB, 6 * GB, 5 * GB, 4 * GB], hour).held).toBeNull();
 });
 
 test('loads are held below a tenth, and go on from a fifth', () => {
@@ -61,10 +73,7 @@ test('loads are held below a tenth, and go on from a fifth', () => {
 });
 
 test('loads that were held because of a fall go on once it would last for four times their time', () => {
-  const held = after(
-    [8.5, 8.4, 8.3, 8.2, 8.1, 8].map((left) => left * GB),
-    { secondsLeft: 500 },
-  );
+  const held = after(fallingTo(8), { secondsLeft: 500 });
   expect(held.held).not.toBeNull();
   // Enough to begin with, and not enough to go on.
   expect(after([7.9 * GB], { secondsLeft: 300 }, held).held).not.toBeNull();

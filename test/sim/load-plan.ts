@@ -16,6 +16,15 @@ import { faultsOf, type Site } from './sites.ts';
 const LOADS_SHARE = 0.5;
 const LOAD_DRAWS = 0x5eed0004;
 
+/** Nearly always for a moment; now and then for longer than another holder takes to follow. */
+const HIDDEN_MS = [
+  [1, 20],
+  [1, 250],
+  [1, 250],
+  [250, 2_000],
+  [2_000, 6_000],
+] as const;
+
 /** What a load calls, and what it waits for. */
 const siteWeights = {
   'source.rows.mark': 6,
@@ -57,7 +66,7 @@ export function withLoads(plan: Plan, busyMs: number): Plan {
   const transactions = [...plan.transactions, ...drawBursts(dice, asked)].toSorted((a, b) => a.atMs - b.atMs);
   const faults: Fault[] = [...plan.faults, ...steps];
   for (let left = dice.whole(1, 6); left > 0; left -= 1) faults.push(drawCallFault(dice, plan, dice.pick(times)));
-  for (let left = dice.whole(0, 2); left > 0; left -= 1) faults.push(drawHandOver(dice, plan, dice.pick(times)));
+  for (let left = dice.whole(0, 2); left > 0; left -= 1) faults.push(...drawHandOver(dice, plan, dice.pick(times)));
   return { ...plan, loads, transactions: withHidden(dice, transactions), faults };
 }
 
@@ -77,20 +86,23 @@ function drawRows(dice: Dice): readonly PlannedTransaction[] {
 function drawBursts(dice: Dice, asked: readonly (LoadStep & { readonly tag: 'load_asked' })[]): readonly PlannedTransaction[] {
   const first = Array.from({ length: TABLES }, (_, table) => ({ atMs: 0, table }));
   const bursts = [...first, ...asked].filter(() => dice.chance(0.5));
-  const schemas = dice.chance(0.15) ? 1 : 0;
+  const traits = { schemas: dice.chance(0.15) ? 1 : 0, partial: dice.pick([8, 24, 100]) };
   return bursts.flatMap(({ atMs, table }) => {
     const keys = dice.pick([4, 12, 40]);
-    return Array.from({ length: dice.whole(1, 20) }, (): PlannedTransaction => {
+    return Array.from({ length: dice.whole(1, 35) }, (): PlannedTransaction => {
       const at = Math.round(atMs + dice.unit() * dice.unit() * 1_500);
-      return { atMs: at, shared: false, ops: Array.from({ length: dice.whole(1, 3) }, () => drawOp(dice, { table, keys, schemas })) };
+      return { atMs: at, shared: false, ops: Array.from({ length: dice.whole(1, 3) }, () => drawOp(dice, { table, keys, ...traits })) };
     });
   });
 }
 
-function drawOp(dice: Dice, of: { readonly table: number; readonly keys: number; readonly schemas: number }): PlannedOp {
+function drawOp(
+  dice: Dice,
+  of: { readonly table: number; readonly keys: number; readonly schemas: number; readonly partial: number },
+): PlannedOp {
   const { table, keys } = of;
   const key = dice.whole(0, keys - 1);
-  const op = dice.weighted({ put: 40, partial: 24, delete: 14, rekey: 14, unreadable: 1, truncate: 2, add_column: of.schemas });
+  const op = dice.weighted({ put: 40, partial: of.partial, delete: 14, rekey: 14, unreadable: 1, truncate: 2, add_column: of.schemas });
   switch (op) {
     case 'put':
     case 'partial':
@@ -135,24 +147,34 @@ function drawCallFault(dice: Dice, plan: Plan, fromMs: number): CallFault {
 }
 
 /** The holder is gone, or held for so long that another one goes on with what it read. */
-function drawHandOver(dice: Dice, plan: Plan, fromMs: number): Fault {
+function drawHandOver(dice: Dice, plan: Plan, fromMs: number): readonly Fault[] {
   const daemon = dice.whole(0, plan.daemons - 1);
   const atMs = fromMs + dice.whole(20, 2_500);
-  switch (dice.pick(['pause', 'stop', 'source_restart'] as const)) {
+  switch (dice.pick(['pause', 'stop', 'source_restart', 'late_chunk'] as const)) {
     case 'pause':
-      return { tag: 'pause', daemon, atMs, forMs: dice.whole(1_000, 7_000), clock: dice.pick(['runs', 'stands'] as const) };
+      return [{ tag: 'pause', daemon, atMs, forMs: dice.whole(1_000, 7_000), clock: dice.pick(['runs', 'stands'] as const) }];
     case 'stop':
-      return { tag: 'stop', daemon, atMs, ms: dice.whole(0, 2_000) };
+      return [{ tag: 'stop', daemon, atMs, ms: dice.whole(0, 2_000) }];
     case 'source_restart':
-      return { tag: 'source_restart', atMs, forMs: dice.whole(0, 1_500), slotBack: dice.chance(0.6) };
+      return [{ tag: 'source_restart', atMs, forMs: dice.whole(0, 1_500), slotBack: dice.chance(0.6) }];
+    case 'late_chunk': {
+      // What its holder had sent arrives when the next one has opened, and changes nothing.
+      const of = { tag: 'call', daemon, skip: 0 } as const;
+      const dies = { kind: 'crash_before', site: 'runtime.sleep', afterMs: atMs + dice.whole(100, 1_000), ms: dice.whole(5, 800) } as const;
+      return [
+        { ...of, kind: 'delay', site: 'log.append', afterMs: atMs, ms: dice.whole(3_500, 7_000) },
+        { ...of, ...dies },
+      ];
+    }
   }
 }
 
-/** As while a server waits for a standby: nearly always for a moment, now and then for long. */
+/** As while a server waits for a standby. */
 function withHidden(dice: Dice, transactions: readonly PlannedTransaction[]): readonly PlannedTransaction[] {
   const share = dice.pick([0, 0.05, 0.1, 0.3]);
   return transactions.map((each) => {
     if (!dice.chance(share)) return each;
-    return { ...each, hiddenMs: dice.chance(0.7) ? dice.whole(1, 250) : dice.whole(250, 2_000) };
+    const [fromMs, toMs] = dice.pick(HIDDEN_MS);
+    return { ...each, hiddenMs: dice.whole(fromMs, toMs) };
   });
 }

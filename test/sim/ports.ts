@@ -110,11 +110,7 @@ export type StreamWatcher = {
 };
 
 /** `readMs`: extra time that reads of rows take at most. */
-export function lineSource(
-  line: Line,
-  of: { readonly database: FakeDatabase; readonly readMs: number },
-  watcher: StreamWatcher,
-): Source {
+export function lineSource(line: Line, of: { readonly database: FakeDatabase; readonly readMs: number }, watcher: StreamWatcher): Source {
   const { database, readMs } = of;
   const server = new FakeSource(database);
   return {

@@ -1,6 +1,7 @@
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import { isParked } from './checkers/scene.ts';
 import type { Coverage } from './coverage.ts';
+import type { PlannedLoads } from './plan.ts';
 import { callFaultKinds, faultsOf, sites } from './sites.ts';
 import type { Outcome } from './world.ts';
 
@@ -11,17 +12,23 @@ const VALUE_SHOWN_MAX = 40;
 export function describeFailure(outcome: Outcome): string {
   const { plan, violation } = outcome;
   if (violation === null) return `seed ${plan.seed}: ${outcome.end}`;
-  const { transactions, faults, ...world } = plan;
+  const { transactions, faults, loads, ...world } = plan;
   const lines = [
     `seed ${plan.seed}: ${violation.invariant} at ${violation.atMs.toFixed(1)} ms`,
     `  ${violation.text}${violation.key === null ? '' : `  key ${violation.key}`}`,
     `  world: ${JSON.stringify(world)}`,
+    ...(loads === undefined ? [] : describeLoads(loads)),
     ...faults.map((fault) => `  fault: ${JSON.stringify(fault)}`),
     `  ${transactions.length} transactions${transactions.length > 12 ? '' : ':'}`,
     ...(transactions.length > 12 ? [] : transactions.map((transaction) => `    ${JSON.stringify(transaction)}`)),
   ];
   if (violation.key !== null) lines.push(...historyOf(outcome, violation.key));
   return lines.join('\n');
+}
+
+function describeLoads({ before, ...how }: PlannedLoads): readonly string[] {
+  const rows = before.map(({ ops }) => ops.flatMap((op) => ('key' in op ? [`${op.table}/${op.key}`] : [])).join(' '));
+  return [`  loads: ${JSON.stringify(how)}`, `  rows before: ${rows.join(', ')}`];
 }
 
 function historyOf({ scene, plan }: Outcome, key: RowKey): readonly string[] {

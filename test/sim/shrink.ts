@@ -1,4 +1,4 @@
-import type { Plan } from './plan.ts';
+import type { Plan, PlannedOp } from './plan.ts';
 import { runPlan, type Outcome } from './world.ts';
 
 /**
@@ -28,6 +28,11 @@ export async function shrink(failed: Outcome, runsMax = 600): Promise<Outcome> {
       await fails({ ...best.plan, transactions: [...transactions.slice(0, from), ...transactions.slice(from + size)] });
     }
   }
+  for (const [index, { ops }] of (best.plan.loads?.before ?? []).entries()) {
+    for (let size = ops.length; size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+      for (let from = ops.length - size; from >= 0; from -= size) await fails(withoutRows(best.plan, index, ops.slice(from, from + size)));
+    }
+  }
   for (const [index, transaction] of best.plan.transactions.entries()) {
     for (let at = transaction.ops.length - 1; at >= 0; at -= 1) {
       const transactions = best.plan.transactions.map((each, other) =>
@@ -38,4 +43,13 @@ export async function shrink(failed: Outcome, runsMax = 600): Promise<Outcome> {
   }
   await faultsOut();
   return best;
+}
+
+/** The plan without some of the rows that are there before the pipeline begins. */
+function withoutRows(plan: Plan, index: number, ops: readonly PlannedOp[]): Plan {
+  if (plan.loads === undefined) return plan;
+  const before = plan.loads.before.map((each, other) =>
+    other === index ? { ...each, ops: each.ops.filter((op) => !ops.includes(op)) } : each,
+  );
+  return { ...plan, loads: { ...plan.loads, before } };
 }

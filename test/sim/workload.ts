@@ -12,8 +12,6 @@ export const REFUSED_MARK = '☠';
 const COLUMNS = ['id', 'a', 'big'];
 const COLUMNS_MAX = 6;
 
-const ANYTHING: PlannedOp = { op: 'put', table: 0, key: 0, refused: false };
-
 export const tableNames = Array.from({ length: TABLES }, (_, index) => `public.t${index}` as TableId);
 
 /** What the clients of the source do. Operations are made to fit the rows as they stand, so any of them can be left out of a plan. */
@@ -38,8 +36,9 @@ export class Workload {
     }
     // Each one changes something, whatever the rows are like.
     if (planned.ops.length > 0) {
-      this.#database.show();
-      this.#database.commit(this.#draft([ANYTHING], { serial, shared: false }).statements);
+      let key = 0;
+      while (this.#database.isLocked(tableOf(0), String(key))) key += 1;
+      this.#database.commit(this.#draft([{ op: 'put', table: 0, key, refused: false }], { serial, shared: false }).statements);
     }
     return false;
   }
@@ -55,7 +54,8 @@ export class Workload {
     const table = this.#database.table(id);
     const names = table.schema.columns.map(({ name }) => name);
     const adds = op.op === 'add_column' ? names.length < COLUMNS_MAX : names.length <= COLUMNS.length;
-    const columns = adds ? [...names, `c${serial}`] : names.slice(0, -1);
+    const name = names.includes(`c${serial}`) ? `c${serial}_${names.length}` : `c${serial}`;
+    const columns = adds ? [...names, name] : names.slice(0, -1);
     this.#database.reshapeRows(id, (row) => (adds ? [...row, null] : row.slice(0, -1)));
     this.#database.alterTable(id, { columns, verdict: { tag: 'harmless', text: 'its columns changed' } });
   }

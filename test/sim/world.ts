@@ -275,7 +275,10 @@ class World {
       return [name, plan.rowwise?.includes(name) === true ? rowwiseSink(line, of, watch) : lineSink(line, of, watch)] as const;
     });
     const logWatcher: LogWatcher = {
-      released: (sink, partition, releases) => this.#checkers.released(sink, { life, partition }, releases),
+      released: (sink, partition, releases) => {
+        this.#coverage.add('keys released', releases.length);
+        this.#checkers.released(sink, { life, partition }, releases);
+      },
       committed: (...of) => this.#checkers.committed(...of),
     };
     const store = this.#logStore;
@@ -287,13 +290,17 @@ class World {
       runtime,
       logger: this.#trace.lines === null ? silentLogger : tracingLogger((text) => this.#say(text, life)),
       control: lineControl(line, this.#controlRows),
-      source: lineSource(line, { database: this.#database, readMs: plan.loads?.readMs ?? 0 }, {
-        told: (position) => this.#checkers.told(position),
-        acknowledged: (position) => {
-          this.#say(`acknowledges ${position}`, life);
-          this.#checkers.acknowledged(position);
+      source: lineSource(
+        line,
+        { database: this.#database, readMs: plan.loads?.readMs ?? 0 },
+        {
+          told: (position) => this.#checkers.told(position),
+          acknowledged: (position) => {
+            this.#say(`acknowledges ${position}`, life);
+            this.#checkers.acknowledged(position);
+          },
         },
-      }),
+      ),
       log: lineLog(line, store, logWatcher, store.sharesPartitions ? member : null),
       sinks: new Map(sinks),
       parkedKeysMax: this.#faults.parkedKeysMax,

@@ -132,6 +132,14 @@ export const captureLoadMutants: readonly Mutant[] = [
     suite: unit('capture/load'),
   },
   {
+    name: 'a step of a load that became durable while the checkpoint was stored counts as stored by it',
+    file: chunks,
+    find: 'this.#loads.durable(records);',
+    put: 'this.#loads.durable(this.#durable);',
+    breaks: 'C6, section 5',
+    suite: unit('capture/load'),
+  },
+  {
     name: 'a load is over before its end is durable',
     file: 'src/capture/loader.ts',
     find: 'loads.step(key, { id: row.id, records, change: of.then });',
@@ -190,7 +198,7 @@ export const captureLoadMutants: readonly Mutant[] = [
   {
     name: 'a load is open only behind the first watermark',
     file: 'src/capture/session.ts',
-    find: '    await this.#chunks.open(signal);\n',
+    find: '    this.#chunks.slotSeen(this.#connected.slot);\n    this.#chunks.open();\n',
     put: '',
     breaks: 'A3, counterexample 24',
     suite: unit('capture/load'),

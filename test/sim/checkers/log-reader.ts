@@ -58,10 +58,7 @@ export class LogReaderModel {
     return fresh;
   }
 
-  #read(
-    value: Uint8Array,
-    at: { readonly partition: number; readonly offset: number; readonly before: CounterPair | null },
-  ): Read | null {
+  #read(value: Uint8Array, at: { readonly partition: number; readonly offset: number; readonly before: CounterPair | null }): Read | null {
     const { partition, offset, before } = at;
     let record: LogRecord;
     try {

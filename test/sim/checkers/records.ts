@@ -14,8 +14,8 @@ import type { Scene } from './scene.ts';
  * C3: a change decoded again is the same record. C4: every record is of a committed transaction, and says what it did. C5: the
  * changes of a key stand in its partition in commit order, none left out. C6: records that do not count have no effect.
  *
- * Idea 5: a row that was read is the source's at the mark that its sequence names, and stands behind every change of its key up to the
- * mark that is named as its transaction, and before any later one.
+ * Idea 5: a row that was read, for a load or as a repair, is the source's at the mark that its sequence names, and stands behind every
+ * change of its key up to the mark that is named as its transaction, and before any later one. So does a repair that deletes.
  */
 export class RecordsChecker {
   readonly #scene: Scene;
@@ -44,7 +44,7 @@ export class RecordsChecker {
     if (partitionOf(record.key, this.#scene.plan.partitions) !== partition) {
       fail('C5', `a change stands in partition ${partition}, which is not its key's`, record.key);
     }
-    if (record.op === 'read') {
+    if (record.op === 'read' || record.op === 'repair') {
       this.#readRow(record);
       if (counts) this.#inPlace(record, offset);
       return;
@@ -77,7 +77,9 @@ export class RecordsChecker {
     const { key, sequence } = record;
     const moment = truth.newest(key, sequence);
     if (!truth.isMark(sequence)) fail('C4', `a row that was read stands at ${sequence}, which is no mark`, key);
-    else if (moment?.values == null) fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
+    else if (isDeletion(record)) {
+      if ((moment?.values ?? null) !== null) fail('C4', `a repair at ${sequence} deletes a row that the source held then`, key);
+    } else if (moment === undefined || moment.values === null) fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
     else if (isWithheldRead(moment) !== (record.withheld !== null))
       fail('C4', `the row read at ${sequence} is withheld, or should be`, key);
     else if (record.row !== null) {
@@ -135,8 +137,14 @@ export class RecordsChecker {
   }
 }
 
+function isDeletion({ op, row, withheld }: ChangeRecord): boolean {
+  return op === 'repair' && row === null && withheld === null;
+}
+
 function isWithheldRead({ what, values }: Moment): boolean {
-  return what === 'unreadable' || [...(values?.values() ?? [])].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value));
+  return (
+    what === 'unreadable' || [...(values?.values() ?? [])].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value))
+  );
 }
 
 /**
