@@ -77,6 +77,11 @@ export class Arena implements AsyncDisposable {
     return { control: join(this.folder, `${pipeline}-control.db`), log: join(this.folder, `${pipeline}-log.db`) };
   }
 
+  /** The configuration file that `start` writes. */
+  configOf(pipeline: string): string {
+    return join(this.folder, `${pipeline}.yaml`);
+  }
+
   async start(pipeline: string, roles: string, options: PipelineOptions = {}): Promise<BenchDaemon> {
     const files = this.filesOf(options.files ?? pipeline);
     const port = await freePort();
@@ -102,7 +107,7 @@ export class Arena implements AsyncDisposable {
         },
       },
     };
-    const configFile = join(this.folder, `${options.files ?? pipeline}.yaml`);
+    const configFile = this.configOf(options.files ?? pipeline);
     // JSON is YAML.
     writeFileSync(configFile, JSON.stringify(config));
     return new BenchDaemon({

@@ -17,6 +17,7 @@ process.on('exit', () => {
 export class Program {
   readonly pid: number;
   readonly lines: string[] = [];
+  readonly #said: string[] = [];
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
 
@@ -29,10 +30,11 @@ export class Program {
     if (this.#child.pid === undefined) throw new Error(`${args.join(' ')} did not start`);
     this.pid = this.#child.pid;
     running.add(this.#child);
-    this.#exited = once(this.#child, 'exit').then(() => void running.delete(this.#child));
+    this.#exited = once(this.#child, 'close').then(() => void running.delete(this.#child));
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#keep(line));
     }
+    if (this.#child.stdout !== null) createInterface({ input: this.#child.stdout }).on('line', (line) => this.#say(line));
   }
 
   /** Null while it runs. */
@@ -43,6 +45,11 @@ export class Program {
 
   get tail(): string {
     return this.lines.slice(-15).join('\n');
+  }
+
+  /** The last lines of its output. */
+  get out(): string {
+    return this.#said.join('\n');
   }
 
   async stop(): Promise<void> {
@@ -56,6 +63,11 @@ export class Program {
     await this.#exited;
   }
 
+  /** However it ends. */
+  async exited(): Promise<void> {
+    await this.#exited;
+  }
+
   async ended(): Promise<void> {
     await this.#exited;
     if (this.exit !== '0') throw new Error(`the program ended with ${this.exit ?? ''}:\n${this.tail}`);
@@ -64,6 +76,11 @@ export class Program {
   #keep(line: string): void {
     this.lines.push(line);
     this.lines.splice(0, Math.max(0, this.lines.length - linesKeptMax));
+  }
+
+  #say(line: string): void {
+    this.#said.push(line);
+    this.#said.splice(0, Math.max(0, this.#said.length - linesKeptMax));
   }
 }
 

@@ -13,6 +13,8 @@ import { latencyKafkaCase } from './cases/latency-kafka.ts';
 import { latencyCase } from './cases/latency.ts';
 import { memoryStalledCase } from './cases/memory-stalled.ts';
 import { type MemoryResult, memoryCase } from './cases/memory.ts';
+import { reconcileCase } from './cases/reconcile.ts';
+import { reconcileDynamoDbCase, type UnitsResult } from './cases/reconcile-dynamodb.ts';
 import { sinkDynamoDbCase } from './cases/sink-dynamodb.ts';
 import { sinkSpannerCase } from './cases/sink-spanner.ts';
 import { snapshotCase } from './cases/snapshot.ts';
@@ -22,7 +24,7 @@ import { printResult } from './report.ts';
 
 type Options = { readonly runs: number; readonly rows: number | null };
 
-type AnyResult = Result | MemoryResult | HandoverResult | IdleResult;
+type AnyResult = Result | MemoryResult | HandoverResult | IdleResult | UnitsResult;
 
 const cases: Readonly<Record<string, (options: Options) => Promise<AnyResult[]>>> = {
   capture: ({ runs, rows }) => captureCase({ runs, rows: rows ?? 1_000_000 }),
@@ -37,6 +39,8 @@ const cases: Readonly<Record<string, (options: Options) => Promise<AnyResult[]>>
   'capture-kafka': ({ runs, rows }) => captureKafkaCase({ runs, rows: rows ?? 500_000 }),
   'latency-kafka': ({ runs, rows }) => latencyKafkaCase({ runs, seconds: Math.round((rows ?? 20_000) / 1_000) }),
   snapshot: ({ runs, rows }) => snapshotCase({ runs, rows: rows ?? 1_000_000 }),
+  reconcile: ({ runs, rows }) => reconcileCase({ runs, rows: rows ?? 1_000_000 }),
+  'reconcile-dynamodb': ({ rows }) => reconcileDynamoDbCase({ rows: rows ?? 1_000 }),
   'sink-dynamodb': ({ runs, rows }) => sinkDynamoDbCase({ runs, rows: rows ?? 200_000 }),
   'sink-spanner': ({ runs, rows }) => sinkSpannerCase({ runs, rows: rows ?? 20_000 }),
   idle: ({ runs, rows }) => idleCase({ runs, seconds: Math.round((rows ?? 60_000) / 1_000) }),

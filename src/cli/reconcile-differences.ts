@@ -8,7 +8,7 @@ import { planRepair, repair } from '../reconcile/repair.ts';
 import { loadedConfig, onePipeline, sinksOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, printJson, printTable } from './io.ts';
 import { withReconcileLease } from './reconcile-lease.ts';
-import { printRun } from './reconcile-report.ts';
+import { printRun, withoutKeys } from './reconcile-report.ts';
 import { runsOf, withDeps, type Place } from './reconcile.ts';
 
 export type Selected = { readonly sink?: string | undefined; readonly run?: string | undefined };
@@ -46,11 +46,6 @@ export async function status(context: CommandContext, { sink }: Selected): Promi
   });
 }
 
-/** The places that scans have come to hold keys. */
-function withoutKeys(row: ReconcileRow): unknown {
-  return { ...row, tables: row.tables.map(({ place: _, ...table }) => table) };
-}
-
 /** The differences of a run with their keys, and with `showData` the rows as they are now at both ends. */
 export async function report(context: CommandContext, selected: Selected & { readonly showData: boolean }): Promise<number> {
   const { io, options } = context;
@@ -68,7 +63,7 @@ export async function report(context: CommandContext, selected: Selected & { rea
             else printDifference(context, one, shown);
           }
         }
-        if (options.output === 'json') printJson(io, 'ReconcileReport', { ...(withoutKeys(row) as object), differences: items });
+        if (options.output === 'json') printJson(io, 'ReconcileReport', { ...withoutKeys(row), differences: items });
       });
     }
     return 0;

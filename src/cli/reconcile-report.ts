@@ -45,6 +45,11 @@ function lineOf(row: ReconcileRow, nowWallMs: number): string {
   );
 }
 
+/** For machines. The places that scans have come to hold keys. */
+export function withoutKeys(row: ReconcileRow): object {
+  return { ...row, tables: row.tables.map(({ place: _, ...table }) => table) };
+}
+
 /** Counts alone: keys are what `report` prints. */
 export function printRun(io: Io, row: ReconcileRow): void {
   const { run, sink, verdict, state, startedAtWallMs, endedAtWallMs } = row;

@@ -14,7 +14,7 @@ import { SpillFiles } from '../runtime/spill-files.ts';
 import { loadedConfig, onePipeline, sinksOf, withControl, withLog, withSink, withSource, type CommandContext } from './context.ts';
 import { printJson } from './io.ts';
 import { withReconcileLease } from './reconcile-lease.ts';
-import { printRun, Progress } from './reconcile-report.ts';
+import { printRun, Progress, withoutKeys } from './reconcile-report.ts';
 
 /** Runs of a sink that are kept, with their differences. */
 const RUNS_KEPT = 10;
@@ -69,7 +69,7 @@ async function eachSink(
   return await withControl(context, config, async (control) => {
     const runs: ReconcileRow[] = [];
     for (const sink of sinksOf(pipeline, options.sink)) runs.push(await work({ control, pipeline, sink }));
-    if (context.options.output === 'json') printJson(context.io, 'ReconcileList', { pipeline: pipeline.name, runs });
+    if (context.options.output === 'json') printJson(context.io, 'ReconcileList', { pipeline: pipeline.name, runs: runs.map(withoutKeys) });
     else for (const one of runs) printRun(context.io, one);
     const worst = Math.max(...runs.map(({ verdict }) => GRAVITY.indexOf(verdict ?? 'partial')));
     return EXIT_CODES[GRAVITY[worst] ?? 'partial'];

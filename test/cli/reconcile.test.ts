@@ -122,6 +122,16 @@ describe('a mistake in the arguments is refused with 2, and nothing is begun', (
   });
 });
 
+test('a run that its time ended says how far it came, and not to which key', async () => {
+  const more = Array.from({ length: 200 }, (_, at) => `m${String(at).padStart(3, '0')}`);
+  ground.world.database.commit(more.map((id) => ({ op: 'insert', table: orders, row: [id, 'v'.repeat(40_000)] })));
+  await ground.world.clock.advance(20_000);
+  const ran = await reconcile('run', '--rate', '5', '--max-duration', '40s', '-o', 'json');
+  expect(ran.code).toBe(8);
+  expect(stored()[0]?.tables.find(({ table }) => table === orders)?.place?.source).toMatch(/m\d/);
+  expect(ran.out).not.toMatch(/m\d\d\d|k\d\d\d/);
+});
+
 describe('resume', () => {
   test('goes on with the newest run, and refuses one that is at its end', async () => {
     await reconcile('run', '--rate', '1', '--max-duration', '5s');

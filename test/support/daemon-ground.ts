@@ -20,6 +20,10 @@ export type GroundOptions = {
   readonly sinks?: readonly string[];
   /** Leads the sinks elsewhere than to their databases. */
   readonly sinkUrl?: (source: string) => string;
+  /** Sinks beside the databases, by name, as YAML. */
+  readonly stores?: Readonly<Record<string, string>>;
+  /** What the daemon finds in its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** More keys of the log, as YAML. */
   readonly log?: string;
   /** The control store, as YAML; a file unless given. */
@@ -60,7 +64,7 @@ export class DaemonGround implements AsyncDisposable {
 
   /** Writes the file anew. The names of slots are the server's, which the tests share. */
   configure(tables: string, sinkNames: readonly string[] = [...this.sinks.keys()]): void {
-    const { sinkUrl, control, log = '' } = this.#options;
+    const { sinkUrl, control, stores = {}, log = '' } = this.#options;
     const sinks = [...this.sinks.values()].flatMap(({ url }, at) => {
       const name = sinkNames[at];
       // One that is to be added later.
@@ -79,7 +83,7 @@ pipelines:
     log: { kind: embedded, path: ${this.#folder.path}/log.db${log} }
     lease: { ttl: 2s }
     sinks:
-${sinks.join('\n')}
+${[...sinks, ...Object.entries(stores).map(([name, store]) => `      ${name}: ${store}`)].join('\n')}
 `,
     );
   }
@@ -97,7 +101,7 @@ ${sinks.join('\n')}
 
   /** Starts the daemon, and waits until its pipeline is in `state`. */
   async start(state = 'streaming'): Promise<void> {
-    this.#daemon = Daemon.start({ configFile: this.file, port: this.port });
+    this.#daemon = Daemon.start({ configFile: this.file, port: this.port, env: this.#options.env ?? {} });
     const deadlineMs = performance.now() + soon.timeout;
     for (;;) {
       const now = (await this.status())?.state;

@@ -200,4 +200,12 @@ export const reconcileMutants: readonly Mutant[] = [
     breaks: 'R2',
     suite: unit('cli/reconcile'),
   },
+  {
+    name: 'keys of the place that a run came to are printed',
+    file: 'src/cli/reconcile.ts',
+    find: 'runs: runs.map(withoutKeys) });',
+    put: 'runs });',
+    breaks: 'O3',
+    suite: unit('cli/reconcile'),
+  },
 ];
