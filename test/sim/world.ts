@@ -195,7 +195,8 @@ class World {
     for (const [serial, planned] of this.#plan.transactions.entries()) {
       const { atMs, hiddenMs = 0 } = planned;
       this.#loop.in(atMs, () => {
-        if (this.#workload.commit(this.#begun ? planned : withoutColumns(planned), serial)) this.#loop.in(hiddenMs, () => this.#database.show(1));
+        if (this.#workload.commit(this.#begun ? planned : withoutColumns(planned), serial))
+          this.#loop.in(hiddenMs, () => this.#database.show(1));
       });
       this.#faults.quietFrom(this.#loop.nowMs + atMs + hiddenMs);
     }
