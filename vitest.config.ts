@@ -19,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: [
-            'test/{core,capture,chunk,apply,lease,codec,config,cli,http,metrics,runtime,connectors,docs,golden,mutants,fuzz}/**/*.test.ts',
+            'test/{core,capture,chunk,apply,reconcile,lease,codec,config,cli,http,metrics,runtime,connectors,docs,golden,mutants,fuzz}/**/*.test.ts',
             'test/{tidy,imports}.test.ts',
           ],
           testTimeout: unitTimeoutMs,

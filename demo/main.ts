@@ -1,25 +1,28 @@
-// `npm run demo`: two databases, a daemon between them that is killed under load, and proof that nothing was lost.
+// `npm run demo`: a database that holds rows and is written to, a daemon that loads it elsewhere and is killed in the middle of that, and
+// proof that the copy is right: a reconciliation that finds nothing, and one that finds and mends what was done to the copy by hand.
 //   --keep            leaves everything running afterwards and prints what to try
-//   --rate N          rows a second that are written (default 3000)
-//   --seconds N       how long is written before and after the kill, each (default 10)
+//   --rate N          rows a second that are written (default 2000)
+//   --seconds N       how long is written after the load (default 8)
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type pg from 'pg';
+import type { LoadStatus, StatusDocument } from '../src/http/status-document.ts';
 import { Daemon } from '../test/support/daemon.ts';
 import { freePort, PostgresServer } from '../test/support/postgres-server.ts';
 import { digests } from '../test/support/digest.ts';
 import { Pulse, quantile } from './pulse.ts';
+import { corrupt, reconciles, repairs } from './proof.ts';
 import { print, say, show, strong, verdictColour } from './screen.ts';
-import { clerk, schema, tables, type Written } from './shop.ts';
+import { clerk, fill, schema, tables, type Written } from './shop.ts';
 
 const { values: args } = parseArgs({
   options: {
     keep: { type: 'boolean', default: false },
-    rate: { type: 'string', default: '3000' },
-    seconds: { type: 'string', default: '10' },
+    rate: { type: 'string', default: '2000' },
+    seconds: { type: 'string', default: '8' },
   },
 });
 const rowsPerSecond = Number(args.rate);
@@ -28,6 +31,7 @@ const clerks = 4;
 const seed = 20_260;
 const deadMs = 2_000;
 const drainWithinMs = 60_000;
+const loadWithinMs = 120_000;
 const configFile = 'config/demo.yaml';
 /** Servers as they are used: with every commit on disk before it counts. */
 const settings = { fsync: 'on', full_page_writes: 'on' };
@@ -69,29 +73,33 @@ async function demo(): Promise<boolean> {
     written: { transactions: 0, rows: 0 },
     pulse: new Pulse(),
   };
-  say(`starting the daemon: node src/main.ts run -c ${configFile}`);
-  let daemon = start(scene);
-  await untilStreaming(daemon);
+  await fill(scene.sourceClient, clerks);
+  const before = (await digests(scene.sourceClient, tables)).reduce((sum, { rows }) => sum + Number(rows), 0);
+  say(`the shop holds ${before} rows already`);
 
   say(
-    `${clerks} clerks write about ${rowsPerSecond} rows/s: inserts, updates, deletes, changed keys, large texts, rolled-back transactions`,
+    `${clerks} clerks write about ${rowsPerSecond} rows/s to them: inserts, updates, deletes, changed keys, large texts, rolled-back transactions`,
   );
   const load = new AbortController();
   const writers = await startLoad(scene, load.signal);
-  await watch(scene, loadMs);
-  say(strong(`kill -9 ${daemon.pid ?? ''}: the daemon dies under load, the clerks go on`));
+  say(`starting the daemon: node src/main.ts run -c ${configFile}`);
+  let daemon = start(scene);
+  await untilLoaded(scene, daemon, before / 5);
+  say(strong(`kill -9 ${daemon.pid ?? ''}: the daemon dies in the middle of the load, the clerks go on`));
   await daemon.kill();
   await watch(scene, deadMs);
   daemon = start(scene);
-  say(strong(`started again as process ${daemon.pid ?? ''}`));
+  say(strong(`started again as process ${daemon.pid ?? ''}: it goes on where the load was`));
+  await untilLoaded(scene, daemon, Infinity);
+  say('every table is loaded');
   await watch(scene, loadMs);
   load.abort();
   await Promise.all(writers);
 
   say(`the clerks stop after ${scene.written.transactions} transactions with ${scene.written.rows} rows`);
   const drained = await drain(scene, daemon);
-  const isEqual = drained && (await compare(scene));
-  if (!drained || !isEqual) for (const line of daemon.log.slice(-15)) print(`  daemon: ${line}`);
+  const isEqual = drained && (await proved(scene)) && (await compare(scene));
+  if (!isEqual) for (const line of daemon.log.slice(-15)) print(`  daemon: ${line}`);
   if (args.keep) await keep(scene);
   await daemon.stop();
   await Promise.all([scene.sourceClient.end(), scene.sinkClient.end()]);
@@ -99,19 +107,57 @@ async function demo(): Promise<boolean> {
 }
 
 function start(scene: Scene): Daemon {
-  const env = {
+  return Daemon.start({ configFile, port: scene.port, env: environmentOf(scene) });
+}
+
+function environmentOf(scene: Scene): Record<string, string> {
+  return {
     CAUSEWAY_DEMO_SOURCE_URL: scene.source.url('shop'),
     CAUSEWAY_DEMO_SINK_URL: scene.sink.url('shop'),
     CAUSEWAY_DEMO_DIR: scene.folder,
     CAUSEWAY_DEMO_PORT: String(scene.port),
   };
-  return Daemon.start({ configFile, port: scene.port, env });
 }
 
-/** Rows that are there before the slot is would not be copied, so the shop opens only when the daemon reports a watermark. */
-async function untilStreaming(daemon: Daemon): Promise<void> {
-  await daemon.untilWatermark(0, 30_000);
-  say('the daemon made slot, publication and target tables, and streams');
+/** Until so many rows are loaded, or the loads are over. */
+async function untilLoaded(scene: Scene, daemon: Daemon, rows: number): Promise<void> {
+  const endMs = performance.now() + loadWithinMs;
+  for (let seen = false; performance.now() < endMs; await sleep(50)) {
+    if (daemon.exit !== null) break;
+    const loads = await loadsOf(scene);
+    if (loads === null) continue;
+    const so = loads.reduce((sum, load) => sum + load.rows, 0);
+    if (so >= rows || (seen && loads.length === 0)) return;
+    seen ||= loads.length > 0;
+    show(
+      `loading ${loads.length} tables: ${so} rows so far   written meanwhile ${scene.written.rows}   backlog at the source ${await backlog(scene)}`,
+    );
+  }
+  for (const line of daemon.log.slice(-15)) print(`  daemon: ${line}`);
+  throw new Error('the tables were not loaded in time');
+}
+
+/** Null before the daemon answers. */
+async function loadsOf({ port }: Scene): Promise<readonly LoadStatus[] | null> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/api/v1/status`);
+    return ((await response.json()) as StatusDocument).pipelines[0]?.loads ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** Source and copy are compared, then the copy is changed by hand, which has to be found and mended. */
+async function proved(scene: Scene): Promise<boolean> {
+  const env = environmentOf(scene);
+  say('causeway reconcile run: every row of the source against the copy');
+  if ((await reconciles(configFile, env)) !== 0) return false;
+  say(strong('somebody deletes a customer from the copy, changes an order, and adds a line that nobody wrote'));
+  await corrupt(scene.sinkClient);
+  if ((await reconciles(configFile, env)) !== 3) return false;
+  say('causeway reconcile repair: what differs is published again, through the log');
+  if (!(await repairs(configFile, env))) return false;
+  return (await reconciles(configFile, env)) === 0;
 }
 
 async function startLoad(scene: Scene, signal: AbortSignal): Promise<Promise<void>[]> {

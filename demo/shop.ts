@@ -63,6 +63,15 @@ export interface Written {
 const idsOfClerk = 1_000_000;
 const customersAtOnce = 20;
 
+/** Each with three orders of two lines. */
+const customersBefore = 5_000;
+
+/** What the shop holds before anybody copies it: 200,000 rows where there are four clerks. */
+export async function fill(client: pg.Client, clerks: number): Promise<void> {
+  const write: Write = async (text, values) => void (await client.query(text, [...values]));
+  for (let number = 1; number <= clerks; number += 1) await welcome(write, number * idsOfClerk, customersBefore);
+}
+
 /**
  * Serves customers until the signal: new ones with orders and lines, payments, letters, changed numbers, deletions, and now and
  * then a transaction that is rolled back and must never be seen at the copy. Keeps to about `rowsPerSecond`.
@@ -74,7 +83,7 @@ export async function clerk(
 ): Promise<void> {
   const random = seededRandom(options.seed * 1_000 + options.number);
   const first = options.number * idsOfClerk;
-  let next = first;
+  let next = first + customersBefore;
   let oldest = first;
   const startedAt = performance.now();
   let rows = 0;
@@ -118,8 +127,8 @@ export async function clerk(
 
 type Write = (text: string, values: readonly unknown[]) => Promise<void>;
 
-async function welcome(write: Write, first: number): Promise<void> {
-  const last = first + customersAtOnce - 1;
+async function welcome(write: Write, first: number, customers = customersAtOnce): Promise<void> {
+  const last = first + customers - 1;
   await write(
     `INSERT INTO shop.customers (id, email, balance, tags, profile)
      SELECT id, 'c' || id || '@example.org', round((random() * 1000)::numeric, 4), ARRAY['new', 'tier ' || id % 3, NULL],

@@ -120,7 +120,7 @@ describe('tests', () => {
 
   test('stand where a project runs them', () => {
     const known =
-      /^test\/((core|capture|apply|chunk|lease|codec|config|cli|http|metrics|runtime|connectors|docs|golden|mutants|fuzz|contract|sim|integration)\/.*|tidy)\.test\.ts$/;
+      /^test\/((core|capture|apply|chunk|reconcile|lease|codec|config|cli|http|metrics|runtime|connectors|docs|golden|mutants|fuzz|contract|sim|integration)\/.*|tidy)\.test\.ts$/;
     expect(tests.filter((path) => path.endsWith('.test.ts') && !known.test(path))).toEqual([]);
   });
 });

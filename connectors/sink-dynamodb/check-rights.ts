@@ -47,7 +47,7 @@ export async function checkOwnRights(
 ): Promise<Finding> {
   const { progressTable: tableName } = config;
   const denied = await deniedOf(client, { tableName, probes: ownProbesOf(tableName) }, signal);
-  // Nothing is deleted before the sink is removed.
+  // Nothing is deleted but reports of earlier runs, before the sink is removed.
   const level = denied.every((action) => action === 'DeleteItem') ? 'warning' : 'error';
   return finding({ tableName, what: 'progress', level }, denied);
 }

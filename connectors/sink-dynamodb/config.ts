@@ -63,7 +63,7 @@ export const configSchema = z
       .int()
       .min(1)
       .default(SCAN_READ_UNITS_DEFAULT)
-      .describe('Most read units a second that a scan of a table consumes: one for each 4 KB.'),
+      .describe('Most read units a second that a scan of a table consumes, one for each 4 KB, and that reads of rows by their keys do.'),
     assumeRole: z
       .strictObject({
         arn: z

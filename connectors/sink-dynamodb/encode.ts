@@ -204,5 +204,7 @@ function jsonOf({ NULL, BOOL, S, N, L, M }: AttributeValue): Json {
   if (S !== undefined) return S;
   if (N !== undefined) return new JsonNumber(plainNumber(N) ?? N);
   if (L !== undefined) return L.map(jsonOf);
-  return Object.fromEntries(Object.entries(M ?? {}).map(([name, member]) => [name, jsonOf(member)]));
+  // By their names: the service keeps the members of a map in no order.
+  const members = Object.entries(M ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(members.map(([name, member]) => [name, jsonOf(member)]));
 }

@@ -14,6 +14,8 @@ import type { Held as HeldPartition } from '../lib/sink/held.ts';
  *   sweep/public.orders  sequence (S)
  *   table/public.orders  id (S): the ARN and the TableId of the table that the rows of before stand in
  *
+ * Under the `pk` `pipeline/sink/reports`, `sk` is `run/table/kind/hash of the key`: a difference that a reconciliation found, its attributes texts.
+ *
  * Under the `pk` of `tables`, `sk` is the name of a table that some sink writes, and `by` (S) whose rows it holds.
  */
 
@@ -29,6 +31,10 @@ const PARTITION_DIGITS = 5;
 
 export function ownKey({ pipeline, sink }: OwnPlace, sk: string): Item {
   return { pk: { S: `${pipeline}/${sink}` }, sk: { S: sk } };
+}
+
+export function reportKey({ pipeline, sink }: OwnPlace, sk: string): Item {
+  return { pk: { S: `${pipeline}/${sink}/reports` }, sk: { S: sk } };
 }
 
 export function takenKey(tableName: string): Item {

@@ -170,9 +170,14 @@ export class OwnTable {
   }
 
   /** The claim goes last: until then nobody else can begin. */
-  async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
+  async remove(
+    owners: readonly string[],
+    reports: { remove(signal: AbortSignal): Promise<number> },
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
     const owner = await this.owner(signal);
     if (owner !== null && !owners.includes(owner)) throw claimed(this.place, owner);
+    const differences = await reports.remove(signal);
     const items = await this.#list('', signal);
     const isClaim = (item: Item): boolean => textIn(item, 'sk') === CLAIM;
     const taken = await this.#list('', signal, takenKey(''));
@@ -183,7 +188,8 @@ export class OwnTable {
       const command = new DeleteItemCommand({ TableName: this.#name, Key: { pk, sk } });
       await this.#client.send(this.#what, signal, (client, abortSignal) => client.send(command, { abortSignal }));
     }
-    return items.length === 0 ? [] : [`${items.length} items of ${this.place.pipeline}/${this.place.sink} in ${this.#what}`];
+    const removed = items.length + differences;
+    return removed === 0 ? [] : [`${removed} items of ${this.place.pipeline}/${this.place.sink} in ${this.#what}`];
   }
 
   async #transact(next: Held, before: Held | null, owner: string, signal: AbortSignal): Promise<boolean> {

@@ -87,7 +87,7 @@ async function readPage(
 }
 
 /** What was read is paid for by waiting before the next page. */
-class ReadBudget {
+export class ReadBudget {
   readonly #of: { readonly client: Sender; readonly unitsPerSecond: number };
   #freeAtMs: number;
 

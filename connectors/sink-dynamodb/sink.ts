@@ -3,7 +3,9 @@ import type { ConnectorContext } from '#core/connector.ts';
 import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
+import type { RowKey } from '#core/key.ts';
 import type { Sequence } from '#core/sequence.ts';
+import type { Row } from '#core/value.ts';
 import {
   hasPassed,
   type Floor,
@@ -23,7 +25,10 @@ import type { SinkConfig } from './config.ts';
 import type { Item } from '../lib/dynamodb/send.ts';
 import { OwnTable } from './own-table.ts';
 import { DynamoPartition } from './partition.ts';
-import { items, sinkRow } from './read.ts';
+import { items, ReadBudget, sinkRow } from './read.ts';
+import { readBackOf } from './read-back.ts';
+import { readKeys } from './read-keys.ts';
+import { DynamoReports } from './reports.ts';
 import { isTombstone, rowKeyIn, sequenceOf, shapeOf, tombstoneItem, type Shape } from './shape.ts';
 import { ALONE_ROWS_MAX, TableWriter } from './table-writer.ts';
 import { describeTable, differencesOf, provisionTable, wantedOwnTable, wantedTable } from './tables.ts';
@@ -38,11 +43,14 @@ export class DynamoSink implements Sink {
   readonly kind = 'dynamodb';
   readonly scansInOrder = false;
   readonly limits: SinkLimits;
+  readonly reports: DynamoReports;
   readonly #config: SinkConfig;
   readonly #names: { readonly pipeline: string; readonly sink: string; readonly target: (table: TableId) => TableId };
   readonly #partitions: number;
   readonly #client: Client;
   readonly #own: OwnTable;
+  /** Of reads by key, all together. */
+  readonly #readBudget: ReadBudget;
   /** By schema, which is one object for each version. */
   readonly #shapes = new WeakMap<TableSchema, Shape>();
   /** Under which the progress was claimed; null before. */
@@ -71,7 +79,10 @@ export class DynamoSink implements Sink {
     this.#names = { pipeline, sink, target };
     this.#partitions = partitions;
     this.#client = new Client({ config, runtime: context.runtime });
-    this.#own = new OwnTable({ client: this.#client, name: config.progressTable, place: { pipeline, sink } });
+    this.#readBudget = new ReadBudget({ client: this.#client, unitsPerSecond: config.scanReadUnits });
+    const kept = { client: this.#client, name: config.progressTable, place: { pipeline, sink } };
+    this.#own = new OwnTable(kept);
+    this.reports = new DynamoReports({ ...kept, onRetry: this.#onRetry });
     this.#verified = new VerifiedTables({ client: this.#client, config, own: this.#own, onRetry: this.#onRetry });
   }
 
@@ -174,17 +185,29 @@ export class DynamoSink implements Sink {
     return this.#own.sweeps(signal);
   }
 
-  /** In no order: keys are hashed. */
+  /**
+   * In no order: keys are hashed. `scanSegments` parts of the table are read side by side, a page ahead each, strongly consistent: a read
+   * unit for each 4 KB of the table, its tombstones among it, and no more of them a second than `scanReadUnits`.
+   */
   async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
     assert(range.from === null && range.to === null, 'a store of hashed keys is scanned whole');
     const shape = this.#shapeOf(schema);
     for await (const page of this.#items(shape, signal)) yield page.map((item) => sinkRow(shape, item));
   }
 
+  async read(schema: TableSchema, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly SinkRow[]> {
+    const reading = { client: this.#client, budget: this.#readBudget, onRetry: this.#onRetry };
+    return await readKeys(reading, this.#shapeOf(schema), keys, signal);
+  }
+
+  readBack(schema: TableSchema): (row: Row) => Row | null {
+    return readBackOf(this.#shapeOf(schema));
+  }
+
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     // A sink that never started has made nothing.
     if ((await describeTable(this.#client, this.#config.progressTable, signal)) === null) return [];
-    return await this.#own.remove(owners, signal);
+    return await this.#own.remove(owners, this.reports, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

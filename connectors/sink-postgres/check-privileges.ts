@@ -1,5 +1,6 @@
 import { tableIdParts, type TableId } from '#core/schema.ts';
 import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
+import { encodeTexts } from './encode.ts';
 import type { Session } from './session.ts';
 
 /** What apply does in a table; TRUNCATE and ownership are not among it. */
@@ -14,6 +15,8 @@ type Wanted = {
   readonly made: readonly string[];
   /** The schema of the tables that the sink keeps for itself. */
   readonly own: string;
+  /** Names of those tables, whether they are there or not. */
+  readonly ownTables: readonly string[];
 };
 
 export async function missingPrivileges(session: Session, wanted: Wanted): Promise<MissingPrivilege[]> {
@@ -23,6 +26,7 @@ export async function missingPrivileges(session: Session, wanted: Wanted): Promi
   const role = who?.[0] ?? '';
   return [
     ...(await inTables(session, wanted, role)),
+    ...(await inOwnTables(session, wanted, role)),
     ...(who?.[1] === 'true' ? [] : schemasToMake(wanted, role)),
     ...(await inSchemas(session, wanted, role)),
   ];
@@ -43,6 +47,20 @@ async function inTables(session: Session, { tables }: Wanted, role: string): Pro
     });
   }
   return troubles;
+}
+
+/** Somebody else can have made them, by the statements that `provision: check` prints. */
+async function inOwnTables(session: Session, { own, ownTables }: Wanted, role: string): Promise<MissingPrivilege[]> {
+  const each = TABLE_PRIVILEGES.map((privilege) => `pg_catalog.has_table_privilege(c.oid, '${privilege}')`).join(' AND ');
+  const found = await session.texts(
+    `SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = ANY ($2::pg_catalog.text[]) AND NOT (${each}) ORDER BY 1`,
+    [own, encodeTexts(ownTables)],
+  );
+  return found.map(([name]) => ({
+    text: `the role ${role} may not read and write the table ${name ?? ''} of the schema ${own}`,
+    mend: `GRANT ${TABLE_PRIVILEGES.join(', ')} ON ${quoteIdentifier(own)}.${name ?? ''} TO ${role}`,
+  }));
 }
 
 function schemasToMake({ made }: Wanted, role: string): MissingPrivilege[] {

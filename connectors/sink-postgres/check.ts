@@ -6,6 +6,7 @@ import { readTarget } from './catalogue.ts';
 import { checkCompanions } from './check-companions.ts';
 import { missingPrivileges } from './check-privileges.ts';
 import { findDifferences, type Difference } from './differences.ts';
+import { OWN_TABLE_NAMES, versionTableName } from './names.ts';
 import { missingStatements, type ProvisionInput } from './provision.ts';
 import type { Session } from './session.ts';
 
@@ -36,7 +37,12 @@ export async function checkSink(session: Session, schemas: readonly DescribedTab
   return [
     await checkVersion(session),
     await checkWritable(session),
-    finding('TP-003', 'the role may write the tables', 'error', await missingPrivileges(session, { tables, made, own: input.own.schema })),
+    finding(
+      'TP-003',
+      'the role may write the tables',
+      'error',
+      await missingPrivileges(session, { tables, made, ...ownOf(tables, input) }),
+    ),
     checkProvisioned(missing, input),
     finding('TP-005', "columns and types hold the source's values", 'error', about('table', 'column')),
     finding('TP-006', "the primary key is the source's, and the register fits", 'error', about('key', 'register')),
@@ -49,6 +55,11 @@ export async function checkSink(session: Session, schemas: readonly DescribedTab
     await checkConnections(session, input.connections),
     ...(await checkCompanions(session, schemas, input)),
   ];
+}
+
+function ownOf(tables: readonly Checked[], { own, register }: CheckInput): { readonly own: string; readonly ownTables: readonly string[] } {
+  const versions = register === 'sidecar' ? tables.map(({ target }) => versionTableName(target)) : [];
+  return { own: own.schema, ownTables: [...OWN_TABLE_NAMES, ...versions] };
 }
 
 function finding(id: string, title: string, level: 'error' | 'warning', troubles: readonly Trouble[]): Finding {

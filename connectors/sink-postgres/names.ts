@@ -29,6 +29,9 @@ export function versionTableName(target: TableId): string {
 export const SEQUENCE_COLUMN = 'cw_seq';
 export const DELETED_COLUMN = 'cw_deleted';
 
+/** Of the tables that the sink keeps for itself beside the version tables. */
+export const OWN_TABLE_NAMES = ['sink_progress', 'sink_table', 'sink_owner', 'sink_report'] as const;
+
 /** The tables that the sink keeps for itself, quoted. */
 export type OwnTables = {
   readonly schema: string;
@@ -38,6 +41,8 @@ export type OwnTables = {
   readonly tables: string;
   /** Which deployment has claimed the progress of which pipeline and sink. */
   readonly owners: string;
+  /** What reconciliations found. */
+  readonly reports: string;
   readonly version: (target: TableId) => string;
 };
 
@@ -48,6 +53,7 @@ export function ownTables(schema: string): OwnTables {
     progress: `${quoted}.sink_progress`,
     tables: `${quoted}.sink_table`,
     owners: `${quoted}.sink_owner`,
+    reports: `${quoted}.sink_report`,
     version: (target) => `${quoted}.${quoteIdentifier(versionTableName(target))}`,
   };
 }

@@ -3,6 +3,7 @@ import { tableIdParts, type Column, type DescribedTable, type TableId, type Tabl
 
 import { quoteIdentifier, quoteLiteral, quoteTable } from '../lib/postgres/quote.ts';
 import { fromCanonical } from '../lib/postgres/values.ts';
+import { REPORT_COLUMNS, REPORT_IDENTITY } from '../lib/sink/report-texts.ts';
 import { readTable, readTarget, type TargetTable } from './catalogue.ts';
 import type { Register } from './config.ts';
 import { DELETED_COLUMN, SEQUENCE_COLUMN, versionTableName, type OwnTables } from './names.ts';
@@ -59,6 +60,11 @@ export async function missingOwnTables(session: Session, own: OwnTables): Promis
   }
   if ((await readTable(session, own.schema, 'sink_owner')) === null) {
     statements.push(`CREATE TABLE ${own.owners} (pipeline text, sink text, owner text NOT NULL, PRIMARY KEY (pipeline, sink))`);
+  }
+  if ((await readTable(session, own.schema, 'sink_report')) === null) {
+    const columns = REPORT_COLUMNS.map((name) => `${name} text${name === 'stored' ? '' : ' NOT NULL'}`).join(', ');
+    statements.push(`CREATE TABLE ${own.reports} (pipeline text, sink text, run text, ${columns},
+  PRIMARY KEY (pipeline, sink, run, ${REPORT_IDENTITY.join(', ')}))`);
   }
   return statements;
 }

@@ -1,7 +1,8 @@
 import { present } from '#core/assert.ts';
 import { keyColumnText, rowKeyOf, type RowKey } from '#core/key.ts';
-import { SEQUENCE_ZERO } from '#core/sequence.ts';
+import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
 import type { KeyRange, SinkRow } from '#core/sink.ts';
+import type { Row } from '#core/value.ts';
 
 import { DELETED_COLUMN, SEQUENCE_COLUMN } from './names.ts';
 import { storedSequence } from './progress.ts';
@@ -77,16 +78,25 @@ function keyName(shape: Shape): string {
 
 function parseRow(shape: Shape, found: TextRow): SinkRow {
   const width = shape.key.length;
-  const sequence = found[width] ?? null;
-  const stored = sequence === null || sequence === SEQUENCE_ZERO ? null : storedSequence(sequence);
+  const stored = sequenceOf(found[width] ?? null);
   if (found[width + 1] === 'true') {
-    const row = shape.columns.map((column, place) => decoded(column, found[width + 2 + place] ?? null));
+    const row = rowOf(shape, found.slice(width + 2));
     return { key: present(rowKeyOf(shape.schema, row), 'a stored row has a key'), sequence: stored, row };
   }
   const parts = shape.key.map((column, place) =>
     keyColumnText(column.type, present(decoded(column, found[place] ?? null), 'a key column')),
   );
   return { key: JSON.stringify([shape.schema.table, ...parts]) as RowKey, sequence: stored, row: null };
+}
+
+/** Of a version row, in hexadecimal: null where there is none, or where it only locks a row without a version. */
+export function sequenceOf(stored: string | null): Sequence | null {
+  return stored === null || stored === SEQUENCE_ZERO ? null : storedSequence(stored);
+}
+
+/** From the columns as the database printed them, in the shape's order. */
+export function rowOf(shape: Shape, printed: TextRow): Row {
+  return shape.columns.map((column, place) => decoded(column, printed[place] ?? null));
 }
 
 function decoded(column: ColumnShape, text: string | null): string | null {

@@ -4,7 +4,9 @@ import { CausewayError, codeOf } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
-import type { Floor, KeyRange, Sink, SinkLimits, SinkClaim, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+import type { Floor, KeyRange, Sink, SinkLimits, SinkClaim, SinkPartition, SinkProgress, SinkReports, SinkRow } from '#core/sink.ts';
+import type { RowKey } from '#core/key.ts';
+import type { Row } from '#core/value.ts';
 
 import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { checkSink } from './check.ts';
@@ -16,8 +18,11 @@ import { DELETED_COLUMN, ownTables } from './names.ts';
 import { PostgresPartition } from './partition.ts';
 import { HELD_COLUMNS, ownerCondition, parseHeld, raiseStatement, storedSequence, type ProgressOwner } from './progress.ts';
 import { addColumnStatements, provision, type ProvisionInput } from './provision.ts';
-import { readPage } from './read.ts';
+import { PAGE_ROWS, readPage } from './read.ts';
+import { readBackOf } from './read-back.ts';
+import { readKeys } from './read-keys.ts';
 import { removeOwn } from './remove.ts';
+import { PostgresReports } from './reports.ts';
 import { commit, Sessions, type Session } from './session.ts';
 import { checkComplete, type Shape } from './shape.ts';
 import { Shapes } from './shapes.ts';
@@ -29,6 +34,7 @@ export class PostgresSink implements Sink {
   readonly kind = 'postgres';
   readonly scansInOrder = true;
   readonly limits: SinkLimits;
+  readonly reports: SinkReports;
   readonly #config: SinkConfig;
   readonly #owner: ProgressOwner;
   readonly #input: ProvisionInput;
@@ -60,6 +66,7 @@ export class PostgresSink implements Sink {
       runtime: options.context.runtime,
     });
     this.#shapes = new Shapes({ register: config.register, own, target });
+    this.reports = new PostgresReports({ sessions: this.#sessions, owner: this.#owner });
   }
 
   async database(signal: AbortSignal): Promise<string> {
@@ -182,6 +189,23 @@ export class PostgresSink implements Sink {
       if (page.rows.length > 0) yield page.rows;
       after = page.after;
     } while (after !== null);
+  }
+
+  async read(schema: TableSchema, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly SinkRow[]> {
+    const asked = [...new Set(keys)];
+    const found: SinkRow[] = [];
+    for (let from = 0; from < asked.length; from += PAGE_ROWS) {
+      const page = await this.#withShape(schema, signal, (session, shape) => {
+        checkComplete(shape);
+        return readKeys(session, shape, asked.slice(from, from + PAGE_ROWS));
+      });
+      found.push(...page);
+    }
+    return found;
+  }
+
+  readBack(schema: TableSchema): (row: Row) => Row | null {
+    return readBackOf(schema);
   }
 
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {

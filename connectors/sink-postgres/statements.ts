@@ -123,3 +123,20 @@ export function patchStatement(shape: Shape, columns: readonly ColumnShape[]): s
 export function patchVersionStatement(shape: Shape): string {
   return `UPDATE ${shape.versionTable} AS v SET ${SEQUENCE_COLUMN} = u.seq FROM ${given(shape.key, [SEQ])} AS u WHERE ${sameKey(shape, 'v', 'u')}`;
 }
+
+/**
+ * Rows and tombstones of some keys, by their ordinals, with the sequence in hexadecimal and whether the row is live: as a scan tells them
+ * apart, by the replicated table. Parameters: key columns.
+ */
+export function readStatement(shape: Shape): string {
+  const asked = given(shape.key, []);
+  const columns = names(shape.columns, 't.');
+  if (shape.register === 'inline') {
+    return `SELECT u.ord, pg_catalog.encode(t.${SEQUENCE_COLUMN}, 'hex'), (NOT t.${DELETED_COLUMN})::text, ${columns} FROM ${asked} AS u
+  JOIN ${shape.table} AS t ON ${sameKey(shape, 't', 'u')}`;
+  }
+  const first = shape.key[0]?.name ?? '';
+  return `SELECT u.ord, pg_catalog.encode(v.${SEQUENCE_COLUMN}, 'hex'), (t.${first} IS NOT NULL)::text, ${columns} FROM ${asked} AS u
+  LEFT JOIN ${shape.table} AS t ON ${sameKey(shape, 't', 'u')} LEFT JOIN ${shape.versionTable} AS v ON ${sameKey(shape, 'v', 'u')}
+  WHERE t.${first} IS NOT NULL OR v.${first} IS NOT NULL`;
+}

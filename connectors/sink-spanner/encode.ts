@@ -1,9 +1,9 @@
 import type { CanonicalType } from '#core/value.ts';
-import { decimalParts, padded } from '../lib/number/decimal-text.ts';
+import { decimalParts, padded, plainNumber } from '../lib/number/decimal-text.ts';
 import { floatText } from '../lib/number/float-text.ts';
 import { NUMERIC_SCALE, NUMERIC_WHOLE_DIGITS, type ColumnType, type Dialect } from './dialect.ts';
 import { ValueRefused } from './errors.ts';
-import { checkJson } from './json-text.ts';
+import { checkJson, sameJson } from './json-text.ts';
 import { flagWire, NULL, textWire, type Received, type Wire } from './wire.ts';
 
 /** https://cloud.google.com/spanner/quotas, "Tables" and "Columns". */
@@ -91,6 +91,28 @@ function charactersIn(text: string): number {
   return characters;
 }
 
+/**
+ * What `decoded` gives back of a value that was stored, without asking the service: it alone changes the texts of GoogleSQL's NUMERIC, which it
+ * keeps without the zeros at the end. Errors: `ValueRefused`.
+ */
+export function readBack(
+  type: CanonicalType,
+  text: string,
+  { column, dialect }: { readonly column: ColumnType; readonly dialect: Dialect },
+) {
+  return decoded(type, receivedOf(encoded(text, column, dialect), column, dialect), column);
+}
+
+function receivedOf(wire: Wire, column: ColumnType, dialect: Dialect): Received {
+  if ('listValue' in wire) {
+    const values = wire.listValue.values.map((one) => receivedOf(one, column, dialect));
+    return { kind: 'listValue', listValue: { values } };
+  }
+  if ('nullValue' in wire) return { kind: 'nullValue' };
+  const isPlain = column.code === 'NUMERIC' && dialect === 'GOOGLE_STANDARD_SQL' && 'stringValue' in wire;
+  return isPlain ? { stringValue: plainNumber(wire.stringValue) ?? wire.stringValue } : wire;
+}
+
 /** The canonical text; null for null. */
 export function decoded(type: CanonicalType, value: Received | undefined, column: ColumnType): string | null {
   if (value === undefined || value.kind === 'nullValue') return null;
@@ -110,6 +132,8 @@ function scalarText(type: CanonicalType, value: Received, { code }: ColumnType):
       return floatText(typeof value.numberValue === 'number' ? value.numberValue : Number(text), code === 'FLOAT32' ? 32 : 64);
     case 'NUMERIC':
       return type.tag === 'decimal' && type.scale !== null && text !== 'NaN' ? padded(text, type.scale) : text;
+    case 'JSON':
+      return sameJson(text);
     case 'TIMESTAMP':
       return text.replace(/\.(\d*?)0*Z$/, (_all, fraction: string) => (fraction === '' ? 'Z' : `.${fraction}Z`));
     default:

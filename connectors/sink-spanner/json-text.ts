@@ -29,6 +29,30 @@ export function checkJson(text: string): void {
   if (values !== members) throw new ValueRefused('a json object with a name that stands twice');
 }
 
+declare global {
+  interface JSON {
+    /** https://tc39.es/proposal-json-parse-with-source/ */
+    rawJSON(text: string): unknown;
+    isRawJSON(value: unknown): boolean;
+  }
+}
+
+/**
+ * One text for all that the service may print of a value, and for what was stored: it keeps neither blanks, nor the order of names, nor the
+ * spelling of numbers.
+ */
+export function sameJson(text: string): string {
+  const reviver: Reviver = (_key, value, { source }) => {
+    if (typeof value === 'number') return JSON.rawJSON(plainNumber(source ?? '') ?? String(value));
+    return isObject(value) ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value;
+  };
+  return JSON.stringify(JSON.parse(text, reviver as (key: string, value: unknown) => unknown));
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value);
+}
+
 function checkText(text: string): void {
   if (!text.isWellFormed() || text.includes('\0')) throw new ValueRefused('a text of a json value that is not Unicode, or holds a NUL');
 }

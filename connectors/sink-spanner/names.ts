@@ -19,6 +19,8 @@ export const DELETED_COLUMN = 'cw_deleted';
 export const CLAIMS_TABLE = 'causeway_claims';
 export const PARTITIONS_TABLE = 'causeway_partitions';
 export const TABLES_TABLE = 'causeway_tables';
+/** What reconciliations found. */
+export const REPORTS_TABLE = 'causeway_reports';
 
 export type Place = { readonly pipeline: string; readonly sink: string };
 

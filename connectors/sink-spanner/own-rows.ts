@@ -4,7 +4,8 @@ import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { SinkProgress } from '#core/sink.ts';
 import type { Held as HeldPartition } from '../lib/sink/held.ts';
-import { CLAIMS_TABLE, PARTITIONS_TABLE, TABLES_TABLE, type Place } from './names.ts';
+import { REPORT_COLUMNS, REPORT_IDENTITY } from '../lib/sink/report-texts.ts';
+import { CLAIMS_TABLE, PARTITIONS_TABLE, REPORTS_TABLE, TABLES_TABLE, type Place } from './names.ts';
 import { sequenceIn } from './shape.ts';
 import type { ColumnType } from './dialect.ts';
 import type { Keys, Mutation, Read, ReadRow } from './transaction.ts';
@@ -52,6 +53,11 @@ export const ownTables: readonly OwnTable[] = [
       column('sweep_after', TEXT, true),
     ],
     key: ['target'],
+  },
+  {
+    name: REPORTS_TABLE,
+    columns: [...place, column('run', TEXT), ...REPORT_COLUMNS.map((name) => column(name, TEXT, name === 'stored'))],
+    key: ['pipeline', 'sink', 'run', ...REPORT_IDENTITY],
   },
 ];
 

@@ -3,6 +3,7 @@ import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { KeyRange, SinkRow } from '#core/sink.ts';
 import { unlessThrottled, untilTaken } from '../lib/sink/throttled.ts';
+import { comparisons } from './comparisons.ts';
 import { compareKeys } from './key-order.ts';
 import { DELETED_COLUMN, quoted, SEQUENCE_COLUMN } from './names.ts';
 import { columnNames, keyOfRow, rowIn, rowKeyIn, sentAgain, sequenceIn, wiresOf, type Shape } from './shape.ts';
@@ -84,28 +85,28 @@ async function checkCount(
   { table, page, rows }: { readonly table: string; readonly page: Range; readonly rows: number },
 ): Promise<void> {
   const [row] = await reader.query(countQuery(shape, table, page));
+  assertCounted(row, table, rows);
+}
+
+/** `row` is that of a count. */
+export function assertCounted(row: ReadRow | undefined, table: string, rows: number): void {
   const counted = Number(textOf(row?.[0]));
   if (counted !== rows) throw new CausewayError('sink_unavailable', `a page of the table ${table} has ${rows} rows, and not ${counted}`);
 }
 
 function countQuery(shape: Shape, table: string, { from, to }: Range): Query {
-  const parameters: { readonly value: Wire; readonly code: Shape['key'][number]['type']['code'] }[] = [];
+  const { parameters, compared } = comparisons(shape);
   const conditions: string[] = [];
-  const isPostgres = shape.dialect === 'POSTGRESQL';
   const bound = ({ key, isIn }: Bound, beyond: '>' | '<'): void => {
-    const names = shape.key.map(({ column }) => quoted(column.name, shape.dialect));
-    const places = key.map((value, at) => {
-      parameters.push({ value, code: present(shape.key[at], 'a column of the key').type.code });
-      return isPostgres ? `$${parameters.length}` : `@p${parameters.length}`;
-    });
-    const steps = places.map((place, at) => {
-      const before = places.slice(0, at).map((earlier, index) => `${names[index] ?? ''} = ${earlier}`);
-      const operator = isIn && at === places.length - 1 ? `${beyond}=` : beyond;
-      return `(${[...before, `${names[at] ?? ''} ${operator} ${place}`].join(' AND ')})`;
+    const steps = key.map((value, at) => {
+      const before = key.slice(0, at).map((earlier, index) => compared(index, '=', earlier));
+      const operator = isIn && at === key.length - 1 ? (`${beyond}=` as const) : beyond;
+      return `(${[...before, compared(at, operator, value)].join(' AND ')})`;
     });
     conditions.push(`(${steps.join(' OR ')})`);
     // Steps over several columns may not become a range that is sought; this one does.
-    if (places.length > 1) conditions.push(`${names[0] ?? ''} ${beyond}= ${places[0] ?? ''}`);
+    const [first] = key;
+    if (key.length > 1 && first !== undefined) conditions.push(compared(0, `${beyond}=`, first));
   };
   if (from !== null) bound(from, '>');
   if (to !== null) bound(to, '<');

@@ -6,7 +6,7 @@ import { parseSequence, type Sequence } from '#core/sequence.ts';
 import type { Row } from '#core/value.ts';
 import type { SinkConfig } from './config.ts';
 import { columnType, type ColumnType, type Dialect } from './dialect.ts';
-import { decoded, encoded } from './encode.ts';
+import { decoded, encoded, readBack } from './encode.ts';
 import { ValueRefused } from './errors.ts';
 import { IDENTIFIER, SEQUENCE_COLUMN, DELETED_COLUMN, tableNameOf, versionNameOf, type Place } from './names.ts';
 import type { ReadRow } from './transaction.ts';
@@ -120,6 +120,23 @@ export function rowWires(
     wires.push(COMMIT_TIMESTAMP);
   }
   return { columns, wires };
+}
+
+/** What a scan gives back of a row, whose key stands there by its key texts. */
+export function readBackOf({ columns, dialect }: Shape): (row: Row) => Row | null {
+  return (row) => {
+    try {
+      return columns.map(({ column, type, index, isKey }) => {
+        const value = row[index];
+        if (value === null || value === undefined) return null;
+        const text = isKey ? keyColumnText(column.type, value) : value;
+        return readBack(column.type, text, { column: type, dialect });
+      });
+    } catch (error) {
+      if (error instanceof ValueRefused) return null;
+      throw error;
+    }
+  };
 }
 
 function inColumn<T>({ name }: Column, work: () => T): T {

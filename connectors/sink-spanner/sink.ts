@@ -4,7 +4,9 @@ import { CausewayError, type ErrorCode } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable, SchemaChange, TableId, TableSchema } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
-import type { Floor, KeyRange, Sink, SinkClaim, SinkLimits, SinkPartition, SinkProgress, SinkRow } from '#core/sink.ts';
+import type { Floor, KeyRange, Sink, SinkClaim, SinkLimits, SinkPartition, SinkProgress, SinkReports, SinkRow } from '#core/sink.ts';
+import type { Row } from '#core/value.ts';
+import type { RowKey } from '#core/key.ts';
 import { readDialect } from './catalogue.ts';
 import { checkSink } from './check.ts';
 import { checkInstance, readRetention, readStreams, retentionFinding, streamsFinding } from './check-instance.ts';
@@ -12,13 +14,15 @@ import { Client } from './client.ts';
 import type { SinkConfig } from './config.ts';
 import type { Dialect } from './dialect.ts';
 import { blamingTables } from './errors.ts';
-import { quoted, versionNameOf, type Place } from './names.ts';
+import { CLAIMS_TABLE, quoted, REPORTS_TABLE, versionNameOf, type Place } from './names.ts';
 import { allProgress, allSweeps, claimPlace, closePlace, forgetPlace, raiseFence, takeTables } from './own-tables.ts';
 import { SpannerPartition } from './partition.ts';
 import { catalogueOf, changeSchema, makeTables, namesOf, statements } from './provision.ts';
 import { scanPages } from './read.ts';
+import { readKeys } from './read-keys.ts';
+import { SpannerReports } from './reports.ts';
 import { Sessions } from './sessions.ts';
-import { columnNames, shapeOf, type Shape } from './shape.ts';
+import { columnNames, readBackOf, shapeOf, type Shape } from './shape.ts';
 import { sweepTable } from './sweep.ts';
 import { addStatements, differencesOf, wantedOwnTables, wantedTables, type WantedTable } from './tables.ts';
 import { snapshot, type Store } from './transaction.ts';
@@ -30,6 +34,7 @@ export class SpannerSink implements Sink {
   readonly kind = 'spanner';
   readonly scansInOrder = true;
   readonly limits: SinkLimits;
+  readonly reports: SinkReports;
   readonly #config: SinkConfig;
   readonly #place: Place;
   readonly #target: (table: TableId) => TableId;
@@ -60,6 +65,7 @@ export class SpannerSink implements Sink {
     this.#target = target;
     this.#partitions = partitions;
     this.#store = { client, sessions: new Sessions({ client, max: config.concurrency }), onRetry };
+    this.reports = new SpannerReports({ store: this.#store, place: this.#place });
   }
 
   async check(tables: readonly DescribedTable[], signal: AbortSignal): Promise<readonly Finding[]> {
@@ -157,11 +163,23 @@ export class SpannerSink implements Sink {
     yield* scanPages(this.#store, await this.#shapeOf(schema, signal), range, signal);
   }
 
+  async read(schema: TableSchema, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly SinkRow[]> {
+    return await readKeys(this.#store, await this.#shapeOf(schema, signal), keys, signal);
+  }
+
+  readBack(schema: TableSchema): (row: Row) => Row | null {
+    let back: ((row: Row) => Row | null) | null = null;
+    return (row) => {
+      back ??= readBackOf(this.#shape(schema, present(this.#dialect, 'the dialect of the database, which another call has asked for')));
+      return back(row);
+    };
+  }
+
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     const dialect = await this.#dialectOf(signal);
     const names = await namesOf(this.#store, dialect, signal);
     // A sink that never started has made nothing.
-    if (wantedOwnTables().some(({ name }) => !names.has(name))) return [];
+    if (!names.has(CLAIMS_TABLE)) return [];
     const { partitions, tables } = await this.#own(() => closePlace(this.#store, this.#place, owners, signal), signal);
     const versions = tables.map(({ target }) => versionNameOf(target));
     const left = async (): Promise<readonly string[]> => {
@@ -172,6 +190,9 @@ export class SpannerSink implements Sink {
       });
     };
     await changeSchema(this.#store.client, left, signal);
+    // One that an earlier release has made has no table of reports.
+    const hasReports = names.has(REPORTS_TABLE);
+    if (hasReports) await this.#own(() => this.reports.keepOnly([], signal), signal);
     await this.#own(() => forgetPlace(this.#store, this.#place, tables, signal), signal);
     const removed = versions.map((name) => `version table ${name}`);
     return partitions === 0 ? removed : [...removed, `progress of ${partitions} partitions`];

@@ -6,7 +6,14 @@ import { CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
-import type { FingerprintVerdict, Heartbeat as Beat, Source, SourceFacts, SourceStream } from '#core/source.ts';
+import {
+  TABLE_NOT_LOADED,
+  type FingerprintVerdict,
+  type Heartbeat as Beat,
+  type Source,
+  type SourceFacts,
+  type SourceStream,
+} from '#core/source.ts';
 import { DATABASE_NAME } from '../lib/postgres/database-name.ts';
 import { clientConfig, databaseAt } from '../lib/postgres/connection.ts';
 import { KeptClient } from '../lib/postgres/kept-client.ts';
@@ -20,7 +27,9 @@ import { inspect, sortTables, type InspectInput, type Sorted } from './inspect.t
 import { addMark, dropMarks } from './lineage.ts';
 import { compareLsn, lsnOfPosition } from './lsn.ts';
 import { Births } from './partitions.ts';
+import { OldWriters } from './old-writers.ts';
 import {
+  addingStatements,
   assertSomeTable,
   deprovision,
   provisionOwnTables,
@@ -54,6 +63,7 @@ class PostgresConnector implements Source {
   readonly #heartbeat: Heartbeat;
   #followed: ReadonlyMap<TableId, FollowedTable> | null = null;
   readonly #stopped = new Map<TableId, string>();
+  readonly #oldWriters = new OldWriters();
 
   constructor(source: PostgresSource, tables: readonly TableSelection[], context: ConnectorContext) {
     this.#source = source;
@@ -100,6 +110,19 @@ class PostgresConnector implements Source {
         await dropSlot(client, this.#source.slot);
       }
       return await this.#makeSlot(client, version);
+    });
+  }
+
+  async follow(tables: readonly TableId[], signal: AbortSignal): Promise<readonly TableId[]> {
+    return await withServer(this.#source, 'provision', signal, async (client, { version }) => {
+      const { catalogue, sorted } = await this.#readTables(client, version);
+      const later = sorted.refused.filter(({ code }) => code === TABLE_NOT_LOADED).map(({ table }) => table);
+      const possible = new Set([...later, ...sorted.capturable.map(({ table }) => table)]);
+      const wanted = catalogue.tables.filter(({ table }) => tables.includes(table) && possible.has(table));
+      await provisionPublication(client, addingStatements(this.#source.publication, catalogue, wanted), this.#context.logger);
+      const carried = await this.#oldWriters.look(client, wanted);
+      if (carried.length > 0) this.#followed = null;
+      return carried;
     });
   }
 

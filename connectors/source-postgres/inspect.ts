@@ -4,7 +4,7 @@ import type { SourceIdentity } from '#core/control-rows.ts';
 import { CausewayError } from '#core/errors.ts';
 import { epochMicrosOf, type EpochMicros, type Position } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
-import type { RefusedTable, SourceFacts } from '#core/source.ts';
+import { notLoaded, TABLE_NOT_LOADED, type RefusedTable, type SourceFacts } from '#core/source.ts';
 import { readCatalogue, schemaOf, type Catalogue, type CatalogueTable } from './catalogue.ts';
 import { readCompanions } from './companions.ts';
 import { fingerprintOf } from './fingerprint.ts';
@@ -133,9 +133,5 @@ function notFollowed(table: CatalogueTable, followed: ReadonlyMap<TableId, Follo
       mend: `ALTER TABLE … RENAME it back, or load it again: docs/resync.md`,
     };
   }
-  return {
-    code: 'table_added_later',
-    reason: 'it appeared after capture had started, and is not captured',
-    mend: `set \`snapshot: never\` for ${table.table} and restart, then run \`causeway snapshot start --table ${table.table}\``,
-  };
+  return { ...notLoaded(table.table), code: TABLE_NOT_LOADED };
 }

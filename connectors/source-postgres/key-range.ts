@@ -1,9 +1,11 @@
 import type pg from 'pg';
 import { present } from '#core/assert.ts';
+import { CausewayError } from '#core/errors.ts';
 import { parseRowKey, type RowKey } from '#core/key.ts';
 import type { RowRange } from '#core/row-reader.ts';
 import type { TableSchema } from '#core/schema.ts';
 import { quoteIdentifier } from '../lib/postgres/quote.ts';
+import { ValueTextError } from '../lib/postgres/value-text-error.ts';
 import { fromCanonical } from '../lib/postgres/values.ts';
 
 /** Of a key column: its place in the schema, and its type as a cast without a modifier, which would cut or round. */
@@ -56,7 +58,18 @@ export async function setKeys(client: pg.ClientBase, { settings }: KeyCondition)
 /** As the types' input functions read them. */
 function textsOf(schema: TableSchema, key: readonly KeyColumn[], rowKey: RowKey): readonly string[] {
   const texts = parseRowKey(rowKey).columns;
-  return key.map(({ column }, place) =>
-    fromCanonical(present(schema.columns[column], 'a column of the key').type)(present(texts[place], 'a text of the key')),
-  );
+  if (texts.length !== key.length) throw noKeyOf(schema);
+  try {
+    return key.map(({ column }, place) =>
+      fromCanonical(present(schema.columns[column], 'a column of the key').type)(present(texts[place], 'a text of the key')),
+    );
+  } catch (error) {
+    if (error instanceof ValueTextError) throw noKeyOf(schema);
+    throw error;
+  }
+}
+
+/** Keys come from the control store too, where another table of the same name may have had them. */
+function noKeyOf({ table }: TableSchema): CausewayError {
+  return new CausewayError('source_table_refused', `a key that was asked for is not of the key columns that ${table} has now`);
 }

@@ -62,14 +62,19 @@ export function publicationStatements(name: string, catalogue: Catalogue, tables
   if (!there.via_root || !there.inserts || !there.updates || !there.deletes || !there.truncates) {
     statements.push(`ALTER PUBLICATION ${publication} SET (${OPTIONS})`);
   }
-  const missing = tables.filter(({ relation }) => !members.some((member) => member.relation === relation.oid));
-  if (missing.length > 0) statements.push(`ALTER PUBLICATION ${publication} ADD TABLE ${missing.map(memberText).join(', ')}`);
+  statements.push(...addingStatements(name, catalogue, tables));
   const wanted = new Set(tables.map(({ relation }) => relation.oid));
   const extra = members.filter((member) => member.oid !== null && !wanted.has(member.relation));
   for (const { schema, name: table } of extra) {
     statements.push(`ALTER PUBLICATION ${publication} DROP TABLE ONLY ${quoteIdentifier(schema)}.${quoteIdentifier(table)}`);
   }
   return statements;
+}
+
+/** What carries these tables too; every other member stays as it is. */
+export function addingStatements(name: string, catalogue: Catalogue, tables: readonly CatalogueTable[]): readonly string[] {
+  const missing = tables.filter(({ relation }) => !catalogue.members.some((member) => member.relation === relation.oid));
+  return missing.length === 0 ? [] : [`ALTER PUBLICATION ${quoteIdentifier(name)} ADD TABLE ${missing.map(memberText).join(', ')}`];
 }
 
 const OPTIONS = `publish = 'insert, update, delete, truncate', publish_via_partition_root = true`;

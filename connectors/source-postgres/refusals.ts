@@ -1,6 +1,6 @@
 import { isKeyType } from '#core/key.ts';
 import type { TableId } from '#core/schema.ts';
-import type { RefusedTable } from '#core/source.ts';
+import type { RefusedTable, TABLE_NOT_LOADED } from '#core/source.ts';
 import { quoteIdentifier, quoteTable } from '../lib/postgres/quote.ts';
 import { canonicalType } from '../lib/postgres/values.ts';
 import { primaryKeyOf, typeOfColumn, type CatalogueTable, type Partition } from './catalogue.ts';
@@ -25,7 +25,7 @@ export type RefusalCode =
   | 'targets_collide'
   | 'table_renamed'
   | 'table_stopped'
-  | 'table_added_later';
+  | typeof TABLE_NOT_LOADED;
 
 export type Refusal = { readonly code: RefusalCode; readonly reason: string; readonly mend: string };
 

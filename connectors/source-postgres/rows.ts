@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { assert, present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import { rowKeyOf } from '#core/key.ts';
+import { epochMicrosOf, type EpochMicros } from '#core/position.ts';
 import type { RowRead, RowReader, RowSnapshot, RowsRead, RowsWanted } from '#core/row-reader.ts';
 import { tableIdOf, tableIdParts, type TableId } from '#core/schema.ts';
 import { MESSAGE_PREFIX } from '#core/source.ts';
@@ -72,7 +73,7 @@ export class PostgresRows implements RowReader {
       // What was ended in the middle goes on at the server, and ends with its connection.
       if (read === null || read.isComplete) await client.query('COMMIT');
       else destroy(client);
-      return read === null ? null : { ...read.rows, snapshot: begun.snapshot };
+      return read === null ? null : { ...read.rows, snapshot: begun.snapshot, readAt: begun.readAt };
     });
   }
 
@@ -84,7 +85,7 @@ export class PostgresRows implements RowReader {
     session: Session,
     wanted: RowsWanted,
     begun: Begun,
-  ): Promise<{ readonly rows: Omit<RowsRead, 'snapshot'>; readonly isComplete: boolean }> {
+  ): Promise<{ readonly rows: Omit<RowsRead, 'snapshot' | 'readAt'>; readonly isComplete: boolean }> {
     const { client, encoding, text } = session;
     const { table, range, rowsMax, bytesMax } = wanted;
     assert(rowsMax > 0 && bytesMax > 0, 'a read is of some rows');
@@ -130,7 +131,7 @@ export class PostgresRows implements RowReader {
 
 type SnapshotRow = { readonly snapshot: string; readonly standby: boolean };
 
-type Begun = { readonly snapshot: PostgresSnapshot; readonly signature: string };
+type Begun = { readonly snapshot: PostgresSnapshot; readonly readAt: EpochMicros; readonly signature: string };
 
 /** On a standby the list of running transactions is empty, and what it shows as committed can be missing in its rows. */
 const SNAPSHOT_COLUMNS = `pg_catalog.pg_current_snapshot()::text AS snapshot, pg_catalog.pg_is_in_recovery() AS standby`;
@@ -149,13 +150,13 @@ const SIGNATURE = `(SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.conca
 async function begin(client: pg.Client, table: TableId): Promise<Begun> {
   await client.query(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ${quoteTable(table)} IN ACCESS SHARE MODE`);
   const { schema, name } = tableIdParts(table);
-  const { rows } = await client.query<SnapshotRow & { readonly signature: string | null }>(
-    `SELECT ${SNAPSHOT_COLUMNS}, ${SIGNATURE} AS signature
+  const { rows } = await client.query<SnapshotRow & { readonly signature: string | null; readonly micros: string }>(
+    `SELECT ${SNAPSHOT_COLUMNS}, ${SIGNATURE} AS signature, (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8::text AS micros
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
     [schema, name],
   );
   const row = present(rows[0], 'the catalogue of a table that is locked');
-  return { snapshot: snapshotOf(row), signature: row.signature ?? '' };
+  return { snapshot: snapshotOf(row), readAt: epochMicrosOf(Number(row.micros)), signature: row.signature ?? '' };
 }
 
 async function describe(

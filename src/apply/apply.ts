@@ -10,11 +10,13 @@ import type { SinkContext } from './context.ts';
 import { ParkingLimit } from './dead-letter.ts';
 import type { ApplyDeps, ApplySignals } from './deps.ts';
 import type { ApplyState, ApplyStatus, ParkedStatus, WatermarkPoint } from './observer.ts';
+import { PointRepairs, type HeldPartition } from './point-repairs.ts';
 import { sinkPosition } from './position.ts';
 import { RequestDesk } from './requests.ts';
 import { passesByItself, rideOut } from './ride-out.ts';
 import { SchemaGate } from './schema-gate.ts';
 import { SeenProgress } from './seen.ts';
+import { askForOwed } from './owed-loads.ts';
 import { awaitSinkRow, makeKnown } from './sink-row.ts';
 import { Sweeper } from './sweeper.ts';
 import { PartitionWorker } from './worker.ts';
@@ -35,6 +37,7 @@ export async function runApply(deps: ApplyDeps, signals: ApplySignals): Promise<
 
 class SinkApply {
   readonly #deps: ApplyDeps;
+  readonly #repairs: PointRepairs;
   readonly #kill: AbortSignal;
   /** Aborted by a stop, a kill, or the first error of any part. */
   readonly #leave: AbortSignal;
@@ -50,6 +53,7 @@ class SinkApply {
 
   constructor(deps: ApplyDeps, signals: ApplySignals) {
     this.#deps = deps;
+    this.#repairs = new PointRepairs(deps);
     this.#kill = signals.kill;
     this.#leave = AbortSignal.any([signals.stop, signals.kill, this.#failure.signal]);
   }
@@ -66,12 +70,14 @@ class SinkApply {
   status(): ApplyStatus {
     const workers = [...this.#workers.values()].sort((a, b) => a.partition - b.partition);
     const position = this.#readPosition();
+    const loading = this.#loading();
     return {
       sink: this.#deps.sinkName,
       state: this.#state(workers),
       partitions: workers.map((worker) => worker.status()),
       position,
-      watermark: this.#isAllLoading() ? null : position,
+      watermark: this.#isAllLoading(loading) ? null : position,
+      loading,
       parked: parkedOf(workers),
       blocked: this.#context?.gate.blocked ?? [],
       inFlightRows: workers.reduce((sum, worker) => sum + worker.inFlightRows, 0),
@@ -95,7 +101,8 @@ class SinkApply {
       await gate.provision(registered, leave);
     };
     await rideOut(deps, load, { signal: leave });
-    const row = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
+    const known = registered.state === 'new' ? await makeKnown(deps, registered, leave) : registered;
+    const row = await askForOwed(deps, known, leave);
     const desk = new RequestDesk(deps);
     const limit = new ParkingLimit(deps.options.parkedKeysMax);
     const context: SinkContext = {
@@ -172,7 +179,8 @@ class SinkApply {
   /** Apply goes on while the control store cannot be reached: requests wait. */
   async #lookForRequests(desk: RequestDesk): Promise<void> {
     try {
-      await desk.look(this.#leave);
+      const requests = await desk.look(this.#leave);
+      await this.#repairs.look(requests, this.#heldPartitions(), this.#leave);
     } catch (error) {
       if (this.#leave.aborted || !passesByItself(error)) throw error;
     }
@@ -191,6 +199,12 @@ class SinkApply {
       if (isBroken || this.#firstError === null) this.#firstError = { error };
       this.#failure.abort(error);
     }
+  }
+
+  #heldPartitions(): readonly HeldPartition[] {
+    return [...this.#workers.values()].flatMap(({ partition, done, parked }) =>
+      done === null ? [] : [{ partition, watermark: done.watermark?.sequence ?? null, awaiting: parked.awaitingBase() }],
+    );
   }
 
   #standings(): ReadonlyMap<number, SinkProgress> {
@@ -224,11 +238,15 @@ class SinkApply {
   }
 
   /** What the position claims is true of tables that are not being loaded, where there is one. */
-  #isAllLoading(): boolean {
-    const loading = new Set<TableId>();
-    for (const standing of this.#sweeper?.all() ?? []) for (const { table } of standing?.openLoads ?? []) loading.add(table);
-    const tables = [...(this.#context?.schemas.live().keys() ?? [])];
-    return tables.length > 0 && tables.every((table) => loading.has(table));
+  #isAllLoading(loading: readonly TableId[]): boolean {
+    const tables = this.#context?.schemas.captured() ?? [];
+    return tables.length > 0 && tables.every((table) => loading.includes(table));
+  }
+
+  /** Tables of which some partition has not met the end of a load, here or elsewhere. */
+  #loading(): readonly TableId[] {
+    const standings = this.#sweeper?.all() ?? [];
+    return [...new Set(standings.flatMap((standing) => standing?.openLoads ?? []).map(({ table }) => table))];
   }
 
   #state(workers: readonly PartitionWorker[]): ApplyState {
@@ -243,10 +261,11 @@ class SinkApply {
 }
 
 function parkedOf(workers: readonly PartitionWorker[]): ParkedStatus {
-  let all: ParkedStatus = { keys: 0, oldestSequence: null, oldestCommittedAt: null };
-  for (const { keys, oldestSequence, oldestCommittedAt } of workers.map((worker) => worker.parked.status())) {
-    const older = oldestSequence !== null && (all.oldestSequence === null || oldestSequence < all.oldestSequence);
-    all = older ? { keys: all.keys + keys, oldestSequence, oldestCommittedAt: oldestCommittedAt } : { ...all, keys: all.keys + keys };
+  let all: ParkedStatus = { keys: 0, awaitingRepair: 0, oldestSequence: null, oldestCommittedAt: null };
+  for (const one of workers.map((worker) => worker.parked.status())) {
+    const isOlder = one.oldestSequence !== null && (all.oldestSequence === null || one.oldestSequence < all.oldestSequence);
+    const keys = all.keys + one.keys;
+    all = { ...(isOlder ? one : all), keys, awaitingRepair: all.awaitingRepair + one.awaitingRepair };
   }
   return all;
 }

@@ -13,6 +13,8 @@ export class KnownSchemas implements SchemaCatalogue {
   /** Live versions of each table, the newest last. */
   readonly #live = new Map<TableId, readonly TableSchema[]>();
   readonly #companions = new Map<TableId, TableCompanions>();
+  /** Tables whose changes are left out of the log. */
+  readonly #stopped = new Set<TableId>();
 
   get(version: SchemaVersion): TableSchema | undefined {
     return this.#byVersion.get(version);
@@ -27,10 +29,17 @@ export class KnownSchemas implements SchemaCatalogue {
     return this.#live;
   }
 
+  /** Tables whose changes the log carries, as far as is known. */
+  captured(): readonly TableId[] {
+    return [...this.#live.keys()].filter((table) => !this.#stopped.has(table));
+  }
+
   /** What the control store tells about the pipeline's tables now. */
   async load(control: ControlStore, pipeline: string, signal: AbortSignal): Promise<void> {
     for (const row of await control.list(controlKeys.tables(pipeline), signal)) {
-      const { table, schemas, companions } = row.value as TableRow;
+      const { table, state, schemas, companions } = row.value as TableRow;
+      if (state === 'stopped') this.#stopped.add(table);
+      else this.#stopped.delete(table);
       if (schemas.length === 0) continue;
       if (companions !== undefined) this.#companions.set(table, companions);
       this.#live.set(table, schemas);

@@ -55,6 +55,15 @@ export class ParkedKeys {
     return this.#keys.size;
   }
 
+  /** Keys whose partial image found no row, with their newest sequence that did not take effect: only a repair releases them by itself. */
+  awaitingBase(): ReadonlyMap<RowKey, Sequence> {
+    const found = new Map<RowKey, Sequence>();
+    for (const [key, { sequence, letter }] of this.#keys) {
+      if (letter.code === 'partial_without_base' && !this.#restored.has(key)) found.set(key, sequence);
+    }
+    return found;
+  }
+
   get hasUnwritten(): boolean {
     return this.#unwritten.size > 0;
   }
@@ -184,6 +193,7 @@ export class ParkedKeys {
     for (const { letter } of this.#keys.values()) if (oldest === null || letter.sequence < oldest.sequence) oldest = letter;
     return {
       keys: this.#keys.size,
+      awaitingRepair: this.awaitingBase().size,
       oldestSequence: oldest?.sequence ?? null,
       oldestCommittedAt: oldest === null ? null : (oldest.committedAtMicros as EpochMicros),
     };

@@ -1,8 +1,8 @@
 import type { Codec } from '#core/codec.ts';
-import type { TableSelection } from '#core/connector.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { Log } from '#core/log.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
+import type { TableId } from '#core/schema.ts';
 import type { Sink } from '#core/sink.ts';
 import type { ApplyObserver } from './observer.ts';
 
@@ -41,8 +41,8 @@ export const applyDefaults: ApplyOptions = {
 export type ApplyDeps = {
   readonly pipeline: string;
   readonly sinkName: string;
-  /** The tables as configured: they decide whether a sink that was configured later may start without a load. */
-  readonly tables: readonly TableSelection[];
+  /** True for a table of which a sink that is configured later is given no load: its rows were copied there by other means. */
+  readonly snapshotNever: (table: TableId) => boolean;
   readonly sink: Sink;
   readonly log: Log;
   readonly control: ControlStore;

@@ -2,6 +2,7 @@ import type { ErrorCode } from '#core/errors.ts';
 import type { EpochMicros, Offset } from '#core/position.ts';
 import type { ChangeOp, CounterPair } from '#core/record.ts';
 import type { SchemaBlock } from '#core/control-rows.ts';
+import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 
 /**
@@ -42,6 +43,8 @@ export type PartitionStatus = {
 
 export type ParkedStatus = {
   readonly keys: number;
+  /** Those among them whose partial image found no row: their rows are asked for from the source. */
+  readonly awaitingRepair: number;
   readonly oldestSequence: Sequence | null;
   readonly oldestCommittedAt: EpochMicros | null;
 };
@@ -57,9 +60,11 @@ export type ApplyStatus = {
   readonly position: WatermarkPoint | null;
   /**
    * The completeness watermark: the newest change of every key at or below it is at the sink, except keys that are parked. The
-   * same as the position as long as no table is being loaded.
+   * same as the position, of the tables that are not being loaded; null where all are.
    */
   readonly watermark: WatermarkPoint | null;
+  /** Tables that are being loaded at the sink, or that it owes itself: the watermark says nothing of them. */
+  readonly loading: readonly TableId[];
   readonly parked: ParkedStatus;
   readonly blocked: readonly SchemaBlock[];
   /** Rows sent to the sink and not answered. */

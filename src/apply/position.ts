@@ -16,11 +16,6 @@ export function pendingFloors(standings: Iterable<PartitionStanding>, swept: Rea
   return [...newest].flatMap(([table, sequence]) => ((swept.get(table) ?? '') < sequence ? [{ table, sequence }] : []));
 }
 
-/** Every truncate that some partition has passed and no sweep has reached: what a table holds below it may still be there. */
-export function owedFloors(standings: Iterable<PartitionStanding>, swept: ReadonlyMap<TableId, Sequence>): Floor[] {
-  return [...standings].flatMap(({ floors }) => floors.filter(({ table, sequence }) => (swept.get(table) ?? '') < sequence));
-}
-
 /**
  * The sink's applied position: the least of the partitions' watermarks. It stays where it was while a truncate at or below it has
  * rows left to sweep, and is unknown (null) until every partition has one.

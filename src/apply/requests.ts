@@ -1,6 +1,6 @@
 import { controlKeys } from '#core/control-rows.ts';
 import type { RequestRow } from '#core/control-rows.ts';
-import type { ControlKey } from '#core/control.ts';
+import type { ControlKey, ControlRow } from '#core/control.ts';
 import type { RowKey } from '#core/key.ts';
 import type { ApplyDeps } from './deps.ts';
 
@@ -20,6 +20,10 @@ export type DeadLetterAnswer = {
 };
 
 export type DeadLetterRequestKind = Extract<RequestRow['kind'], `dlq-${string}`>;
+
+function isDeadLetterKind(kind: RequestRow['kind']): kind is DeadLetterRequestKind {
+  return kind === 'dlq-replay' || kind === 'dlq-discard';
+}
 
 /** A partition's share of a request. */
 export type DeadLetterTask = { readonly kind: DeadLetterRequestKind; readonly keys: readonly RowKey[] | null };
@@ -45,17 +49,19 @@ export class RequestDesk {
     return this.#open.some((request) => !request.answered.has(String(partition)));
   }
 
-  /** Looks into the control store. */
-  async look(signal: AbortSignal): Promise<void> {
+  /** Looks into the control store. Returns every request of the pipeline. */
+  async look(signal: AbortSignal): Promise<readonly ControlRow[]> {
     const { control, pipeline, sinkName } = this.#deps;
     const open: OpenRequest[] = [];
-    for (const { key, value } of await control.list(controlKeys.requests(pipeline), signal)) {
+    const found = await control.list(controlKeys.requests(pipeline), signal);
+    for (const { key, value } of found) {
       const request = value as RequestRow;
       const args = request.args as DeadLetterRequestArgs;
-      if (request.kind === 'lease-step-down' || request.state !== 'pending' || args.sink !== sinkName) continue;
+      if (!isDeadLetterKind(request.kind) || request.state !== 'pending' || args.sink !== sinkName) continue;
       open.push({ key, task: { kind: request.kind, keys: args.keys }, answered: new Set(Object.keys(args.answers ?? {})) });
     }
     this.#open = open;
+    return found;
   }
 
   async serve(partition: number, handle: RequestHandler, signal: AbortSignal): Promise<void> {

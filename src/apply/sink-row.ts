@@ -5,6 +5,7 @@ import type { RowVersion } from '#core/control.ts';
 import type { LogEnds } from '#core/log.ts';
 import type { Offset } from '#core/position.ts';
 import { randomName } from '#core/random-name.ts';
+import type { TableId } from '#core/schema.ts';
 import type { SinkProgress } from '#core/sink.ts';
 import type { KnownSchemas } from './catalogue.ts';
 import type { ApplyDeps } from './deps.ts';
@@ -33,7 +34,7 @@ export async function changeSinkRow(deps: ApplyDeps, change: (row: SinkRow) => S
 
 /**
  * Waits until capture registered the sink, which it does for every configured sink before it first publishes. A log with records
- * and no row for the sink means that the sink was configured later: it then registers itself, if nothing has to be loaded.
+ * and no row for the sink means that the sink was configured later: it then registers itself, and owes itself what the log held before.
  */
 export async function awaitSinkRow(deps: ApplyDeps, schemas: KnownSchemas, signal: AbortSignal): Promise<SinkRow> {
   for (let first = true; ; first = false) {
@@ -65,20 +66,14 @@ async function endsSoFar(deps: ApplyDeps, signal: AbortSignal): Promise<readonly
 }
 
 async function registerLater(deps: ApplyDeps, schemas: KnownSchemas, signal: AbortSignal): Promise<SinkRow | null> {
-  const loaded = deps.tables.filter((table) => !table.pattern.startsWith('!') && table.snapshot !== 'never');
-  if (loaded.length > 0) {
-    throw new CausewayError(
-      'sink_unknown_progress',
-      `the sink ${deps.sinkName} was configured after the pipeline had started, and no table is loaded there by itself: set ` +
-        `\`snapshot: never\` for every table and restart, and once it runs, \`causeway snapshot start --all --sink ${deps.sinkName}\``,
-    );
-  }
   const before = await checkpointOf(deps, signal);
   const ends = await deps.log.ends(signal);
   const after = await checkpointOf(deps, signal);
   // The start offsets belong to a generation only if none began while they were read.
   if (before === null || after?.generation !== before.generation) return null;
+  // Behind the ends: what is captured only from here on is loaded for all sinks, behind the start offsets.
   await schemas.load(deps.control, deps.pipeline, signal);
+  const owes = schemas.captured().filter((table) => !deps.snapshotNever(table));
   const row: SinkRow = {
     state: 'new',
     reason: null,
@@ -86,6 +81,7 @@ async function registerLater(deps: ApplyDeps, schemas: KnownSchemas, signal: Abo
     startOffsets: ends.map((end) => end.end),
     startGeneration: before.generation,
     blocked: newestApproved(schemas),
+    ...(owes.length === 0 ? {} : { owes }),
   };
   const swap = await deps.control.swap({ key: controlKeys.sink(deps.pipeline, deps.sinkName), value: row, expected: null }, signal);
   return swap.tag === 'stored' ? row : null;
@@ -105,8 +101,18 @@ async function checkpointOf(deps: ApplyDeps, signal: AbortSignal): Promise<Check
   return stored === null ? null : (stored.value as CheckpointRow);
 }
 
-export function firstProgress(offset: Offset): SinkProgress {
-  return { offset, pair: null, holder: null, watermark: null, floors: [], openLoads: [], epochs: [], replays: 0 };
+/**
+ * What a new sink owes itself counts as being loaded from the first record on, in every partition: until the end of its own load has come
+ * by there, nothing is claimed of the table, and a partial image without its row is dropped.
+ */
+export function firstProgress(of: {
+  readonly offset: Offset;
+  readonly sinkName: string;
+  readonly owes?: readonly TableId[] | undefined;
+}): SinkProgress {
+  const { offset, sinkName, owes = [] } = of;
+  const openLoads = owes.map((table) => ({ table, sink: sinkName }));
+  return { offset, pair: null, holder: null, watermark: null, floors: [], openLoads, epochs: [], replays: 0 };
 }
 
 /**
@@ -115,20 +121,20 @@ export function firstProgress(offset: Offset): SinkProgress {
  */
 export async function makeKnown(deps: ApplyDeps, row: SinkRow, signal: AbortSignal): Promise<SinkRow> {
   for (const [partition, offset] of row.startOffsets.entries()) {
-    await rideOut(deps, () => writeFirstProgress(deps, { partition, offset }, signal), { signal });
+    await rideOut(deps, () => writeFirstProgress(deps, { partition, offset, owes: row.owes }, signal), { signal });
   }
   return rideOut(deps, () => changeSinkRow(deps, (now) => (now.state === 'new' ? { ...now, state: 'known' } : null), signal), { signal });
 }
 
 async function writeFirstProgress(
   deps: ApplyDeps,
-  start: { readonly partition: number; readonly offset: Offset },
+  start: { readonly partition: number; readonly offset: Offset; readonly owes: SinkRow['owes'] },
   signal: AbortSignal,
 ): Promise<void> {
   const stored = (await deps.sink.progress(signal)).get(start.partition);
   if (stored === undefined) {
     await using held = await deps.sink.assign(start.partition, signal);
-    if (held.start === null) await held.save(firstProgress(start.offset), signal);
+    if (held.start === null) await held.save(firstProgress({ ...start, sinkName: deps.sinkName }), signal);
     return;
   }
   if (stored.pair === null && stored.offset === start.offset) return;

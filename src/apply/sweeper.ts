@@ -1,9 +1,9 @@
 import { codeOf } from '#core/errors.ts';
 import { untilBeatMs } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
-import { hasPassed, type Floor, type PartitionStanding, type SinkProgress } from '#core/sink.ts';
+import { owedFloors, hasPassed, type Floor, type PartitionStanding, type SinkProgress } from '#core/sink.ts';
 import type { SinkContext } from './context.ts';
-import { owedFloors, pendingFloors } from './position.ts';
+import { pendingFloors } from './position.ts';
 import { passesByItself } from './ride-out.ts';
 
 /**

@@ -130,21 +130,28 @@ export class Encoder {
 
   /**
    * Rows of a chunk as they were at `commit`: below every change of that commit, above those of any earlier one. They are published where
-   * the stream stands, between two transactions, whose time and id they carry. Of a table that is not captured nothing is.
+   * the stream stands, between two transactions, whose time and id they carry. Of a table that is not captured nothing is. One without a
+   * row and without a reason for that is a key that the source does not hold.
    */
   chunk(
-    of: { readonly schema: TableSchema; readonly rows: readonly RowRead[]; readonly commit: bigint; readonly sink: string | null },
+    of: {
+      readonly schema: TableSchema;
+      readonly op: 'read' | 'repair';
+      readonly rows: readonly RowRead[];
+      readonly commit: bigint;
+      readonly sink: string | null;
+    },
     at: SourceBegin,
   ): EncodedBatch {
     const batch = emptyBatch();
-    const { schema } = of;
+    const { schema, op, sink } = of;
     if (this.#transaction !== null) throw invalid('a chunk was placed inside of a transaction');
     if (!this.#input.captures(schema.table)) return batch;
     this.#announce(schema, batch);
     this.#prefix = commitPrefix(this.#input.epoch, of.commit);
     for (const { key, row, withheld } of of.rows) {
       const reason = withheld === null ? null : withheldText('value_unreadable', withheld);
-      this.#publish({ transaction: at, schema, change: 0n, key, op: 'read', row, withheld: reason, sink: of.sink }, batch, SUB_SNAPSHOT);
+      this.#publish({ transaction: at, schema, change: 0n, key, op, row, withheld: reason, sink }, batch, SUB_SNAPSHOT);
     }
     return batch;
   }

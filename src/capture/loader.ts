@@ -17,6 +17,8 @@ export type LoaderInput = {
   readonly broadcast: (record: ControlRecord) => number;
   /** False for a table that is stopped or not captured: nothing of it is read. */
   readonly captures: (table: TableId) => boolean;
+  /** True while no rows are to be read. */
+  readonly isHeld: () => boolean;
   /** How many records of the generation there are. */
   readonly recordsNow: () => number;
 };
@@ -32,15 +34,18 @@ export class Loader {
     this.#input = input;
   }
 
-  /** Before the generation's first watermark: from then on no sink takes a table that is being loaded for whole. */
-  async open(signal: AbortSignal): Promise<void> {
-    const { loads } = this.#input;
-    await loads.look(signal);
-    for (const row of loads.rows.filter(({ state }) => state === 'open')) this.#begin(loads.keyOf(row), row);
+  /**
+   * Opens the loads that wait for it, of tables that are captured. Before the generation's first watermark: from then on no sink takes a
+   * table that is being loaded for whole. And before the first change of a table that is captured from here on.
+   */
+  open(): void {
+    const { loads, captures } = this.#input;
+    const waiting = loads.rows.filter((row) => row.state === 'open' && captures(row.table) && !loads.isOwing(loads.keyOf(row)));
+    for (const row of waiting) this.#begin(loads.keyOf(row), row);
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { deps, loads, captures } = this.#input;
+    const { deps, loads } = this.#input;
     const failure = new AbortController();
     const inner = AbortSignal.any([signal, failure.signal]);
     try {
@@ -49,7 +54,7 @@ export class Loader {
         for (const row of loads.rows) {
           const key = loads.keyOf(row);
           if (this.#running.size >= deps.options.loadsAtOnce) break;
-          if (!isDue(row) || !captures(row.table) || loads.isOwing(key) || this.#running.has(key)) continue;
+          if (!isDue(row) || !this.#goesThrough(row) || loads.isOwing(key) || this.#running.has(key)) continue;
           const work = this.#load(key, inner)
             .catch((error: unknown) => failure.abort(error))
             .finally(() => this.#ended(key));
@@ -61,6 +66,12 @@ export class Loader {
       failure.abort(new Error('the loader ended'));
       await Promise.all(this.#running.values());
     }
+  }
+
+  /** Of a table that is not captured nothing is read; a load of it can be ended all the same. So can one that is held. */
+  #goesThrough({ table, state }: LoadRow): boolean {
+    const { captures, isHeld } = this.#input;
+    return state === 'cancel' || (captures(table) && !(state === 'reading' && isHeld()));
   }
 
   async #pause(signal: AbortSignal): Promise<void> {
@@ -79,14 +90,14 @@ export class Loader {
 
   /** Ends when there is nothing more to do now, and everything that was done is stored: who begins again begins from there. */
   async #load(key: ControlKey, signal: AbortSignal): Promise<void> {
-    const { deps, loads, captures } = this.#input;
+    const { deps, loads } = this.#input;
     const size = new ChunkSize(deps.options.chunk);
     try {
       await rideOut({ deps, during: 'loading a table' }, signal, async () => {
         await using rows = deps.source.rows();
         // Ahead of what is stored: records that are on their way need not arrive before the next chunk is read.
         let row = loads.row(key);
-        while (row !== null && captures(row.table) && goesOn(row, loads.row(key))) {
+        while (row !== null && this.#goesThrough(row) && goesOn(row, loads.row(key))) {
           switch (row.state) {
             case 'open':
               row = this.#begin(key, row);
@@ -124,7 +135,7 @@ export class Loader {
     const { loads, broadcast } = this.#input;
     const { table, sink } = row;
     const records = broadcast({ tag: of.tag, table, sink });
-    loads.step(key, { records, change: of.then });
+    loads.step(key, { id: row.id, records, change: of.then });
     return of.then(row);
   }
 
@@ -151,14 +162,14 @@ export class Loader {
     size.took(outcome.chunk.read, deps.runtime.monotonicMs() - startedMs);
     const records = this.#input.recordsNow();
     const change = (current: LoadRow): LoadRow => afterChunk(current, outcome);
-    loads.step(key, { records, change });
+    loads.step(key, { id: row.id, records, change });
     return change(row);
   }
 }
 
 /** `stored`: a command may have paused or ended it since. */
 function goesOn(row: LoadRow, stored: LoadRow | null): boolean {
-  if (stored === null || !isDue(row) || !isDue(stored)) return false;
+  if (stored === null || stored.id !== row.id || !isDue(row) || !isDue(stored)) return false;
   return (stored.state === 'cancel') === (row.state === 'cancel');
 }
 

@@ -8,7 +8,7 @@ import type { FencingToken } from '#core/position.ts';
 import { changeRow, listRows, type ControlAccess } from './control-rows.ts';
 
 /** What is to be stored once so many records of the generation are durable. */
-type Step = { readonly records: number; readonly change: (row: LoadRow) => LoadRow };
+type Step = { readonly id: LoadRow['id']; readonly records: number; readonly change: (row: LoadRow) => LoadRow };
 
 export type LoadsInput = {
   readonly access: ControlAccess;
@@ -107,7 +107,9 @@ function moved(current: LoadRow | null, steps: readonly Step[], generation: Fenc
       `generation ${current.generation} carries the load of ${current.table} on, above our own ${generation}`,
     );
   }
-  return steps.reduce((row, { change }) => change(row), { ...current, generation });
+  // Another load has begun in its place: what was done for the former one is none of its progress.
+  const own = steps.filter(({ id }) => id === current.id);
+  return own.length === 0 ? null : own.reduce((row, { change }) => change(row), { ...current, generation });
 }
 
 /** One that was cancelled meanwhile stays so. */

@@ -5,6 +5,7 @@ import type { Epoch, EpochMicros, FencingToken, Offset, Position } from '#core/p
 import type { TableId } from '#core/schema.ts';
 import type { Sequence } from '#core/sequence.ts';
 import type { RefusedTable, SlotFacts } from '#core/source.ts';
+import type { LoadsHeld } from '#core/wal-budget.ts';
 import type { LeaseEnding, LeaseFacts } from '../lease/lease.ts';
 
 export type CaptureState =
@@ -69,6 +70,8 @@ export interface CaptureObserver {
   tables(rows: readonly TableRow[]): void;
   /** Loads that were asked for, those that are over among them. */
   loads(rows: readonly LoadRow[]): void;
+  /** Why no load reads rows for now; null where loads go on. */
+  loadsHeld(held: LoadsHeld | null): void;
   /** Tables that match the configuration and are not captured. */
   refused(tables: readonly RefusedTable[]): void;
   /** A difference that asks for a reconcile, or that is harmless: for the log and a counter. */
@@ -93,6 +96,7 @@ export const silentObserver: CaptureObserver = {
   slot: () => undefined,
   tables: () => undefined,
   loads: () => undefined,
+  loadsHeld: () => undefined,
   refused: () => undefined,
   fingerprint: () => undefined,
   sourceClock: () => undefined,

@@ -1,6 +1,6 @@
 import { controlKeys, type CheckpointRow, type EpochRow } from '#core/control-rows.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
-import type { SourceFacts, SourceStream } from '#core/source.ts';
+import type { SlotFacts, SourceFacts, SourceStream } from '#core/source.ts';
 import { decideContinuity, type Continuity } from './continuity.ts';
 import { readRow } from './control-rows.ts';
 import { Encoder } from './encode.ts';
@@ -9,7 +9,13 @@ import { assertStillHolder, startFirst, type FirstStart } from './first-start.ts
 import { isEmptyLog, readLogTail, type LogTail } from './log-tail.ts';
 import { shortHolder, type OwnRecords } from './own-records.ts';
 
-export type Connected = { readonly stream: SourceStream; readonly checkpoint: CheckpointRow; readonly epoch: EpochRow };
+export type Connected = {
+  readonly stream: SourceStream;
+  readonly checkpoint: CheckpointRow;
+  readonly epoch: EpochRow;
+  /** As it was just before the stream took it. */
+  readonly slot: SlotFacts | null;
+};
 
 /**
  * Takes the slot: writes the own generation into the checkpoint, proves that the source joins on to what was captured, looks
@@ -46,13 +52,14 @@ export async function connect(start: FirstStart, own: OwnRecords | null, signal:
       await source.provision('keep', signal);
       continue;
     }
+    await tables.adopt(facts, signal);
     await tables.observe(facts, decision.checkpoint.position, signal);
     await using undo = new AsyncDisposableStack();
     const stream = undo.use(await source.open(signal));
     // Until it was taken the slot could still be moved, or another server have come in place of the first.
     await prove(start, proof, signal);
     undo.move();
-    return { stream, checkpoint: decision.checkpoint, epoch: decision.epoch };
+    return { stream, checkpoint: decision.checkpoint, epoch: decision.epoch, slot: facts.slot };
   }
 }
 
@@ -103,6 +110,7 @@ export function openingRecords(
 ): { readonly encoder: Encoder; readonly batches: readonly (() => EncodedBatch)[] } {
   const { deps, owner, tables } = start;
   const { checkpoint, epoch } = connected;
+  tables.begin();
   const { partitions } = deps.log;
   const encoder = new Encoder({
     codec: deps.codec,

@@ -14,6 +14,7 @@ import type { FirstStart } from './first-start.ts';
 import { Heartbeats, rideOut } from './heartbeats.ts';
 import type { CaptureState } from './observer.ts';
 import type { Connected } from './open.ts';
+import { Newcomers } from './newcomers.ts';
 import type { OwnRecords } from './own-records.ts';
 import type { Durable, Publisher } from './publisher.ts';
 import { connectPatiently, isRiddenOut, type StreamHolder } from './source-connection.ts';
@@ -37,6 +38,9 @@ export class Session {
   readonly #partitions: (PartitionCheckpoint | null)[];
   readonly #stop: AbortSignal;
   readonly #chunks: Chunks;
+  readonly #newcomers: Newcomers;
+  /** Aborted to let the stream begin anew. */
+  #renewal = new AbortController();
   #publisher: Publisher | null = null;
   #state: CaptureState | null = null;
   #unsaved = false;
@@ -80,9 +84,17 @@ export class Session {
     this.#chunks = new Chunks({
       start: input.start,
       checkpoint,
+      epoch: epoch.epoch,
       encoder: input.encoder,
       publish: (encode) => this.deliver(this.#encoded(encode)),
       room: () => this.#log.room(),
+      onAwaited: () => this.#watermarks.awaited(),
+    });
+    this.#newcomers = new Newcomers({
+      deps: input.start.deps,
+      tables: input.start.tables,
+      loads: () => this.#chunks.loads,
+      renew: () => this.#renewal.abort(new Error('the stream begins anew')),
     });
     this.#reached = checkpoint.position;
     this.#connectedAt = input.start.deps.runtime.monotonicMs();
@@ -128,7 +140,9 @@ export class Session {
   async run(signal: AbortSignal): Promise<void> {
     const { options } = this.#deps;
     this.#enter({ tag: 'streaming', generation: this.#start.owner.generation, epoch: this.#connected.epoch.epoch });
-    await this.#chunks.open(signal);
+    await this.#chunks.look(signal);
+    this.#chunks.slotSeen(this.#connected.slot);
+    this.#chunks.open();
     await runBeside(
       {
         main: (inner) => this.#stream(inner),
@@ -137,6 +151,7 @@ export class Session {
           (inner) => this.#every(Math.min(TICK_MS, options.watermarkIntervalMs), () => this.#tick(), inner),
           (inner) => this.#heartbeats.run(inner),
           (inner) => this.#every(options.fingerprintIntervalMs, () => this.#look(inner), inner),
+          (inner) => this.#newcomers.run(inner),
           ...this.#chunks.tasks,
         ],
       },
@@ -167,6 +182,7 @@ export class Session {
     while (!this.#isStopping()) {
       try {
         await this.#pull(signal);
+        if (this.#renewal.signal.aborted && !this.#isStopping()) await this.#reconnect(null, signal);
       } catch (error) {
         signal.throwIfAborted();
         if (this.#isStopping()) break;
@@ -186,8 +202,9 @@ export class Session {
     const { stream } = this.#holder;
     if (stream === null) throw new CausewayError('source_unavailable', 'there is no connection to the source');
     const batches = stream.messages(signal)[Symbol.asyncIterator]();
-    while (!this.#isStopping()) {
-      const next = await unlessAborted(batches.next(), this.#stop);
+    const leave = AbortSignal.any([this.#stop, this.#renewal.signal]);
+    while (!leave.aborted) {
+      const next = await unlessAborted(batches.next(), leave);
       if (next === null) return;
       if (next.done === true) throw new CausewayError('source_unavailable', 'the source ended the stream');
       await this.#remember(next.value, signal);
@@ -224,11 +241,15 @@ export class Session {
     }
   }
 
-  async #reconnect(cause: CausewayError, signal: AbortSignal): Promise<void> {
+  /** `cause`: null where nothing is wrong, and the stream is to carry more. */
+  async #reconnect(cause: CausewayError | null, signal: AbortSignal): Promise<void> {
     const { generation } = this.#start.owner;
     const { observer, runtime, options } = this.#deps;
-    observer.trouble(cause, 'streaming');
-    this.#enter({ tag: 'reconnecting', generation, code: cause.code, message: cause.message });
+    this.#renewal = new AbortController();
+    if (cause !== null) {
+      observer.trouble(cause, 'streaming');
+      this.#enter({ tag: 'reconnecting', generation, code: cause.code, message: cause.message });
+    }
     await this.#holder.drop();
     this.#encoder.disconnected();
     this.#chunks.disconnected();
@@ -238,13 +259,13 @@ export class Session {
     await this.#log.drained();
     await this.#save(signal);
     const lastedMs = runtime.monotonicMs() - this.#connectedAt;
-    this.#failures = lastedMs > options.reconnectMaxMs ? 1 : this.#failures + 1;
+    this.#failures = cause === null ? 0 : lastedMs > options.reconnectMaxMs ? 1 : this.#failures + 1;
     const patience = { own: this.#own, failures: this.#failures };
     const { stream, checkpoint } = await connectPatiently(this.#start, patience, AbortSignal.any([signal, this.#stop]));
     this.#connectedAt = runtime.monotonicMs();
     this.#holder.hold(stream);
     this.#encoder.connected(checkpoint.sequence);
-    this.#encoder.tablesChanged();
+    await this.#captureFresh(signal);
     this.#enter({ tag: 'streaming', generation, epoch: this.#connected.epoch.epoch });
   }
 
@@ -253,16 +274,17 @@ export class Session {
     const { checkpoint } = this.#start;
     const stored = checkpoint.row;
     const position = this.#acknowledger.position ?? stored?.position ?? null;
-    if (position === null || (!this.#unsaved && position === stored?.position)) return;
+    if (position === null || (!this.#unsaved && position === stored?.position && !this.#chunks.isOwing)) return;
     const { commit } = this.#acknowledger;
     const sequence = commit === null ? null : watermarkSequence(this.#connected.epoch.epoch, commit);
     this.#unsaved = false;
     const unshown = this.#chunks.unshownAt(commit);
+    const durableRecords = this.#chunks.durableRecords;
     const step = { position, sequence, partitions: [...this.#partitions], heartbeats: this.#heartbeats.counted, unshown };
     const row = await checkpoint.advance(step, signal);
     this.#deps.observer.checkpoint(row);
     this.#holder.stream?.acknowledge(row.position);
-    await this.#chunks.store(signal);
+    await this.#chunks.store(durableRecords, signal);
   }
 
   #tick(): void {
@@ -288,14 +310,23 @@ export class Session {
       const reached = this.#reached;
       const facts = await source.inspect(signal);
       observer.slot(facts.slot);
+      this.#chunks.slotSeen(facts.slot);
       const { system, timeline } = this.#connected.epoch.identity;
       // Another server answers: its tables say nothing of ours, and the next connect decides.
       if (facts.identity.system !== system || facts.identity.timeline !== timeline) return;
       await this.#start.tables.observe(facts, reached, signal);
-      this.#encoder.tablesChanged();
-      // A table that is captured from now on.
-      if (!this.#broken) this.deliver(this.#encoder.announce(this.#start.tables.liveSchemas));
+      await this.#captureFresh(signal);
     });
+  }
+
+  /** In one turn, so that no change of a table stands before its schema and the opening of its load. */
+  async #captureFresh(signal: AbortSignal): Promise<void> {
+    await this.#chunks.look(signal);
+    if (this.#broken) return;
+    this.#start.tables.begin();
+    this.#encoder.tablesChanged();
+    this.deliver(this.#encoder.announce(this.#start.tables.liveSchemas));
+    this.#chunks.open();
   }
 
   #enter(state: CaptureState): void {

@@ -2,7 +2,7 @@ import { controlKeys, type TableFingerprint, type TableRow } from '#core/control
 import { CausewayError } from '#core/errors.ts';
 import type { Position } from '#core/position.ts';
 import type { TableCompanions, TableId, TableSchema } from '#core/schema.ts';
-import type { CapturedTable, FingerprintVerdict, RefusedTable, Source, SourceFacts } from '#core/source.ts';
+import { notLoaded, type CapturedTable, type FingerprintVerdict, type RefusedTable, type Source, type SourceFacts } from '#core/source.ts';
 import { changeRow, listRows, removeRow, type ControlAccess } from './control-rows.ts';
 import type { CaptureObserver } from './observer.ts';
 
@@ -36,6 +36,10 @@ export class Tables {
   readonly #truncates = new Map<TableId, Truncate>();
   /** Tables whose rows lie elsewhere, and where the log ended when that was seen: a truncate up to there would explain it. */
   readonly #moved = new Map<TableId, { readonly hash: string; readonly head: Position }>();
+  /** Tables that the stream carries from its next connection on, though they have no row yet. */
+  readonly #expected = new Set<TableId>();
+  /** Tables whose row is stored and whose changes are still left out. */
+  readonly #fresh = new Set<TableId>();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(input: TablesInput) {
@@ -48,12 +52,27 @@ export class Tables {
 
   /** Every version of a captured table that may still stand in the log. */
   get liveSchemas(): readonly TableSchema[] {
-    return this.rows.filter(({ state }) => state !== 'stopped').flatMap(({ schemas }) => schemas);
+    return this.rows.filter(({ table }) => this.captures(table)).flatMap(({ schemas }) => schemas);
   }
 
   captures(table: TableId): boolean {
     const row = this.#rows.get(table);
-    return row !== undefined && row.state !== 'stopped';
+    return row !== undefined && row.state !== 'stopped' && !this.#fresh.has(table);
+  }
+
+  /** True where it has a row, whatever its state is. */
+  knows(table: TableId): boolean {
+    return this.#rows.has(table);
+  }
+
+  /** The stream carries these from its next connection on: then they are captured, each with a load that is open before its first change. */
+  expect(tables: readonly TableId[]): void {
+    for (const table of tables) this.#expected.add(table);
+  }
+
+  /** From here on what has a row is captured. Nothing else may happen before the schemas, and loads that are open, are announced. */
+  begin(): void {
+    this.#fresh.clear();
   }
 
   /** False where the version has to be stored before a change of it is published. */
@@ -98,6 +117,19 @@ export class Tables {
     });
   }
 
+  /** Before a connection of the stream: makes the rows of the tables that it carries from here on. */
+  adopt(facts: SourceFacts, signal: AbortSignal): Promise<void> {
+    return this.#alone(async () => {
+      const known = new Set(this.rows.map(({ fingerprint }) => fingerprint.relation));
+      for (const captured of facts.tables) {
+        const { table } = captured.schema;
+        const wasNamed = captured.fingerprint.relation !== undefined && known.has(captured.fingerprint.relation);
+        if (this.#expected.has(table) && !this.#rows.has(table) && !wasNamed) await this.#makeFresh(captured, signal);
+      }
+      this.#expected.clear();
+    });
+  }
+
   /** Makes the rows of a pipeline that publishes for the first time, in place of any that an unfinished start left behind. */
   startFresh(facts: SourceFacts, signal: AbortSignal): Promise<void> {
     return this.#alone(async () => {
@@ -132,7 +164,7 @@ export class Tables {
         const was = this.#rows.has(table) ? undefined : names.get(captured.fingerprint.relation ?? null);
         if (this.#rows.has(table)) await this.#compare(captured, { head: facts.head, reached }, signal);
         else if (was !== undefined) await this.#change(table, (current) => current ?? renamedRow(captured, was), signal);
-        else if (snapshotNever(table)) await this.#change(table, (current) => (current === null ? freshRow(captured) : null), signal);
+        else if (snapshotNever(table)) await this.#makeFresh(captured, signal);
         else refused.set(table, notLoaded(table));
       }
       for (const { table, state, fingerprint } of this.rows) {
@@ -204,6 +236,12 @@ export class Tables {
     if (verdict !== null && verdict.tag !== 'same') observer.fingerprint({ table: schema.table, verdict: verdict.tag, text: verdict.text });
   }
 
+  async #makeFresh(captured: CapturedTable, signal: AbortSignal): Promise<void> {
+    const { table } = captured.schema;
+    this.#fresh.add(table);
+    await this.#change(table, (current) => (current === null ? freshRow(captured) : null), signal);
+  }
+
   async #stop(table: TableId, reason: { readonly code: string; readonly text: string }, signal: AbortSignal): Promise<void> {
     await this.#change(
       table,
@@ -269,13 +307,4 @@ function freshRow({ schema, fingerprint, companions }: CapturedTable): TableRow 
 function renamedRow(captured: CapturedTable, was: TableId): TableRow {
   const text = `it was captured as ${was} and renamed: its changes are left out since`;
   return { ...freshRow(captured), state: 'stopped', reason: { code: 'table_renamed', text }, schemas: [] };
-}
-
-function notLoaded(table: TableId): RefusedTable {
-  return {
-    table,
-    code: 'table_not_loaded',
-    reason: 'the table appeared after the pipeline had started, and is not loaded by itself',
-    mend: `set \`snapshot: never\` for ${table} and restart, then run \`causeway snapshot start --table ${table}\``,
-  };
 }

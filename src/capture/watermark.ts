@@ -19,6 +19,7 @@ export class Watermarks {
   #sourceTime: EpochMicros | null = null;
   #flowed = false;
   #large = false;
+  #awaited = false;
   #emittedAt: MonoMs | null = null;
 
   constructor(input: {
@@ -54,15 +55,21 @@ export class Watermarks {
     if (largeTransaction) this.#large = true;
   }
 
+  /** Somebody waits for the next one. */
+  awaited(): void {
+    this.#awaited = true;
+  }
+
   /** Null while nothing is due, and before the first transaction of this generation has told the source's time. */
   due(now: MonoMs): WatermarkRecord | null {
     if (this.#sourceTime === null) return null;
     const sinceMs = this.#emittedAt === null ? Number.POSITIVE_INFINITY : now - this.#emittedAt;
     const intervalMs = this.#flowed ? this.#intervalMs : this.#idleIntervalMs;
-    if (!this.#large && sinceMs < intervalMs - EARLY_MS) return null;
+    if (!this.#large && !this.#awaited && sinceMs < intervalMs - EARLY_MS) return null;
     this.#emittedAt = now;
     this.#flowed = false;
     this.#large = false;
+    this.#awaited = false;
     return {
       tag: 'watermark',
       sequence: watermarkSequence(this.#epoch, this.#commit),

@@ -4,7 +4,7 @@ import type { Runtime } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
 import { MESSAGE_PREFIX } from '#core/source.ts';
 import type { ShownTransactions } from './shown.ts';
-import { ChunkWindow, type Settled } from './window.ts';
+import { ChunkWindow, type Settled, type Spoiled } from './window.ts';
 
 /** Rows as they were at the commit `low`; they stand in the log behind every change up to the commit `high` and before any later one. */
 export type Chunk = Settled & {
@@ -24,7 +24,7 @@ export type ChunkOutcome =
   /** Nothing came of it, and it may be asked for again: smaller, where its window had too many changes. */
   | { readonly tag: 'discarded'; readonly reason: DiscardReason };
 
-export type DiscardReason = 'truncate' | 'schema' | 'hot' | 'connection';
+export type DiscardReason = Spoiled | 'connection';
 
 export type ChunkWanted = {
   readonly table: TableId;
@@ -39,7 +39,10 @@ export type ChunkWanted = {
 };
 
 /** `sink`: the only one that the rows are for; null for all. */
-export type ChunkPurpose = { readonly tag: 'load'; readonly sink: string | null };
+export type ChunkPurpose =
+  | { readonly tag: 'load'; readonly sink: string | null }
+  /** Rows of single keys: published as repairs, those too that the source does not hold, or only compared. */
+  | { readonly tag: 'rows'; readonly sink: string | null; readonly publishes: boolean };
 
 export type Observed = {
   /** The index behind the last message that was taken note of. */
@@ -125,7 +128,8 @@ export class Barrier {
 
   /** Reads one chunk. Resolves once it is placed, or will not be. Errors: those of the reader. */
   async chunk(wanted: ChunkWanted, rows: RowReader, signal: AbortSignal): Promise<ChunkOutcome> {
-    const window = new ChunkWindow(wanted.table, wanted.hotMax);
+    const asked = wanted.range.tag === 'keys' ? new Set(wanted.range.keys) : null;
+    const window = new ChunkWindow(wanted.table, wanted.hotMax, asked);
     const isRead = Promise.withResolvers<null>();
     const outcome = Promise.withResolvers<ChunkOutcome>();
     const open = (): void => {
@@ -139,9 +143,10 @@ export class Barrier {
       isRead.resolve(null);
       if (read === null) return discarded(window.spoiled ?? 'connection');
       const close = (high: SourceBegin): void => {
-        this.#windows.delete(window);
-        if (window.spoiled !== null) {
-          outcome.resolve(discarded(window.spoiled));
+        // The stream may have broken off before this mark was written: then nobody watched what it showed meanwhile.
+        const isWatched = this.#windows.delete(window);
+        if (!isWatched || window.spoiled !== null) {
+          outcome.resolve(discarded(window.spoiled ?? 'connection'));
           return;
         }
         const chunk: Chunk = { ...window.settle(), purpose: wanted.purpose, low: low.commit, high, read };

@@ -44,6 +44,10 @@ export class ChunkSize {
 
   tooHot(): void {
     this.#hot += 1;
+    this.tooLarge();
+  }
+
+  tooLarge(): void {
     this.#rows = Math.max(1, Math.floor(this.#rows / 2));
   }
 }

@@ -10,8 +10,18 @@ type PartialImage = { readonly transactionId: string; readonly row: Row };
 /** What the stream showed of a key: enough to know its row, or images that leave columns as they were. */
 type Hot = 'settled' | PartialImage[];
 
-/** Rows whose keys did not change in the window, and those that have to be published whole at its end. */
-export type Settled = { readonly cold: readonly RowRead[]; readonly whole: readonly RowRead[]; readonly hotKeys: number };
+export type Settled = {
+  /** Rows whose keys did not change in the window. */
+  readonly cold: readonly RowRead[];
+  /** Those that have to be published whole at its end. */
+  readonly whole: readonly RowRead[];
+  /** Of the keys that were asked for, those of which the source held nothing throughout. Empty where a range was read. */
+  readonly absent: readonly RowKey[];
+  readonly hotKeys: number;
+};
+
+/** Why a chunk is worth nothing. `large`: not all of the keys were read; `keys`: one of them is not written as the source writes it. */
+export type Spoiled = 'truncate' | 'schema' | 'hot' | 'large' | 'keys';
 
 /**
  * What the stream shows of one table between the low watermark of a chunk and its high one. A key that changes there is hot: what was
@@ -21,26 +31,35 @@ export type Settled = { readonly cold: readonly RowRead[]; readonly whole: reado
 export class ChunkWindow {
   readonly table: TableId;
   readonly #hotMax: number;
+  readonly #asked: ReadonlySet<RowKey> | null;
   readonly #hot = new Map<RowKey, Hot>();
   #read: { readonly rows: RowsRead; readonly keys: ReadonlySet<RowKey> } | null = null;
   #images = 0;
-  #spoiled: 'truncate' | 'schema' | 'hot' | null = null;
+  #spoiled: Spoiled | null = null;
   #schemas = new Set<SchemaVersion>();
 
-  /** `hotMax`: of keys that changed, and of images that leave columns out. */
-  constructor(table: TableId, hotMax: number) {
+  /**
+   * `hotMax`: of keys that changed, and of images that leave columns out. `asked`: the keys that are read, null for a range. All of them are
+   * watched, those too of which nothing is read: one of them can come or go in the window.
+   */
+  constructor(table: TableId, hotMax: number, asked: ReadonlySet<RowKey> | null = null) {
     this.table = table;
     this.#hotMax = hotMax;
+    this.#asked = asked;
   }
 
   /** Why the chunk is worth nothing; null while it is. */
-  get spoiled(): 'truncate' | 'schema' | 'hot' | null {
+  get spoiled(): Spoiled | null {
     return this.#spoiled;
   }
 
-  /** From here on only keys that were read count, and what the read shows of them already is in their rows. */
+  /** From here on only keys that were asked for or read count, and what the read shows of them already is in their rows. */
   rowsRead(rows: RowsRead): void {
-    const keys = new Set(rows.rows.map(({ key }) => key));
+    const found = new Set(rows.rows.map(({ key }) => key));
+    const keys = this.#asked ?? found;
+    if (!found.isSubsetOf(keys)) this.#spoiled ??= 'keys';
+    // A key that was not come to would pass for one that the source does not hold.
+    if (this.#asked !== null && !rows.isWhole && found.size < keys.size) this.#spoiled ??= 'large';
     this.#read = { rows, keys };
     this.#images = 0;
     for (const [key, hot] of this.#hot) {
@@ -70,14 +89,17 @@ export class ChunkWindow {
 
   settle(): Settled {
     const { rows, keys } = present(this.#read, 'the rows of a chunk at its end');
+    const missing = new Set(this.#asked ?? []);
     const cold: RowRead[] = [];
     const whole: RowRead[] = [];
     for (const row of rows.rows) {
       const hot = this.#hot.get(row.key);
+      missing.delete(row.key);
       if (hot === undefined) cold.push(row);
       else if (hot !== 'settled') whole.push(folded(row, hot));
     }
-    return { cold, whole, hotKeys: [...this.#hot.keys()].filter((key) => keys.has(key)).length };
+    const absent = [...missing].filter((key) => !this.#hot.has(key));
+    return { cold, whole, absent, hotKeys: [...this.#hot.keys()].filter((key) => keys.has(key)).length };
   }
 
   #settle(key: RowKey): void {
@@ -86,7 +108,7 @@ export class ChunkWindow {
 
   #leaveOut(key: RowKey, image: PartialImage): void {
     const known = this.#hot.get(key) ?? [];
-    if (known === 'settled') return;
+    if (known === 'settled' || !this.#isWatched(key)) return;
     if (this.#read === null) this.#images += 1;
     this.#note(key, this.#read === null ? [...known, image] : this.#unshown([...known, image]));
   }
@@ -100,9 +122,14 @@ export class ChunkWindow {
   }
 
   #note(key: RowKey, hot: Hot): void {
-    if (this.#read !== null && !this.#read.keys.has(key)) return;
+    if (!this.#isWatched(key)) return;
     this.#hot.set(key, hot);
     this.#limit();
+  }
+
+  #isWatched(key: RowKey): boolean {
+    const watched = this.#asked ?? this.#read?.keys;
+    return watched === undefined || watched.has(key);
   }
 
   #limit(): void {

@@ -5,12 +5,13 @@ import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import type { DescribedTable } from '#core/schema.ts';
 import type { SourceFacts } from '#core/source.ts';
+import { HELD_MEND, isBudgetLow } from '#core/wal-budget.ts';
 import type { Config, PipelineConfig } from '../config/config.ts';
 import { selectionFor } from '../config/tables.ts';
 import { controlFindings } from './check-control.ts';
 import { logFindings } from './check-log.ts';
 import { loadedConfig, pipelinesOf, withControl, withLog, withSink, withSource, type CommandContext } from './context.ts';
-import { printJson } from './io.ts';
+import { formatBytes, printJson } from './io.ts';
 
 export type CheckOptions = { readonly only?: string; readonly failOn: string };
 
@@ -163,7 +164,7 @@ async function sourceFindings(
       const facts = await source.inspect(io.signal);
       const after = parts.runtime.wallMs();
       findings.push(skewFinding({ sourceMs: facts.now / 1_000, before, after }));
-      findings.push(await rowsFinding(context, { control, pipeline, facts }));
+      findings.push(await rowsFinding(context, { control, pipeline, facts }), budgetFinding(facts));
       return { findings, facts };
     } catch (error) {
       // What keeps the facts from being read is mostly among the findings already.
@@ -188,6 +189,14 @@ function skewFinding({ sourceMs, before, after }: { readonly sourceMs: number; r
     ],
     mend: ['Synchronise the clocks (chrony, systemd-timesyncd).'],
   });
+}
+
+/** Loads are held where little is left of the log that the source keeps for the slot. */
+function budgetFinding({ slot }: SourceFacts): Finding {
+  const title = 'the source keeps enough of its log for loads beside the stream';
+  if (slot === null || !isBudgetLow(slot)) return finding({ id: 'LD-002', level: 'ok', title });
+  const left = `only ${formatBytes(slot.headroomBytes ?? 0)} may still be written before the slot is given up, so loads are held`;
+  return finding({ id: 'LD-002', level: 'warning', title, details: [left], mend: [HELD_MEND] });
 }
 
 /** What the first start will load: a person who copied the rows already has to say so before. */

@@ -9,12 +9,12 @@ import { loadedConfig, onePipeline, sinksOf, timeoutMs, withControl, withLog, ty
 import { formatAge, printJson, printTable } from './io.ts';
 import { valueOf } from './rows.ts';
 
-const POLL_MS = 250;
+export const POLL_MS = 250;
 const SILENT_MS = 10_000;
 
 type Parked = DeadLetter & { readonly sink: string; readonly partition: number };
 
-async function parkedOf(context: CommandContext, pipeline: PipelineConfig, sink: string | undefined): Promise<readonly Parked[]> {
+export async function parkedOf(context: CommandContext, pipeline: PipelineConfig, sink: string | undefined): Promise<readonly Parked[]> {
   const { signal } = context.io;
   return await withLog(context, pipeline, async (log) => {
     const found: Parked[] = [];
@@ -81,7 +81,7 @@ export type RequestOptions = {
 
 /** Asks the daemon to write parked changes again, or to give them up, and waits for its answer. */
 export async function request(context: CommandContext, kind: DeadLetterRequestKind, selected: RequestOptions): Promise<number> {
-  const { io, options, parts } = context;
+  const { io, options } = context;
   const config = await loadedConfig(context);
   const pipeline = onePipeline(config, options.pipeline);
   const [sink, ...others] = sinksOf(pipeline, selected.sink);
@@ -93,7 +93,7 @@ export async function request(context: CommandContext, kind: DeadLetterRequestKi
   }
   const args: DeadLetterRequestArgs = { sink: sink.name, keys: selected.all ? null : selected.keys.map(keyOf) };
   const row: RequestRow = { kind, args, state: 'pending', result: null };
-  const id = `${parts.runtime.wallMs().toString(36)}-${Math.floor(parts.runtime.random() * 2 ** 32).toString(36)}`;
+  const id = newRequestId(context);
   return await withControl(context, config, async (control) => {
     const key = controlKeys.request(pipeline.name, id);
     await control.swap({ key, value: row, expected: null }, io.signal);
@@ -103,6 +103,10 @@ export async function request(context: CommandContext, kind: DeadLetterRequestKi
     }
     return await awaitAnswer(context, { control, pipeline, id });
   });
+}
+
+export function newRequestId({ parts: { runtime } }: CommandContext): string {
+  return `${runtime.wallMs().toString(36)}-${Math.floor(runtime.random() * 2 ** 32).toString(36)}`;
 }
 
 async function awaitAnswer(
@@ -136,13 +140,13 @@ function keptOf(row: RequestRow): number {
   return Object.values(answers).reduce((sum, { kept }) => sum + Object.values(kept).reduce((one, other) => one + other, 0), 0);
 }
 
-async function daemonRuns({ io, parts }: CommandContext, control: ControlStore, { name }: PipelineConfig): Promise<boolean> {
+export async function daemonRuns({ io, parts }: CommandContext, control: ControlStore, { name }: PipelineConfig): Promise<boolean> {
   const row = await valueOf<StatusRow>(control, controlKeys.status(name), io.signal);
   return row !== null && parts.runtime.wallMs() - row.writtenAtWallMs < SILENT_MS;
 }
 
 /** A key as `dlq list` prints it: a JSON array of the table and the key columns. */
-function keyOf(text: string): RowKey {
+export function keyOf(text: string): RowKey {
   try {
     parseRowKey(text as RowKey);
     return JSON.stringify(JSON.parse(text)) as RowKey;

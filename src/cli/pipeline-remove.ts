@@ -1,6 +1,8 @@
 import { controlKeys, type LeaseRow, type SinkRow } from '#core/control-rows.ts';
 import type { ControlKey, ControlStore } from '#core/control.ts';
 import { CausewayError, codeOf } from '#core/errors.ts';
+import type { ReconcileRow } from '#core/reconcile-row.ts';
+import type { LoadRow } from '#core/load-row.ts';
 import type { SourceFacts } from '#core/source.ts';
 import type { PipelineConfig } from '../config/config.ts';
 import { acquireLease } from '../lease/acquire.ts';
@@ -87,7 +89,7 @@ function plan(
     drop: () => withLog(context, pipeline, (log) => log.remove(sink ?? null, signal)),
   };
   if (sink !== undefined) {
-    return { steps: [...sinkSteps, logStep], rows: () => Promise.resolve([controlKeys.sink(pipeline.name, sink)]) };
+    return { steps: [...sinkSteps, logStep], rows: () => rowsOfSink(control, { pipeline: pipeline.name, sink }, signal) };
   }
   const sourceStep: Step = {
     what: `source (${pipeline.source.kind}): replication slot, publication and what was written there`,
@@ -97,11 +99,28 @@ function plan(
   return { steps: [...sinkSteps, sourceStep, logStep], rows: () => rowsOf(control, pipeline, signal) };
 }
 
+/** Its loads too: one that a later sink with the name found would be of this one. */
+async function rowsOfSink(
+  control: ControlStore,
+  of: { readonly pipeline: string; readonly sink: string },
+  signal: AbortSignal,
+): Promise<readonly ControlKey[]> {
+  const loads = await control.list(controlKeys.loads(of.pipeline), signal);
+  const own = loads.filter(({ value }) => (value as LoadRow).sink === of.sink);
+  const runs = (await control.list(controlKeys.reconciles(of.pipeline), signal)).filter(
+    ({ value }) => (value as ReconcileRow).sink === of.sink,
+  );
+  const repairs = await control.list(controlKeys.repairs(of.pipeline, of.sink), signal);
+  return [controlKeys.sink(of.pipeline, of.sink), ...[...own, ...runs, ...repairs].map(({ key }) => key)];
+}
+
 /** Everything of the pipeline but the lease, which protects the removal itself. */
 async function rowsOf(control: ControlStore, { name }: PipelineConfig, signal: AbortSignal): Promise<readonly ControlKey[]> {
   const prefixes = [
     controlKeys.tables(name),
     controlKeys.loads(name),
+    controlKeys.reconciles(name),
+    controlKeys.reconcileLeases(name),
     controlKeys.sinks(name),
     controlKeys.requests(name),
     controlKeys.workers(name),

@@ -3,6 +3,7 @@ import { CausewayError, codeOf, policyFor } from '#core/errors.ts';
 import { exitCodeOf } from '../runtime/supervisor.ts';
 import { contextOf, type CommandContext, type GlobalOptions } from './context.ts';
 import type { Io } from './io.ts';
+import { reconcileCommands } from './reconcile-commands.ts';
 import type { SnapshotOptions } from './snapshot.ts';
 
 type Work = (context: CommandContext) => Promise<number>;
@@ -126,6 +127,7 @@ function createProgram(io: Io, run: Run): Command {
   schemaCommands(program, run);
   deadLetterCommands(program, run);
   snapshotCommands(program, run);
+  reconcileCommands(program, run);
   slotCommands(program, run);
   leaseCommands(program, run);
   configCommands(program, run);
@@ -204,7 +206,7 @@ function schemaCommands(program: Command, run: Run): void {
 }
 
 function deadLetterCommands(program: Command, run: Run): void {
-  const group = program.command('dlq').description('list, show, replay, discard what a sink refused');
+  const group = program.command('dlq').description('list, show, replay, repair, discard what a sink refused');
   group
     .command('list')
     .description('the parked keys')
@@ -221,6 +223,14 @@ function deadLetterCommands(program: Command, run: Run): void {
       run(command, async (context) =>
         (await import('./dlq.ts')).show(context, { sink: options.sink, key, showData: options.showData === true }),
       ),
+    );
+  group
+    .command('repair')
+    .description('reads the rows of parked keys from the source again and brings them to the sink')
+    .option('--sink <name>', 'the sink; the only one unless given')
+    .option('--key <key...>', 'these keys, as `dlq list` prints them; every parked key unless given')
+    .action(async (options: { readonly sink?: string; readonly key?: readonly string[] }, command: Command) =>
+      run(command, async (context) => (await import('./dlq-repair.ts')).repair(context, { sink: options.sink, keys: options.key ?? [] })),
     );
   for (const [name, text] of [
     ['replay', 'writes parked changes again'],

@@ -1,13 +1,17 @@
 import { paceOf } from '#core/load-pace.ts';
 import { isUnderWay, newLoad, type LoadRow } from '#core/load-row.ts';
-import { controlKeys, type SinkRow, type TableRow } from '#core/control-rows.ts';
+import { controlKeys, type SinkRow, type StatusRow, type TableRow } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { TableId } from '#core/schema.ts';
+import { TABLE_NOT_LOADED } from '#core/source.ts';
+import { HELD_MEND, isBudgetLow } from '#core/wal-budget.ts';
 import type { PipelineConfig } from '../config/config.ts';
+import type { PipelineStatus } from '../http/status-document.ts';
 import { loadedConfig, onePipeline, sinksOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
-import { changeRow, valueOf } from './rows.ts';
+import { changeRow, SILENT_MS, valueOf } from './rows.ts';
+import { heldLine } from './status.ts';
 
 const WATCH_MS = 1_000;
 
@@ -20,10 +24,10 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
     const sink = selected.sink === undefined ? null : (sinksOf(pipeline, selected.sink)[0]?.name ?? null);
     if (sink !== null) await assertReading(context, control, { pipeline: pipeline.name, sink });
     const captured = (await control.list(controlKeys.tables(pipeline.name), io.signal)).map(({ value }) => value as TableRow);
-    const tables = wantedTables(
-      selected,
-      captured.filter(({ state }) => state !== 'stopped').map(({ table }) => table),
-    );
+    const known = captured.filter(({ state }) => state !== 'stopped').map(({ table }) => table);
+    // A table that was made later begins to be captured for all sinks.
+    const later = sink === null && !selected.all ? await notLoadedYet(context, control, pipeline) : [];
+    const tables = wantedTables(selected, [...known, ...later.filter((table) => !known.includes(table))]);
     const started: LoadRow[] = [];
     for (const table of tables) {
       const row = newLoad({ table, sink, rowsExpected: null, wallMs: parts.runtime.wallMs() });
@@ -39,6 +43,12 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
       const stored = await changeRow<LoadRow>(control, { key: controlKeys.load(pipeline.name, table, sink), change }, io.signal);
       if (stored !== null) started.push(stored);
     }
+    const slot = (await statusNow(context, control, pipeline))?.slot ?? null;
+    if (slot !== null && isBudgetLow(slot)) {
+      io.stderr(
+        `they wait: of the log that the source keeps for the slot only ${formatBytes(slot.headroomBytes ?? 0)} are left. ${HELD_MEND}\n`,
+      );
+    }
     if (context.options.output === 'json') printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: started });
     else
       io.stderr(
@@ -48,6 +58,25 @@ export async function start(context: CommandContext, selected: SnapshotOptions):
   });
 }
 
+/** What the daemon that captures tells; null where none runs. One of an older release tells less. */
+async function statusNow(
+  { io, parts }: CommandContext,
+  control: ControlStore,
+  { name }: PipelineConfig,
+): Promise<Partial<PipelineStatus> | null> {
+  const row = await valueOf<StatusRow>(control, controlKeys.status(name), io.signal);
+  const isOld = row === null || parts.runtime.wallMs() - row.writtenAtWallMs >= SILENT_MS;
+  return isOld ? null : (row.document as Partial<PipelineStatus>);
+}
+
+/** As the daemon that captures told it last. */
+async function notLoadedYet({ io }: CommandContext, control: ControlStore, { name }: PipelineConfig): Promise<readonly TableId[]> {
+  const row = await valueOf<StatusRow>(control, controlKeys.status(name), io.signal);
+  // One of an older release does not tell.
+  const { refused = [] } = (row?.document ?? {}) as Partial<PipelineStatus>;
+  return refused.filter(({ code }) => code === TABLE_NOT_LOADED).map(({ table }) => table as TableId);
+}
+
 /** A sink begins to read where the log ends then: rows that are published before would never reach it. */
 async function assertReading(
   { io }: CommandContext,
@@ -55,7 +84,8 @@ async function assertReading(
   of: { readonly pipeline: string; readonly sink: string },
 ): Promise<void> {
   const row = await valueOf<SinkRow>(control, controlKeys.sink(of.pipeline, of.sink), io.signal);
-  if (row?.state === 'known') return;
+  if (row?.state === 'known' && row.owes === undefined) return;
+  if (row?.state === 'known') throw new CausewayError('refused', `the sink ${of.sink} is about to ask for its tables by itself`);
   throw new CausewayError('refused', `the sink ${of.sink} does not read the log yet: wait until \`causeway status\` shows it as running`);
 }
 
@@ -96,13 +126,16 @@ export async function progress(context: CommandContext, { watch }: { readonly wa
     while (true) {
       const loads = await loadsOf(context, control, pipeline);
       const now = parts.runtime.wallMs();
+      const held = (await statusNow(context, control, pipeline))?.loadsHeld ?? null;
       if (options.output === 'json') {
-        printJson(io, 'SnapshotList', { pipeline: pipeline.name, loads: loads.map((row) => ({ ...shownOf(row), ...paceOf(row, now) })) });
+        const shown = loads.map((row) => ({ ...shownOf(row), ...paceOf(row, now) }));
+        printJson(io, 'SnapshotList', { pipeline: pipeline.name, held, loads: shown });
       } else {
+        if (held !== null) io.stderr(`${heldLine(held, now)}\n`);
         printTable(
           io,
           ['TABLE', 'SINK', 'STATE', 'ROWS', 'BYTES', 'RATE', 'DONE', 'LEFT'],
-          loads.map((row) => cellsOf(row, now)),
+          loads.map((row) => cellsOf(row, { now, isHeld: held !== null })),
         );
       }
       if (!watch || !loads.some(isUnderWay)) return 0;
@@ -116,12 +149,12 @@ function shownOf({ after: _, ...row }: LoadRow): Omit<LoadRow, 'after'> {
   return row;
 }
 
-function cellsOf(row: LoadRow, now: number): readonly string[] {
+function cellsOf(row: LoadRow, { now, isHeld }: { readonly now: number; readonly isHeld: boolean }): readonly string[] {
   const { rowsPerSecond, percent, secondsLeft } = paceOf(row, now);
   return [
     row.table,
     row.sink ?? 'all',
-    row.paused && isUnderWay(row) ? 'paused' : row.state,
+    row.paused && isUnderWay(row) ? 'paused' : isHeld && row.state === 'reading' ? 'held' : row.state,
     String(row.rows),
     formatBytes(row.bytes),
     `${Math.round(rowsPerSecond)}/s`,

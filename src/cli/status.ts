@@ -9,10 +9,14 @@ import {
 } from '#core/control-rows.ts';
 import type { ControlStore } from '#core/control.ts';
 import type { PipelineConfig } from '../config/config.ts';
+import { reconcileText } from '../runtime/reconcile-view.ts';
 import type { LeaseStatus, LoadStatus, PipelineStatus, SinkStatus, Trouble } from '../http/status-document.ts';
 import { loadedConfig, pipelinesOf, withControl, type CommandContext } from './context.ts';
 import { formatAge, formatBytes, printJson, printTable } from './io.ts';
 import { SILENT_MS, valueOf } from './rows.ts';
+
+/** Tables that one line names. */
+const NAMED_MAX = 5;
 
 type Seen = {
   readonly pipeline: PipelineConfig;
@@ -153,6 +157,17 @@ function loadText({ table, sink, state, paused, rows, bytes, rowsExpected, perce
   return `table ${table} is being loaded${only} (${paused ? 'paused' : state}): ${rows} rows, ${formatBytes(bytes)}${far}`;
 }
 
+/** Why loads read no rows for now. */
+export function heldLine({ reason, mend, sinceWallMs }: NonNullable<PipelineStatus['loadsHeld']>, nowWallMs: number): string {
+  return `loads are held for ${formatAge(nowWallMs - sinceWallMs)}: ${reason}. ${mend}`;
+}
+
+/** The first few by name. */
+function listed(tables: readonly string[]): string {
+  const more = tables.length - NAMED_MAX;
+  return `${tables.slice(0, NAMED_MAX).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
 /** By daemon: `0,2 1,3`. */
 function partitionsText(parts: readonly Partial<SinkStatus>[]): string {
   const texts = parts.map(({ partitions = [] }) => partitions.map(({ partition }) => partition).join(','));
@@ -172,13 +187,25 @@ function explain({ io, parts }: CommandContext, { pipeline, status: document, ru
   }
   // A daemon of an older release tells of no loads.
   for (const load of running ? ((document as Partial<PipelineStatus> | null)?.loads ?? []) : []) say(loadText(load));
+  const held = running ? ((document as Partial<PipelineStatus> | null)?.loadsHeld ?? null) : null;
+  if (held !== null) say(heldLine(held, parts.runtime.wallMs()));
   for (const { table, state, reason } of tables) {
     if (state !== 'streaming') say(`table ${table} is ${state}: ${reason?.text ?? ''} (docs/resync.md)`);
+  }
+  // Nor does it tell of tables that are not captured.
+  for (const { table, reason, mend } of running ? ((document as Partial<PipelineStatus> | null)?.refused ?? []) : []) {
+    say(`table ${table} is not captured: ${reason}: ${mend}`);
   }
   const trouble = running ? document?.trouble : null;
   if (trouble) say(reasonOf(trouble));
   for (const sink of running ? (document?.sinks ?? []) : []) {
+    // A daemon of an older release tells of none.
+    const { reconcile = null } = sink as Partial<SinkStatus>;
+    if (reconcile !== null) say(`sink ${sink.name}: ${reconcileText(reconcile)}`);
     if (sink.trouble !== null) say(`sink ${sink.name}: ${reasonOf(sink.trouble)}`);
+    // A daemon of an older release does not tell.
+    const { loading = [] } = sink as Partial<SinkStatus>;
+    if (loading.length > 0) say(`sink ${sink.name}: its lag says nothing of what is being loaded there: ${listed(loading)}`);
   }
   for (const { process, sinks: applied } of workers) {
     for (const { name, partitions } of applied) {

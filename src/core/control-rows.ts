@@ -24,18 +24,29 @@ export const controlKeys = {
   /** TableRow; by the capture holder. */
   table: (pipeline: string, table: TableId) => `table/${pipeline}/${table}` as ControlKey,
   tables: (pipeline: string) => `table/${pipeline}/`,
-  /** LoadRow; by the capture holder, and by `snapshot`. One for a table, and one for each sink that is loaded by itself. */
+  /** LoadRow; by the capture holder, by `snapshot`, and by the apply of a sink that came later. One for a table, and one for each sink that is loaded by itself. */
   load: (pipeline: string, table: TableId, sink: string | null) =>
     (sink === null ? `load/${pipeline}/${table}` : `load/${pipeline}/${table}@${sink}`) as ControlKey,
   loads: (pipeline: string) => `load/${pipeline}/`,
   /** SinkRow; by capture when a pipeline first starts, by apply, and by `schema approve`. */
   sink: (pipeline: string, sink: string) => `sink/${pipeline}/${sink}` as ControlKey,
   sinks: (pipeline: string) => `sink/${pipeline}/`,
+  /** ReconcileRow; by whoever holds the lease of the sink's reconciliation. The newest runs of a sink. */
+  reconcile: (pipeline: string, sink: string, run: string) => `reconcile/${pipeline}/${sink}/${run}` as ControlKey,
+  reconciles: (pipeline: string) => `reconcile/${pipeline}/`,
+  /** LeaseRow; by whoever reconciles the sink. */
+  reconcileLease: (pipeline: string, sink: string) => `reconcile-lease/${pipeline}/${sink}` as ControlKey,
+  reconcileLeases: (pipeline: string) => `reconcile-lease/${pipeline}/`,
+  /** RequestRow of the kind `rows`: one for each table that is compared at once, as one process at a time reconciles a sink. */
+  reconcileRequest: (pipeline: string, sink: string, lane: number) => `request/${pipeline}/reconcile@${sink}.${lane}` as ControlKey,
   /** DesiredRow; by the command line. */
   desired: (pipeline: string) => `desired/${pipeline}` as ControlKey,
-  /** RequestRow; by the command line, answered by the daemon. */
+  /** RequestRow; by the command line, by apply and by reconciliation, answered by the daemon. */
   request: (pipeline: string, id: string) => `request/${pipeline}/${id}` as ControlKey,
   requests: (pipeline: string) => `request/${pipeline}/`,
+  /** RequestRow of the kind `rows`, by apply: the one of a sink's partition, for keys that are parked for want of a base. */
+  repair: (pipeline: string, sink: string, partition: number) => `request/${pipeline}/repair/${sink}/${partition}` as ControlKey,
+  repairs: (pipeline: string, sink: string) => `request/${pipeline}/repair/${sink}/`,
   /** RequestRow of the kind `lease-step-down`: one a pipeline, as only the newest generation can be asked. */
   stepDown: (pipeline: string) => `request/${pipeline}/step-down` as ControlKey,
   /** StatusRow; by the daemon, for commands that run beside it. */
@@ -130,6 +141,8 @@ export type SinkRow = {
   readonly startGeneration: FencingToken;
   /** Tables whose new schema waits for approval. */
   readonly blocked: readonly SchemaBlock[];
+  /** Tables that a sink which came later holds nothing of, until a load of its own is asked for; absent once all are. */
+  readonly owes?: readonly TableId[] | undefined;
 };
 
 export type SchemaBlock = {
@@ -143,7 +156,7 @@ export type SchemaBlock = {
 export type DesiredRow = { readonly paused: boolean; readonly pausedSinks: readonly string[] };
 
 export type RequestRow = {
-  readonly kind: 'dlq-replay' | 'dlq-discard' | 'lease-step-down';
+  readonly kind: 'dlq-replay' | 'dlq-discard' | 'lease-step-down' | 'rows';
   readonly args: Readonly<Record<string, unknown>>;
   readonly state: 'pending' | 'done' | 'failed';
   readonly result: string | null;

@@ -24,6 +24,12 @@ export const errorTable = {
     meaning: 'A safety interlock refused the command; nothing was changed.',
     mend: 'The message names what has to be true first, or the flag that confirms.',
   },
+  reconcile_inconclusive: {
+    retry: 'manual',
+    meaning:
+      'Source and sink could not be compared at one common place, so that nothing is said of them: neither that they are the same nor that they differ.',
+    mend: 'The message names what was waited for. Nothing was changed; `causeway reconcile run` compares again.',
+  },
   source_unavailable: {
     retry: 'timed',
     meaning: 'The source cannot be reached, refused the connection, or ended it.',
@@ -203,6 +209,11 @@ export const errorTable = {
     meaning: 'The log ends before what the checkpoint had acknowledged: it was truncated, restored or made again.',
     mend: 'The tables must be loaded again: docs/resync.md.',
   },
+  lease_held: {
+    retry: 'manual',
+    meaning: 'Another process does the same work at this moment, and nothing was done beside it.',
+    mend: 'Wait until it is through. A job that is started by a schedule may be started twice: the second one ends with this.',
+  },
   lease_lost: {
     retry: 'fatal',
     meaning: 'Another process took the capture lease.',
@@ -283,22 +294,26 @@ export const errorTable = {
   value_refused: {
     retry: 'manual',
     meaning: 'The sink refuses the value of one row for ever. Its key is parked; no other key waits.',
-    mend: '`causeway dlq show` tells why.',
+    mend: '`causeway dlq show` tells why. Once the sink takes the value, `causeway dlq replay`; `causeway dlq repair` brings the row as the source has it now.',
   },
   partial_without_base: {
     retry: 'manual',
-    meaning: 'An update left out an unchanged large column and the sink has no row to put it on. The key is parked.',
-    mend: 'Set `REPLICA IDENTITY FULL` on the table; the next whole change of the row releases the key.',
+    meaning:
+      'An update left out an unchanged large column and the sink has no row to put it on. The key is parked until its row was read from the source ' +
+      'again, which is asked for by itself.',
+    mend: 'None is needed; `causeway dlq repair` asks at once. `REPLICA IDENTITY FULL` on the table spares the read.',
   },
   record_too_large: {
     retry: 'manual',
     meaning: 'A row is larger than a record of the log may be. It was published without its values and its key is parked at every sink.',
-    mend: 'Raise `log.recordBytesMax` and start again, or leave the column out by a column list of the publication. The next change of the row releases the key; a replay has no values to write.',
+    mend:
+      'Raise `log.recordBytesMax` and start again, or leave the column out by a column list of the publication; then `causeway dlq repair`. The next ' +
+      'change of the row releases the key too; a replay has no values to write.',
   },
   value_unreadable: {
     retry: 'manual',
     meaning: 'A row of the source cannot be read as text. It was published without its values and its key is parked at every sink.',
-    mend: 'Correct the row at the source; its next change releases the key.',
+    mend: 'Correct the row at the source: that change releases the key. `causeway dlq repair` reads it again.',
   },
   internal: {
     retry: 'fatal',

@@ -7,6 +7,8 @@ export type LoadState = 'open' | 'reading' | 'close' | 'done' | 'cancel' | 'canc
 
 /** A load of a table's rows, beside the stream. It goes on behind `after`, whoever holds the lease. */
 export type LoadRow = {
+  /** Tells a load from an earlier one with the same key. Of one that a new sink owes itself: the sink's owner. Absent for others. */
+  readonly id?: string | undefined;
   readonly table: TableId;
   /** The only sink that the rows are for; null for all. */
   readonly sink: string | null;
@@ -28,13 +30,15 @@ export type LoadRow = {
 
 /** A load that has not begun. `rowsExpected`: null where nobody has estimated. */
 export function newLoad(of: {
+  readonly id?: string;
   readonly table: TableId;
   readonly sink: string | null;
   readonly rowsExpected: number | null;
   readonly wallMs: number;
 }): LoadRow {
-  const { table, sink, rowsExpected, wallMs } = of;
+  const { id, table, sink, rowsExpected, wallMs } = of;
   return {
+    ...(id === undefined ? {} : { id }),
     table,
     sink,
     state: 'open',

@@ -1,4 +1,5 @@
 import type { RowKey } from './key.ts';
+import type { EpochMicros } from './position.ts';
 import type { TableId, TableSchema } from './schema.ts';
 import type { Row } from './value.ts';
 
@@ -35,6 +36,8 @@ export type RowRead = { readonly key: RowKey; readonly row: Row | null; readonly
 
 export type RowsRead = {
   readonly snapshot: RowSnapshot;
+  /** The source's clock when the snapshot was taken: no commit that it shows is later. */
+  readonly readAt: EpochMicros;
   /** As the stream describes the table for changes that are made under this snapshot. */
   readonly schema: TableSchema;
   /** In the order of their keys, where a range was read. */

@@ -77,6 +77,11 @@ export function hasPassed(standing: PartitionStanding, floor: Floor): boolean {
   return standing.floors.some(({ table, sequence }) => table === floor.table && sequence >= floor.sequence);
 }
 
+/** Every truncate that some partition has passed and no sweep has reached: what a table holds below it may still be there. */
+export function owedFloors(standings: Iterable<PartitionStanding>, swept: ReadonlyMap<TableId, Sequence>): Floor[] {
+  return [...standings].flatMap(({ floors }) => floors.filter(({ table, sequence }) => (swept.get(table) ?? '') < sequence));
+}
+
 export type SinkLimits = {
   /** Most rows in one `apply`. */
   readonly batchRowsMax: number;
@@ -128,8 +133,24 @@ export interface Sink extends AsyncDisposable {
   sweep(schema: TableSchema, floor: Floor, signal: AbortSignal): Promise<{ readonly rows: number }>;
   /** Newest completed sweep of each table. */
   sweeps(signal: AbortSignal): Promise<ReadonlyMap<TableId, Sequence>>;
-  /** Rows with stored sequence, tombstones included, in key order where `scansInOrder`. For reconciliation and tests. */
+  /**
+   * Rows with stored sequence, tombstones included, in key order where `scansInOrder`, strongly consistent page by page. `from` is
+   * inclusive, so that the key of the last row that was seen goes on where that one was. For reconciliation and tests.
+   */
   scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]>;
+  /**
+   * Rows of these keys with stored sequence, tombstones included, in any order and strongly consistent: each as `scan` would give it, under
+   * the key that was asked for. A key of which the sink holds nothing is left out.
+   */
+  read(schema: TableSchema, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly SinkRow[]>;
+  /**
+   * What `scan` and `read` give back of a row that was applied, as texts: the sink's own value domain. Null for a row that the sink refuses
+   * by itself; one that only its store refuses is known by its parked key. Pure. What it gives is called once `differences`, `read` or
+   * `scan` has returned, since a store can keep values in one way or another.
+   */
+  readBack(schema: TableSchema): (row: Row) => Row | null;
+  /** What reconciliation found, kept beside the rows because keys are data. */
+  readonly reports: SinkReports;
   /**
    * Drops what it keeps beside the replicated tables for this pipeline and sink; never a replicated table. Returns what, for people.
    * Errors: `sink_claimed` where somebody else than one of `owners` has claimed it.
@@ -146,6 +167,37 @@ export type SinkClaim = { readonly owner: string; readonly known: boolean };
 export type KeyRange = { readonly from: readonly string[] | null; readonly to: readonly string[] | null };
 
 export type SinkRow = { readonly key: RowKey; readonly sequence: Sequence | null; readonly row: Row | null };
+
+/** Of a key, between the source and the sink. */
+export type Difference = {
+  readonly table: TableId;
+  readonly kind: DifferenceKind;
+  readonly key: RowKey;
+  /** The cut at which source and sink were compared. */
+  readonly cut: Sequence;
+  /** What the sink holds with the key; null where that has none. */
+  readonly stored: Sequence | null;
+  readonly cause: DifferenceCause;
+  /** Names of the columns that differ; empty unless mismatched. */
+  readonly columns: readonly string[];
+};
+
+export const differenceKinds = ['missing', 'extra', 'mismatched'] as const;
+export type DifferenceKind = (typeof differenceKinds)[number];
+
+/** Why, as far as the sink and the log tell. */
+export const differenceCauses = ['dead_lettered', 'stale', 'foreign_write', 'sequence_ahead', 'unknown'] as const;
+export type DifferenceCause = (typeof differenceCauses)[number];
+
+/** Differences by the run that found them, of this pipeline and sink alone. Provisioned like the sink's own tables. */
+export interface SinkReports {
+  /** Idempotent by run, table, kind and key: what is added again takes the place of what was there. */
+  add(run: string, differences: readonly Difference[], signal: AbortSignal): Promise<void>;
+  /** In pages, by table and kind. */
+  list(run: string, signal: AbortSignal): AsyncIterable<readonly Difference[]>;
+  /** Drops those of every other run. */
+  keepOnly(runs: readonly string[], signal: AbortSignal): Promise<void>;
+}
 
 /** A partition held under a fence token. One call at a time. */
 export interface SinkPartition extends AsyncDisposable {

@@ -43,6 +43,18 @@ export type CapturedTable = {
 /** A configured table that cannot be captured, with the mend; or one that appeared later and is not captured yet. */
 export type RefusedTable = { readonly table: TableId; readonly code: string; readonly reason: string; readonly mend: string };
 
+/** The code of a table that could be captured and is not, because it appeared after the pipeline had started. */
+export const TABLE_NOT_LOADED = 'table_not_loaded';
+
+export function notLoaded(table: TableId): RefusedTable {
+  return {
+    table,
+    code: TABLE_NOT_LOADED,
+    reason: 'the table appeared after the pipeline had started, and is not captured',
+    mend: `causeway snapshot start --table ${table}`,
+  };
+}
+
 /** `heartbeats`: how many were ever counted, 0 where the counter is gone. */
 export type LineageFacts = { readonly marks: readonly string[]; readonly heartbeats: number };
 
@@ -95,6 +107,12 @@ export interface Source extends AsyncDisposable {
    * slot, with `'recreate'` a new one in place of the old. Idempotent. Returns where a slot that was made begins.
    */
   provision(slot: 'keep' | 'create' | 'recreate', signal: AbortSignal): Promise<Position | null>;
+  /**
+   * Makes the stream carry these tables too, from the next `open` on: asked for again and again, beside an open stream. Returns those of
+   * which every change is carried that reads do not show yet, or that commits from now on; one that a transaction from before still
+   * writes is left out until that is over. A table that is not there, or cannot be captured, is never among them.
+   */
+  follow(tables: readonly TableId[], signal: AbortSignal): Promise<readonly TableId[]>;
   /** Drops slot, publication and what we wrote at the source. Returns what was dropped, for people. */
   deprovision(signal: AbortSignal): Promise<readonly string[]>;
   /** Takes the slot, ending a connection that holds it, and streams from the slot's own position. */

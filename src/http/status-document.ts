@@ -1,4 +1,5 @@
 import type { SchemaBlock } from '#core/control-rows.ts';
+import type { ReconcileCounts } from '#core/reconcile-row.ts';
 
 /** The JSON of /api/v1/status, of `causeway status -o json` and of the status row. No value of a row, no credential. */
 export type StatusDocument = {
@@ -68,6 +69,16 @@ export type LoadStatus = {
   readonly startedAtWallMs: number;
 };
 
+/** The newest comparison of source and sink. */
+export type ReconcileStatus = {
+  readonly run: string;
+  readonly state: 'running' | 'ended';
+  readonly verdict: string | null;
+  readonly startedAtWallMs: number;
+  readonly endedAtWallMs: number | null;
+  readonly counts: ReconcileCounts;
+};
+
 /** A partition of the log that this process applies. */
 export type PartitionStatus = {
   readonly partition: number;
@@ -81,7 +92,9 @@ export type SinkStatus = {
   readonly kind: string;
   readonly state: SinkState;
   readonly trouble: Trouble | null;
-  /** Everything at or below it is at the sink, except parked keys. */
+  /** Tables that are being loaded there, or of which a load is still to come: the watermark says nothing of them. */
+  readonly loading: readonly string[];
+  /** Everything at or below it is at the sink, except parked keys. Null where all tables are being loaded. */
   readonly watermark: { readonly sequence: string; readonly sourceTimeMicros: number } | null;
   /** Age of the watermark on the source's clock; null while either is not known. */
   readonly lagSeconds: number | null;
@@ -90,9 +103,13 @@ export type SinkStatus = {
   /** Those that this process applies; the others are told by the processes that apply them. */
   readonly partitions: readonly PartitionStatus[];
   readonly parkedKeys: number;
+  /** Those among them whose rows are asked for from the source by themselves. */
+  readonly parkedAwaitingRepair: number;
   readonly parkedOldestMicros: number | null;
   readonly blocked: readonly SchemaBlock[];
   readonly inFlightRows: number;
+  /** Null where there was none, and where another process captures. */
+  readonly reconcile: ReconcileStatus | null;
 };
 
 export type PipelineStatus = {
@@ -110,6 +127,10 @@ export type PipelineStatus = {
   readonly slot: SlotStatus | null;
   readonly log: { readonly kind: string; readonly bytes: number | null; readonly bytesMax: number | null } | null;
   readonly tables: readonly TableStatus[];
+  /** Tables that match the configuration and are not captured, with the command or statement that mends it. */
+  readonly refused: readonly { readonly table: string; readonly code: string; readonly reason: string; readonly mend: string }[];
+  /** Why loads read no rows for now, and what to do; null where they go on. The stream is not concerned. */
+  readonly loadsHeld: { readonly reason: string; readonly mend: string; readonly sinceWallMs: number } | null;
   /** Those under way, as the process that captures knows them. */
   readonly loads: readonly LoadStatus[];
   readonly sinks: readonly SinkStatus[];

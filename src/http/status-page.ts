@@ -30,6 +30,8 @@ function pipelineSection(pipeline: PipelineStatus): string {
 <table>${rows.map(([name, value]) => `<tr><th>${name}</th><td>${escape(value)}</td></tr>`).join('')}</table>
 <table><tr><th>sink</th><th>state</th><th>lag</th><th>records behind</th><th>partitions here</th><th>parked keys</th><th></th></tr>${pipeline.sinks.map(sinkRow).join('')}</table>
 ${pipeline.loads.map((load) => `<p>${escape(loadText(load))}</p>`).join('')}
+${pipeline.loadsHeld === null ? '' : `<p class="bad">${escape(`loads are held: ${pipeline.loadsHeld.reason}. ${pipeline.loadsHeld.mend}`)}</p>`}
+${pipeline.refused.map(({ table, reason, mend }) => `<p>${escape(`${table} is not captured: ${reason}: ${mend}`)}</p>`).join('')}
 ${tables.map(({ table, state, reason }) => `<p class="bad">${escape(`${table}: ${state} ${reason ?? ''}`)}</p>`).join('')}`;
 }
 

@@ -7,7 +7,8 @@ export type MetricType = 'counter' | 'gauge' | 'histogram';
 
 type MetricEntry = {
   readonly type: MetricType;
-  readonly group: 'Flow and lag' | 'Source log and slot' | 'Leases and fencing' | 'Dead letters' | 'Tables and schema' | 'Process';
+  readonly group:
+    'Flow and lag' | 'Source log and slot' | 'Leases and fencing' | 'Dead letters' | 'Tables and schema' | 'Reconciliation' | 'Process';
   readonly labels: readonly string[];
   readonly help: string;
   readonly buckets?: readonly number[];
@@ -45,7 +46,13 @@ export const metricTable = {
     type: 'gauge',
     group: 'Flow and lag',
     labels: ['pipeline', 'sink'],
-    help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked.",
+    help: "All source commits at or before this time, on the source's clock, are durable at the sink, except keys that are parked. Says nothing of tables that are being loaded there; absent where all are.",
+  },
+  causeway_sink_tables_loading: {
+    type: 'gauge',
+    group: 'Flow and lag',
+    labels: ['pipeline', 'sink'],
+    help: 'Tables that are being loaded at the sink, or of which a load is still to come: its watermark says nothing of them.',
   },
   causeway_consumer_lag_records: {
     type: 'gauge',
@@ -275,7 +282,7 @@ export const metricTable = {
     type: 'gauge',
     group: 'Tables and schema',
     labels: ['pipeline', 'state'],
-    help: 'Captured tables by state: streaming, resync_required or stopped.',
+    help: 'Tables by state: streaming, resync_required or stopped; not_captured for those that match the configuration and are left out.',
   },
   causeway_reconcile_wanted: {
     type: 'gauge',
@@ -283,11 +290,47 @@ export const metricTable = {
     labels: ['pipeline'],
     help: 'Differences met at the source that ask for a reconcile, over all tables.',
   },
+  causeway_reconcile_running: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: '1 while a comparison of source and sink is under way, or was left in the middle.',
+  },
+  causeway_reconcile_last_success_timestamp_seconds: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: 'End of the last run that compared everything it was asked to, whatever it found; absent before the first.',
+  },
+  causeway_reconcile_duration_seconds: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: 'How long that run took.',
+  },
+  causeway_reconcile_rows_compared: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink'],
+    help: 'Rows of the source that it compared.',
+  },
+  causeway_reconcile_mismatched_rows: {
+    type: 'gauge',
+    group: 'Reconciliation',
+    labels: ['pipeline', 'sink', 'kind'],
+    help: 'Differences that it found, each confirmed at one common cut: missing, extra or mismatched. Parked keys are none.',
+  },
   causeway_snapshot_active: {
     type: 'gauge',
     group: 'Tables and schema',
     labels: ['pipeline'],
     help: 'Loads of tables that are under way and not paused, those that wait for their turn among them.',
+  },
+  causeway_snapshot_held: {
+    type: 'gauge',
+    group: 'Tables and schema',
+    labels: ['pipeline'],
+    help: '1 while loads read no rows, because the log that the source keeps for the slot would run out before they end; the stream goes on.',
   },
   causeway_snapshot_rows: {
     type: 'gauge',

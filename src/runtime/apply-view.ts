@@ -88,6 +88,7 @@ export function applyGauges(labels: { readonly pipeline: string; readonly sink: 
   const status = view.status?.();
   if (status === undefined) return;
   set('causeway_sink_watermark_timestamp_seconds', labels, status.watermark === null ? null : status.watermark.sourceTime / 1_000_000);
+  set('causeway_sink_tables_loading', labels, status.loading.length);
   set('causeway_apply_in_flight', labels, status.inFlightRows);
   set('causeway_dlq_records', labels, status.parked.keys);
   set(

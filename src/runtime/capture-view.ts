@@ -3,7 +3,8 @@ import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { EpochMicros } from '#core/position.ts';
 import { codeOf } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
-import type { SlotFacts } from '#core/source.ts';
+import type { RefusedTable, SlotFacts } from '#core/source.ts';
+import { HELD_MEND, heldText, type LoadsHeld } from '#core/wal-budget.ts';
 import type { CaptureObserver, CaptureState } from '../capture/observer.ts';
 import type { LeaseFacts } from '../lease/lease.ts';
 import type { Metrics, SetGauge } from '../metrics/registry.ts';
@@ -21,6 +22,10 @@ export type CaptureView = {
   slot: SlotFacts | null;
   tables: readonly TableRow[];
   loads: readonly LoadRow[];
+  /** Why no load reads rows for now, and since when; null where loads go on. */
+  loadsHeld: { readonly held: LoadsHeld; readonly sinceWallMs: number } | null;
+  /** Tables that match the configuration and are not captured. */
+  refused: readonly RefusedTable[];
   checkpoint: CheckpointRow | null;
   readUpTo: EpochMicros | null;
   heartbeatAt: EpochMicros | null;
@@ -51,6 +56,8 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
     slot: null,
     tables: [],
     loads: [],
+    loadsHeld: null,
+    refused: [],
     checkpoint: null,
     readUpTo: null,
     heartbeatAt: null,
@@ -108,6 +115,12 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       spilledBytes = now;
     },
     loads: (rows) => void (view.loads = rows),
+    loadsHeld: (held) => {
+      const before = view.loadsHeld;
+      if (held !== null && before === null) logger.log('warn', `loads are held: ${heldText(held)}`, { mend: HELD_MEND });
+      if (held === null && before !== null) logger.log('info', 'loads go on: the source keeps enough of its log for them');
+      view.loadsHeld = held === null ? null : { held, sinceWallMs: before?.sinceWallMs ?? runtime.wallMs() };
+    },
     tables: (rows) => {
       for (const row of rows) {
         const before = view.tables.find(({ table }) => table === row.table);
@@ -122,6 +135,7 @@ export function observeCapture(deps: CaptureViewDeps): { readonly view: CaptureV
       view.tables = rows;
     },
     refused: (tables) => {
+      view.refused = tables;
       for (const { table, code, reason, mend } of tables) {
         if (seenRefused.has(table)) continue;
         seenRefused.add(table);
@@ -179,6 +193,7 @@ export function captureGauges(pipeline: string, view: CaptureView, time: SourceT
   for (const state of ['streaming', 'resync_required', 'stopped'] as const) {
     set('causeway_tables', { pipeline, state }, view.tables.filter((row) => row.state === state).length);
   }
+  set('causeway_tables', { pipeline, state: 'not_captured' }, view.refused.length);
   set(
     'causeway_reconcile_wanted',
     { pipeline },
@@ -186,6 +201,7 @@ export function captureGauges(pipeline: string, view: CaptureView, time: SourceT
   );
   const underWay = view.loads.filter(isUnderWay);
   set('causeway_snapshot_active', { pipeline }, underWay.filter(({ paused }) => !paused).length);
+  set('causeway_snapshot_held', { pipeline }, view.loadsHeld === null ? 0 : 1);
   for (const { table, sink, rows, rowsExpected } of underWay) {
     const labels = { pipeline, table, sink: sink ?? '' };
     set('causeway_snapshot_rows', labels, rows);

@@ -84,6 +84,7 @@ function guardTargets(source: Source, pipeline: PipelineConfig): Source {
     },
     ...(source.database === undefined ? {} : { database: source.database.bind(source) }),
     provision: (slot, signal) => source.provision(slot, signal),
+    follow: (tables, signal) => source.follow(tables, signal),
     deprovision: (signal) => source.deprovision(signal),
     open: (signal) => source.open(signal),
     rows: () => source.rows(),

@@ -6,6 +6,7 @@ import { consumerStates } from './consumer-state.ts';
 import { lagOf, partitionsOf } from './consumer-lag.ts';
 import { sinkStateName, stateName } from './pipeline-status.ts';
 import type { PipelineState } from './pipeline-state.ts';
+import { reconcileGauges } from './reconcile-view.ts';
 
 /** Sets every gauge of a pipeline for one scrape. What is not known stays absent. */
 export function pipelineGauges(state: PipelineState, set: SetGauge): void {
@@ -24,6 +25,7 @@ export function pipelineGauges(state: PipelineState, set: SetGauge): void {
     const sinkNow = sinkStateName(state, sink);
     const { freshnessMs } = sink.config;
     set('causeway_slo_objective_seconds', labels, freshnessMs === null ? null : freshnessMs / 1_000);
+    reconcileGauges(labels, state.reconciles, set);
     for (const name of sinkStates) set('causeway_sink_state', { ...labels, state: name }, sinkNow === name ? 1 : 0);
     if (!sink.running) continue;
     applyGauges(labels, sink.view, set);

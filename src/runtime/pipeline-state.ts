@@ -1,5 +1,6 @@
 import type { DesiredRow } from '#core/control-rows.ts';
 import type { LogEnds, LogUsage } from '#core/log.ts';
+import type { ReconcileRow } from '#core/reconcile-row.ts';
 import type { PipelineConfig, SinkConfig } from '../config/config.ts';
 import type { ApplyView } from './apply-view.ts';
 import type { CaptureView } from './capture-view.ts';
@@ -31,6 +32,8 @@ export type PipelineState = {
   readonly logFull: TroubleCell;
   readonly sinks: readonly SinkUnit[];
   desired: DesiredRow;
+  /** Newest reconciliations; none while another process captures. */
+  reconciles: readonly ReconcileRow[];
   logUsage: LogUsage | null;
   /** Of each partition, when the log was looked at last; null where nobody here applies it, or it could not be looked at. */
   logEnds: readonly LogEnds[] | null;

@@ -1,9 +1,11 @@
 import { paceOf } from '#core/load-pace.ts';
 import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { WallMs } from '#core/position.ts';
+import { HELD_MEND, heldText } from '#core/wal-budget.ts';
 import type { LoadStatus, PipelineState as StateName, PipelineStatus, SinkState, SinkStatus } from '../http/status-document.ts';
 import { lagOf, partitionsOf } from './consumer-lag.ts';
 import type { PipelineState, SinkUnit } from './pipeline-state.ts';
+import { reconcileStatus } from './reconcile-view.ts';
 import { troubleOf } from './trouble.ts';
 
 /** What the daemon tells of a pipeline: facts, no value of any row. */
@@ -27,9 +29,15 @@ export function pipelineStatus(state: PipelineState, nowWallMs: WallMs): Pipelin
       reason: reason === null ? null : `${reason.code}: ${reason.text}`,
       reconcileWanted,
     })),
+    refused: capture.refused,
+    loadsHeld: heldStatus(capture.loadsHeld),
     loads: capture.loads.filter(isUnderWay).map((row) => loadStatus(row, nowWallMs)),
     sinks: state.sinks.map((sink) => sinkStatus(state, sink)),
   };
+}
+
+function heldStatus(held: PipelineState['capture']['loadsHeld']): PipelineStatus['loadsHeld'] {
+  return held === null ? null : { reason: heldText(held.held), mend: HELD_MEND, sinceWallMs: held.sinceWallMs };
 }
 
 function loadStatus(row: LoadRow, nowWallMs: WallMs): LoadStatus {
@@ -94,14 +102,17 @@ function sinkStatus(state: PipelineState, unit: SinkUnit): SinkStatus {
     kind: unit.config.kind,
     state: sinkStateName(state, unit),
     trouble: unit.trouble.get() ?? unit.view.waiting(),
+    loading: status?.loading ?? [],
     watermark: watermark === null ? null : { sequence: watermark.sequence, sourceTimeMicros: watermark.sourceTime },
     lagSeconds: watermark === null ? null : state.time.secondsSince(watermark.sourceTime),
     lagRecords: lagOf(partitions)?.sum ?? null,
     partitions,
     parkedKeys: status?.parked.keys ?? 0,
+    parkedAwaitingRepair: status?.parked.awaitingRepair ?? 0,
     parkedOldestMicros: status?.parked.oldestCommittedAt ?? null,
     blocked: status?.blocked ?? [],
     inFlightRows: status?.inFlightRows ?? 0,
+    reconcile: reconcileStatus(state.reconciles, unit.config.name),
   };
 }
 

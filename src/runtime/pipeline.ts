@@ -5,6 +5,7 @@ import type { ControlStore } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Log } from '#core/log.ts';
 import { type Logger, type Runtime, untilBeatMs } from '#core/runtime.ts';
+import type { TableId } from '#core/schema.ts';
 import type { Sink } from '#core/sink.ts';
 import type { Source } from '#core/source.ts';
 import { runApply } from '../apply/apply.ts';
@@ -21,6 +22,7 @@ import { observeApply } from './apply-view.ts';
 import { heldByAnother, observeCapture } from './capture-view.ts';
 import { refuseSharedDatabase } from './control-apart.ts';
 import { followDesired, nothingPaused } from './desired.ts';
+import { followReconciles } from './reconcile-view.ts';
 import { ConsumerWindow } from './consumer-state.ts';
 import { errorFields } from './logger.ts';
 import { pipelineGauges } from './pipeline-gauges.ts';
@@ -132,6 +134,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     logFull: new TroubleCell(runtime),
     sinks,
     desired: nothingPaused,
+    reconciles: [],
     logUsage: null,
     logEnds: null,
     logSeenAtWallMs: runtime.wallMs(),
@@ -160,6 +163,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     follow();
   };
 
+  const snapshotNever = (table: TableId): boolean => selectionFor(config.tables, table)?.snapshot === 'never';
   const captureLoop =
     ({ control, source, log }: PipelineParts): Loop =>
     async (signals) => {
@@ -176,7 +180,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
           logger,
           observer,
           sinks: config.sinks.map(({ name }) => name),
-          snapshotNever: (table) => selectionFor(config.tables, table)?.snapshot === 'never',
+          snapshotNever,
           options: { ...defaultCaptureOptions, leaseTtlMs: config.leaseTtlMs },
         },
         signals,
@@ -202,7 +206,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         {
           pipeline: config.name,
           sinkName: unit.config.name,
-          tables: config.tables,
+          snapshotNever,
           sink,
           log,
           control,
@@ -265,10 +269,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       captures: () => state.capture.lease?.held === true,
       sinks: () => pipelineStatus(state, runtime.wallMs()).sinks,
     };
+    const reconciles = followReconciles({ ...workers, onRuns: (runs) => void (state.reconciles = runs) }, ending);
     const applied = shared ? followWorkers(workers, ending) : null;
     const usage = watchStatus(deps, state, parts, ending);
     const retained = nameConsumers(parts.log, config, ending);
-    await Promise.all([captureUnit, ...sinkUnits, desired, stepDown, usage, applied, retained]);
+    await Promise.all([captureUnit, ...sinkUnits, desired, stepDown, usage, applied, retained, reconciles]);
   };
 
   return {

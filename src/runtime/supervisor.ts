@@ -34,8 +34,11 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'refused':
       return 4;
     case 'lease_lost':
+    case 'lease_held':
     case 'fenced':
       return 6;
+    case 'reconcile_inconclusive':
+      return 9;
     default:
       return 1;
   }

@@ -14,7 +14,7 @@ describe('a row that the sink refuses', () => {
     expect(stage.rows()).toEqual({ 1: ['ok', 'big'], 3: ['ok', 'big'] });
     expect(stage.letters()).toEqual([{ key: keyOf('2'), sequence: at(10), code: 'value_refused', whole: true }]);
     expect(run.outcomes.get('dead_lettered')).toBe(1);
-    expect(run.status().parked).toEqual({ keys: 1, oldestSequence: at(10), oldestCommittedAt: 10_000_000 });
+    expect(run.status().parked).toEqual({ keys: 1, awaitingRepair: 0, oldestSequence: at(10), oldestCommittedAt: 10_000_000 });
     expect(run.status().position?.sourceTime).toBe(10_000_000);
     await first.send(put('2', 20, 'good'));
     await stage.drain();

@@ -281,7 +281,7 @@ export class Stage {
     const deps: ApplyDeps = {
       pipeline: 'p',
       sinkName,
-      tables: [{ pattern: 'public.*', snapshot, target: null }],
+      snapshotNever: () => snapshot === 'never',
       sink: new MemorySink(this.sinkStore, this.limits),
       log: this.log(),
       control: this.control,

@@ -45,6 +45,7 @@ describe('while it streams', () => {
     const world = new World({ recordBytesMax: 2_000 });
     const orders = world.database.createTable('public.orders');
     const process = await world.startStreaming();
+    world.database.commit([insert(orders, '2')]);
     world.database.commit([insert(orders, '1', 'x'.repeat(5_000)), { op: 'unreadable', table: orders, id: '2' }, insert(orders, '3')]);
     await world.clock.advance(2_000);
     const withheld = world.everyRecord.flatMap((record) => (record.tag === 'change' && record.withheld !== null ? [record] : []));

@@ -61,6 +61,40 @@ describe('a load', () => {
     await world.stopped(process);
   });
 
+  test('and behind the checkpoint that has them: more can become durable while that is stored', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    fill(world, orders, 3);
+    const control = new MemoryControlStore(world.controlRows);
+    const swap = control.swap.bind(control);
+    let reply: Promise<undefined> | null = null;
+    control.swap = async (write, signal) => {
+      const stored = await swap(write, signal);
+      if (write.key === controlKeys.checkpoint(PIPELINE)) await reply;
+      return stored;
+    };
+    const [answers, first, second] = [0, 1, 2].map(() => Promise.withResolvers<undefined>()) as [Reply, Reply, Reply];
+    world.logStore.onAppend = (stage, records) => {
+      if (stage !== 'before' || !records.some(({ value }) => Buffer.from(value).includes('"read"'))) return undefined;
+      // A checkpoint is due by now, of what came before.
+      reply ??= first.promise;
+      return answers.promise;
+    };
+    const process = world.start({ ...small, control, options: { ...small.options, leaseTtlMs: 600_000 } });
+    await world.clock.advance(10_000);
+    answers.resolve(undefined);
+    await world.clock.advance(5_000);
+    reply = second.promise;
+    first.resolve(undefined);
+    await world.clock.advance(500);
+    expect(loadOf(world, orders)).toMatchObject({ state: 'reading', after: null });
+    reply = null;
+    second.resolve(undefined);
+    await world.clock.advance(10_000);
+    expect(loadOf(world, orders)).toMatchObject({ state: 'done' });
+    await world.stopped(process);
+  });
+
   test('a commit that the stream shows before reads do is not undone by them', async () => {
     const world = new World();
     const orders = world.database.createTable('public.orders');
@@ -111,6 +145,37 @@ describe('a load', () => {
     };
     await world.stopped(await world.startStreaming(small, 10_000));
     expect(world.readLog()).toEqual(world.sourceRows());
+  });
+});
+
+describe('loads while the source runs out of room for its log', () => {
+  test('are held and the stream is not, until there is room again; a cancelled one ends all the same', async () => {
+    const world = new World();
+    const { database, clock } = world;
+    const [orders, lines] = ['public.orders', 'public.lines'].map((name) => database.createTable(name)) as [TableId, TableId];
+    for (const table of [orders, lines]) fill(world, table, 10);
+    database.budget = { headroomBytes: 10, retainedBytes: 990 };
+    const held: (string | null)[] = [];
+    const loadsHeld = (of: { readonly reason: string } | null): void => {
+      if (of?.reason !== held.at(-1)) held.push(of?.reason ?? null);
+    };
+    const process = await world.startStreaming({ ...small, observer: { loadsHeld } });
+    await clock.advance(30_000);
+    expect([held, loadOf(world, orders)]).toMatchObject([['low'], { state: 'reading', rows: 0 }]);
+    database.commit([{ op: 'insert', table: orders, row: ['new', 'row'] }]);
+    await clock.advance(1_000);
+    expect([...world.readLog().values()]).toEqual([['new', 'row']]);
+    const key = controlKeys.load(PIPELINE, lines, null);
+    const control = new MemoryControlStore(world.controlRows);
+    const never = new AbortController().signal;
+    const stored = await control.get(key, never);
+    await control.swap({ key, value: { ...loadOf(world, lines), state: 'cancel' }, expected: stored?.version ?? null }, never);
+    await clock.advance(10_000);
+    expect(loadOf(world, lines)?.state).toBe('cancelled');
+    database.budget = { headroomBytes: 500, retainedBytes: 500 };
+    await clock.advance(30_000);
+    expect([held.slice(0, 2), loadOf(world, orders)]).toMatchObject([['low', null], { state: 'done', rows: 11 }]);
+    await world.stopped(process);
   });
 });
 
@@ -214,6 +279,8 @@ async function loadUnderWrites(seed: number): Promise<void> {
   // A table that was empty when the slot was made needs none.
   for (const state of states) expect(['done', undefined]).toContain(state);
 }
+
+type Reply = PromiseWithResolvers<undefined>;
 
 function differences(copy: ReadonlyMap<string, unknown>, source: ReadonlyMap<string, unknown>): string[] {
   const keys = new Set([...copy.keys(), ...source.keys()]);

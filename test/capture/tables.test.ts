@@ -187,3 +187,13 @@ test('versions that a control store lost, because it came back as it was earlier
   await stage.tables.stopped({ table: a, reason: 'x' }, signal);
   expect(versions(await stage.row(a))).toEqual(known);
 });
+
+test('a table that comes later is captured only from the moment at which that is announced', async () => {
+  const stage = new Stage(true);
+  await stage.start({ table: a, hash: 'one' });
+  await stage.look(100, 100, { table: a, hash: 'one' }, { table: b, hash: 'one' });
+  // What the stream shows meanwhile would stand before its schema.
+  expect([await stage.row(b), stage.tables.captures(b), stage.tables.liveSchemas.length]).toMatchObject([{ state: 'streaming' }, false, 1]);
+  stage.tables.begin();
+  expect([stage.tables.captures(b), stage.tables.liveSchemas.length]).toEqual([true, 2]);
+});

@@ -36,7 +36,7 @@ class Reader implements RowReader {
     await Promise.resolve();
     this.reads += 1;
     const rows = ['1', '2'].map((id) => ({ key: keyOf(id), row: [id, 'read'], withheld: null }));
-    return accepts(this.snapshot) ? { snapshot: this.snapshot, schema, rows, bytes: 1, isWhole: true } : null;
+    return accepts(this.snapshot) ? { snapshot: this.snapshot, readAt: epochMicrosOf(1), schema, rows, bytes: 1, isWhole: true } : null;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

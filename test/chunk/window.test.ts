@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { present } from '#core/assert.ts';
 import type { SourceChange } from '#core/event.ts';
 import { rowKeyOf, type RowKey } from '#core/key.ts';
+import { epochMicrosOf } from '#core/position.ts';
 import type { RowRead, RowSnapshot, RowsRead } from '#core/row-reader.ts';
 import { tableSchema, type Column, type TableId } from '#core/schema.ts';
 import type { Row } from '#core/value.ts';
@@ -16,6 +17,7 @@ const read = (id: string): RowRead => ({ key: keyOf(id), row: [id, 'read', 'larg
 const showing = (...ids: readonly string[]): RowSnapshot => ({ shows: (id) => ids.includes(id), showsAllBefore: () => true });
 const rows = (ids: readonly string[], snapshot = showing()): RowsRead => ({
   snapshot,
+  readAt: epochMicrosOf(1),
   schema,
   rows: ids.map(read),
   bytes: 1,
@@ -58,7 +60,11 @@ describe('the window of a chunk', () => {
     window.changed(part('1', 'first'), '11');
     window.rowsRead(rows(['1'], showing('10')));
     window.changed(part('1', 'second'), '12');
-    expect(window.settle()).toEqual({ cold: [], whole: [{ key: keyOf('1'), row: ['1', 'second', 'large'], withheld: null }], hotKeys: 1 });
+    expect(window.settle()).toMatchObject({
+      cold: [],
+      whole: [{ key: keyOf('1'), row: ['1', 'second', 'large'], withheld: null }],
+      hotKeys: 1,
+    });
   });
 
   it('what the read shows of it already is not put on top', () => {
@@ -77,7 +83,7 @@ describe('the window of a chunk', () => {
       const window = new ChunkWindow(table, 100);
       for (const change of order) window.changed(change, '10');
       window.rowsRead(rows(['1']));
-      expect(window.settle()).toEqual({ cold: [], whole: [], hotKeys: 1 });
+      expect(window.settle()).toMatchObject({ cold: [], whole: [], hotKeys: 1 });
     }
   });
 
@@ -109,5 +115,42 @@ describe('the window of a chunk', () => {
     for (let at = 0; at < 10; at += 1) window.changed(part('1', String(at)), '12');
     expect(window.spoiled).toBeNull();
     expect(window.settle().whole[0]?.row).toEqual(['1', '9', 'large']);
+  });
+});
+
+describe('the window of keys that were asked for', () => {
+  const asked = new Set(['1', '2', '3', '4', '5'].map(keyOf));
+
+  it('watches those too of which nothing was read: one that comes or goes there is hot', () => {
+    const window = new ChunkWindow(table, 100, asked);
+    window.changed({ tag: 'change', schema, change: 1n, op: 'delete', key: keyOf('2') }, '10');
+    window.changed(put('9', ['9', 'x', 'y']), '10');
+    window.rowsRead(rows(['1']));
+    window.changed({ tag: 'change', schema, change: 1n, op: 'insert', key: keyOf('3'), row: ['3', 'x', 'y'] }, '11');
+    window.changed(
+      { tag: 'change', schema, change: 1n, op: 'update', key: keyOf('5'), row: ['5', 'x', undefined], oldKey: keyOf('8') },
+      '12',
+    );
+    const { cold, whole, absent, hotKeys } = window.settle();
+    expect([ids(cold), ids(whole), absent, hotKeys]).toEqual([[keyOf('1')], [], [keyOf('4')], 3]);
+  });
+
+  it('counts no other key', () => {
+    const window = new ChunkWindow(table, 2, asked);
+    for (let id = 10; id < 20; id += 1) window.changed(put(String(id), [String(id), 'x', 'y']), '10');
+    for (let at = 0; at < 10; at += 1) window.changed(part('11', String(at)), '10');
+    expect(window.spoiled).toBeNull();
+  });
+
+  it('is worth nothing where not all of them were read, or one is written in another way', () => {
+    const large = new ChunkWindow(table, 100, asked);
+    large.rowsRead({ ...rows(['1', '2']), isWhole: false });
+    expect(large.spoiled).toBe('large');
+    const last = new ChunkWindow(table, 100, asked);
+    last.rowsRead({ ...rows(['1', '2', '3', '4', '5']), isWhole: false });
+    expect(last.spoiled).toBeNull();
+    const other = new ChunkWindow(table, 100, asked);
+    other.rowsRead(rows(['1', '6']));
+    expect(other.spoiled).toBe('keys');
   });
 });

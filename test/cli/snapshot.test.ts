@@ -69,6 +69,36 @@ test('start asks for a load of each table that is captured, and for no second on
   expect([again.code, again.err]).toEqual([4, expect.stringContaining('causeway snapshot cancel --table public.orders')]);
 });
 
+test('start takes a table that the daemon tells is not captured yet, by its name and for all sinks', async () => {
+  const refused = [
+    { table: 'public.later', code: 'table_not_loaded', reason: 'r', mend: 'm' },
+    { table: 'public.keyless', code: 'no_primary_key', reason: 'r', mend: 'm' },
+  ];
+  await put(controlKeys.status('main'), { writtenAtWallMs: 1, document: { refused } });
+  await put(controlKeys.sink('main', 'warm'), { state: 'known' });
+  const later = tableIdOf('public', 'later');
+  expect((await snapshot('start', '--table', 'public.keyless')).code).toBe(4);
+  expect((await snapshot('start', '--table', 'public.later', '--sink', 'warm')).code).toBe(4);
+  await snapshot('start', '--all');
+  expect(await load(later)).toBeUndefined();
+  expect((await snapshot('start', '--table', 'public.later')).code).toBe(0);
+  expect(await load(later)).toMatchObject({ state: 'open', sink: null });
+});
+
+test('progress and start tell of loads that are held', async () => {
+  await snapshot('start', '--table', 'public.orders');
+  await put(controlKeys.load('main', orders, null), { ...(await load()), state: 'reading' });
+  const slot = { headroomBytes: 1_024, retainedBytes: 1e9 };
+  const loadsHeld = { reason: 'little is left', mend: 'make room', sinceWallMs: Date.now() - 60_000 };
+  await put(controlKeys.status('main'), { writtenAtWallMs: Date.now(), document: { slot, loadsHeld } });
+  const { out, err } = await snapshot('progress');
+  expect([out, err]).toEqual([expect.stringMatching(/public\.orders +all +held/), 'loads are held for 60s: little is left. make room\n']);
+  expect((await snapshot('start', '--table', 'public.lines')).err).toContain('only 1.0 KiB are left');
+  // What a daemon said long ago is no news.
+  await put(controlKeys.status('main'), { writtenAtWallMs: 1, document: { slot, loadsHeld } });
+  expect((await snapshot('progress')).err).toBe('');
+});
+
 test('a load that is over begins anew, and keeps the generation that wrote it last', async () => {
   const over = { ...newLoad({ table: orders, sink: null, rowsExpected: 9, wallMs: 1 }), state: 'done', rows: 9, generation: 7 };
   await put(controlKeys.load('main', orders, null), over);
@@ -81,9 +111,14 @@ test('a load for one sink waits until that sink reads the log', async () => {
   expect([early.code, early.err]).toEqual([4, expect.stringContaining('the sink warm does not read the log yet')]);
   await put(controlKeys.sink('main', 'warm'), { state: 'new' });
   expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(4);
+  await put(controlKeys.sink('main', 'warm'), { state: 'known', owes: ['public.orders'] });
+  expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(4);
   await put(controlKeys.sink('main', 'warm'), { state: 'known' });
   expect((await snapshot('start', '--all', '--sink', 'warm')).code).toBe(0);
   expect([await load(), await load(orders, 'warm')]).toMatchObject([undefined, { sink: 'warm', state: 'open' }]);
+  // One for all sinks beside it is no second one of the same: rows that come twice change nothing.
+  expect((await snapshot('start', '--table', 'public.orders')).code).toBe(0);
+  expect((await snapshot('start', '--table', 'public.orders', '--sink', 'warm')).code).toBe(4);
 });
 
 test('pause, resume and cancel are written where a load is under way', async () => {

@@ -2,7 +2,9 @@ import { describe } from 'vitest';
 
 import { sinkLimits } from './sink-limits.ts';
 import { sinkProgress } from './sink-progress.ts';
+import { sinkReads } from './sink-reads.ts';
 import { sinkReplays } from './sink-replays.ts';
+import { sinkReports } from './sink-reports.ts';
 import { sinkRows } from './sink-rows.ts';
 import { sinkTables } from './sink-tables.ts';
 import { sinkBench, type SinkBench, type SinkContext } from './sink.ts';
@@ -26,4 +28,6 @@ function tablesAndRows(bench: SinkBench): void {
   sinkTables(bench);
   sinkRows(bench);
   sinkLimits(bench);
+  sinkReads(bench);
+  sinkReports(bench);
 }

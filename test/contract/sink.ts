@@ -40,6 +40,8 @@ export type SinkContext = AsyncDisposable & {
   readonly hasColumns: boolean;
   /** False where a key is kept as its key text: `1` for `1.00`. True where it is absent. */
   readonly keepsKeySpelling?: boolean;
+  /** False where the store orders a key of NaN in another way than it compares it. True where it is absent. */
+  readonly ordersNaN?: boolean;
   /** Values that the store cannot hold, by the store's manual and not by the connector's code; none where it is absent. */
   readonly refusesValue?: (type: CanonicalType, text: string) => boolean;
   /** Keys of one column that the store cannot hold, likewise. */

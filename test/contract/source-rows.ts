@@ -90,9 +90,12 @@ export function rowsContract(name: string, run: (title: string, work: Work) => v
     await context.commit([{ op: 'insert', id: '1', value: 'a' }]);
     const before = await read(rows, { range: everything }, signal);
     await context.commit([{ op: 'insert', id: '2', value: 'b' }]);
-    const [one = '', two = ''] = (await shown(2)).map(([begin]) => (begin?.tag === 'begin' ? begin.transactionId : ''));
+    const transactions = await shown(2);
+    const [one = '', two = ''] = transactions.map(([begin]) => (begin?.tag === 'begin' ? begin.transactionId : ''));
     expect(before.rows.map(({ key }) => key)).toEqual([keyOf('1')]);
     expect([before.snapshot.shows(one), before.snapshot.shows(two)]).toEqual([true, false]);
+    const times = transactions.map(([begin]) => (begin?.tag === 'begin' ? begin.committedAt : 0));
+    expect([times[0], before.readAt, times[1]]).toEqual([times[0], before.readAt, times[1]].toSorted((a = 0, b = 0) => a - b));
     const after = await rows.look(signal);
     expect([first.shows(one), after.shows(one), after.shows(two)]).toEqual([false, true, true]);
     expect([after.showsAllBefore(first), after.showsAllBefore(before.snapshot)]).toEqual([true, true]);

@@ -48,6 +48,8 @@ const document: StatusDocument = {
       slot: null,
       log: null,
       tables: [],
+      refused: [],
+      loadsHeld: null,
       loads: [
         {
           ...{ table: 'public.<orders>', sink: null, state: 'reading', paused: false, rows: 250, bytes: 25_000, rowsExpected: 1_000 },

@@ -57,7 +57,9 @@ const names = Object.keys(kinds);
 const loaded = [...names.map((name) => `public.${name}`), ...ledgerTables];
 const filledLedgers = ['ledger.marks', 'ledger.accounts', 'ledger.papers'];
 const rowsOfTable = 2_000;
-const kills = 3;
+const kills = 2;
+/** Leaves the loads room beside the writers. */
+const BETWEEN_CHANGES_MS = 20;
 
 describeNewestPostgres('tables that hold rows', (major) => {
   let ground: DaemonGround;
@@ -221,7 +223,7 @@ async function changesOf(client: pg.Client, signal: AbortSignal): Promise<void> 
       else if (draw < 0.8) await client.query(`UPDATE ${name} SET ${moved.join(', ')}, n = n + 2000000 WHERE ${some}`);
       else await client.query(insertion(name, newest, newest + 5));
       newest += 6;
-      await sleep(20);
+      await sleep(BETWEEN_CHANGES_MS);
     }
   } finally {
     await client.end();

@@ -26,20 +26,17 @@ describeNewestPostgres('loads by the daemon', (major) => {
     await expect.poll(() => isSame('t'), soon).toBe(true);
     await expect.poll(async () => (await ground.causeway('snapshot', 'progress')).out, soon).toMatch(/public\.t +all +done +3000 .*100 %/);
 
-    await ground.daemon.stop();
     await source.query("CREATE TABLE later (id int PRIMARY KEY, v text); INSERT INTO later VALUES (1, 'before'), (2, 'before')");
-    ground.configure("'public.*', { name: public.later, snapshot: never }");
-    await ground.start();
-    await source.query("UPDATE later SET v = 'after' WHERE id = 2");
-    await expect.poll(() => sink.query('SELECT id FROM later'), soon).toEqual([{ id: 2 }]);
+    await expect.poll(async () => (await ground.causeway('status')).err, soon).toContain('causeway snapshot start --table public.later');
     expect((await ground.causeway('snapshot', 'start', '--table', 'public.later')).code).toBe(0);
+    await expect.poll(() => isSame('later'), soon).toBe(true);
+    await source.query("UPDATE later SET v = 'after' WHERE id = 2; INSERT INTO later VALUES (3, 'after')");
     await expect.poll(() => isSame('later'), soon).toBe(true);
 
     await ground.daemon.stop();
     expect((await ground.causeway('pipeline', 'remove', '--confirm', 'main')).code).toBe(0);
     await source.query("DELETE FROM t WHERE id % 2 = 0; UPDATE later SET v = 'in the gap'");
     await sink.query('TRUNCATE t, later');
-    ground.configure("'public.*'");
     await ground.start();
     await source.query("INSERT INTO t VALUES (9999, 'meanwhile')");
     await expect.poll(async () => [await isSame('t'), await isSame('later')], soon).toEqual([true, true]);

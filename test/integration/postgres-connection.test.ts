@@ -142,7 +142,7 @@ describePostgres('connections', (major) => {
     await using sink = sinkAt(url, { tls });
     await sink.provision([], signal());
     await using partition = await takePartition(sink, 0, signal());
-    await partition.save(firstProgress(0 as Offset), signal());
+    await partition.save(firstProgress({ offset: 0 as Offset, sinkName: 's' }), signal());
     const sessions = await withClient(at({ tls }), options, signal(), (client) =>
       client.query(
         `SELECT DISTINCT s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.application_name LIKE 'causeway p/%'`,

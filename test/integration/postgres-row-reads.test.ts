@@ -1,6 +1,8 @@
 // What reads of rows beside the stream meet at a real server: tables that inherit, tables that are rewritten while they are read.
 import { expect, test } from 'vitest';
 import { present } from '#core/assert.ts';
+import { codeOf } from '#core/errors.ts';
+import type { RowKey } from '#core/key.ts';
 import type { RowReader, RowsRead } from '#core/row-reader.ts';
 import type { TableId } from '#core/schema.ts';
 import { soon } from '../support/daemon-ground.ts';
@@ -52,6 +54,29 @@ describeNewestPostgres('reads of rows', (major) => {
       const after = await late;
       expect(after.rows).toEqual(before.rows);
       expect(after.schema.version).not.toBe(before.schema.version);
+    });
+  });
+
+  test('what is no key of the table is told by a code, and the connection reads on', async () => {
+    const definition = `CREATE TABLE items (a int, at timestamptz, PRIMARY KEY (a, at)); INSERT INTO items VALUES (1, '2000-01-01 00:00:00Z')`;
+    await withRows('public.items', definition, async (rows) => {
+      const table = 'public.items' as TableId;
+      const codeFor = async (...columns: readonly string[]): Promise<string> => {
+        const range = { tag: 'keys', keys: [JSON.stringify([table, ...columns]) as RowKey] } as const;
+        try {
+          const found = await rows.read({ table, range, rowsMax: 10, bytesMax: 1_000, accepts: () => true }, signal);
+          return String(found?.rows.length);
+        } catch (error) {
+          return codeOf(error);
+        }
+      };
+      const [{ key } = { key: '' }] = (await read(rows, table)).rows;
+      const [, ...columns] = JSON.parse(key) as readonly string[];
+      expect(await codeFor('1')).toBe('source_table_refused');
+      expect(await codeFor('1', 'yesterday')).toBe('source_table_refused');
+      expect(await codeFor('one', columns[1] ?? '')).toBe('source_misconfigured');
+      expect(await codeFor('99999999999', columns[1] ?? '')).toBe('source_misconfigured');
+      expect(await codeFor(...columns)).toBe('1');
     });
   });
 });

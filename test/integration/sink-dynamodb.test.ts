@@ -13,6 +13,7 @@ import type { MonoMs } from '#core/position.ts';
 import type { RowChange } from '#core/sink.ts';
 import { configSchema } from '../../connectors/sink-dynamodb/config.ts';
 import { sinkContract } from '../contract/sink-contract.ts';
+import { sinkReadBack } from '../contract/sink-reads.ts';
 import { sinkRefusals, sinkRows } from '../contract/sink-rows.ts';
 import {
   bigint,
@@ -51,6 +52,10 @@ describeShared('dynamodb', 'sink-dynamodb', () => {
   });
 
   sinkContract('sink-dynamodb', () => Promise.resolve(dynamoDbContext(endpoint, { json: 'native', arrays: 'list' })));
+
+  describe('sink-dynamodb with texts', () => {
+    for (const numbers of ['native', 'text']) sinkReadBack(sinkBench(() => Promise.resolve(dynamoDbContext(endpoint, { numbers }))));
+  });
 
   describe('sink-dynamodb', () => {
     const bench = sinkBench(() => Promise.resolve(dynamoDbContext(endpoint)));

@@ -264,6 +264,9 @@ describePostgres('sink-postgres under faults', (major) => {
       expect(findings.map(({ id }) => id)).toEqual(Array.from({ length: 15 }, (_, index) => `TP-${String(index + 1).padStart(3, '0')}`));
       expect(findings.find(({ id }) => id === 'TP-003')?.details).toEqual([
         expect.stringContaining('in shop.orders'),
+        ...['"shop.orders"', 'sink_owner', 'sink_progress', 'sink_report', 'sink_table'].map(
+          (name) => `the role ${database.name} may not read and write the table ${name} of the schema causeway`,
+        ),
         ...['causeway', 'shop', 'kinds'].map((name) => `the role ${database.name} may not use the schema ${name}`),
       ]);
       await sink[Symbol.asyncDispose]();

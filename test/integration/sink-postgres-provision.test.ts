@@ -5,7 +5,7 @@ import type { Finding } from '#core/finding.ts';
 import type { TableId, TableSchema } from '#core/schema.ts';
 import type { Sink } from '#core/sink.ts';
 
-import { contractColumn, contractSchema, passFloor, sequenceAt, upsertAt } from '../contract/sink.ts';
+import { contractColumn, contractSchema, passFloor, scanned, sequenceAt, upsertAt } from '../contract/sink.ts';
 import { moodLabels } from '../support/canonical-values.ts';
 import { describePostgres, TestDatabase } from '../support/postgres.ts';
 import { postgresSink, takePartition } from '../support/postgres-sink-context.ts';
@@ -206,6 +206,48 @@ describePostgres('sink-postgres provision and check', (major) => {
       expect(await scan()).toBe(1);
     },
   );
+
+  it('a sink of a release without reports gets their table, or is told how to make it, and can be removed without it', async () => {
+    await open().provision([plain], never);
+    const partition = await takePartition(open(), 0, never);
+    await partition[Symbol.asyncDispose]();
+    await database.query('DROP TABLE causeway.sink_report');
+    const claim = { owner: 'o', known: true };
+    const error = await refusal(open({ provision: 'check' }).claim(claim, never));
+    expect(error.code).toBe('sink_misconfigured');
+    const [statement = ''] = /CREATE TABLE "causeway".sink_report [^;]+;/.exec(error.message) ?? [];
+    const told = async (): Promise<readonly string[]> => {
+      const findings = await open({ provision: 'check' }).check([plain], never);
+      return findings.flatMap(({ mend }) => mend).filter((mend) => mend.includes('sink_report'));
+    };
+    expect(await told()).toEqual([statement]);
+    await database.query(statement);
+    expect(await told()).toEqual([]);
+    await open({ provision: 'check' }).claim(claim, never);
+    await database.query('DROP TABLE causeway.sink_report');
+    await open().claim(claim, never);
+    await database.query('DROP TABLE causeway.sink_report');
+    expect((await open().remove(['o'], never)).join()).toContain('progress of 1 partitions');
+  });
+
+  it('a version without its row is a key without a row, whatever it says, to a scan and to a read alike', async () => {
+    const sink = open();
+    await sink.provision([plain], never);
+    const partition = await takePartition(sink, 0, never);
+    await partition.apply({ rows: ['1', '2'].map((key) => upsertAt(plain, sequenceAt(3), [key, 'x'])), progress: null }, never);
+    await database.query('DELETE FROM app.orders WHERE id = 1');
+    const found = await scanned(sink, plain, never);
+    expect(found.map(({ sequence, row }) => [sequence, row])).toEqual([
+      [sequenceAt(3), null],
+      [sequenceAt(3), ['2', 'x']],
+    ]);
+    const read = await sink.read(
+      plain,
+      found.map(({ key }) => key),
+      never,
+    );
+    expect(new Set(read)).toEqual(new Set(found));
+  });
 
   it('`remove` says that its empty tables stay, once nothing else is in them', async () => {
     const one = open();

@@ -3,6 +3,8 @@ import { applyProgressMutants } from './list/apply-progress.ts';
 import { applyRecordMutants } from './list/apply-records.ts';
 import { applyTruncateMutants } from './list/apply-truncates.ts';
 import { captureLoadMutants } from './list/capture-loads.ts';
+import { captureRequestMutants } from './list/capture-requests.ts';
+import { laterLoadMutants } from './list/later-loads.ts';
 import { captureOpeningMutants } from './list/capture-opening.ts';
 import { captureStreamMutants } from './list/capture-stream.ts';
 import { captureTableMutants } from './list/capture-tables.ts';
@@ -14,8 +16,10 @@ import { sinkDynamoDbMutants } from './list/sink-dynamodb.ts';
 import { sinkSpannerMutants } from './list/sink-spanner.ts';
 import { leaseMutants } from './list/leases.ts';
 import { ownRecordsMutants } from './list/own-records.ts';
+import { reconcileMutants } from './list/reconcile.ts';
 import { runtimeMutants } from './list/runtime.ts';
 import { sinkPostgresMutants } from './list/sink-postgres.ts';
+import { sinkReadMutants } from './list/sink-reads.ts';
 import { sourcePostgresMutants } from './list/source-postgres.ts';
 import { coreMutants, storeMutants } from './list/stores.ts';
 import { loadSchedule, schedule, simulation, type Mutant, type Suite } from './mutant.ts';
@@ -25,7 +29,10 @@ const single: readonly Mutant[] = [
   ...captureStreamMutants,
   ...captureTableMutants,
   ...captureLoadMutants,
+  ...captureRequestMutants,
+  ...laterLoadMutants,
   ...ownRecordsMutants,
+  ...reconcileMutants,
   ...leaseMutants,
   ...formatMutants,
   ...applyRecordMutants,
@@ -34,6 +41,7 @@ const single: readonly Mutant[] = [
   ...applyProgressMutants,
   ...sourcePostgresMutants,
   ...sinkPostgresMutants,
+  ...sinkReadMutants,
   ...storeMutants,
   ...controlStoreMutants,
   ...kafkaLogMutants,

@@ -23,7 +23,8 @@ const statusOf = (partitions: readonly Partial<PartitionStatus>[]): ApplyStatus 
   })),
   position: null,
   watermark: null,
-  parked: { keys: 0, oldestSequence: null, oldestCommittedAt: null },
+  loading: [],
+  parked: { keys: 0, awaitingRepair: 0, oldestSequence: null, oldestCommittedAt: null },
   blocked: [],
   inFlightRows: 0,
 });

@@ -15,14 +15,16 @@ const sinkWith = (partitions: readonly number[]): SinkStatus => ({
   kind: 'fake',
   state: 'running',
   trouble: null,
+  loading: [],
   watermark: null,
   lagSeconds: null,
   lagRecords: 0,
   partitions: partitions.map((partition) => ({ partition, state: 'running', lagRecords: 0 })),
   parkedKeys: 0,
+  parkedAwaitingRepair: 0,
   parkedOldestMicros: null,
   blocked: [],
-  inFlightRows: 0,
+  inFlightRows: 0, reconcile: null,
 });
 
 class Process {

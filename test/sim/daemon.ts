@@ -1,4 +1,3 @@
-import type { TableSelection } from '#core/connector.ts';
 import { codeOf } from '#core/errors.ts';
 import type { Logger, Runtime } from '#core/runtime.ts';
 import { applyDefaults, runApply } from '../../src/apply/apply.ts';
@@ -44,8 +43,6 @@ const applyOptions = {
   fencedIdleMs: 2_000,
   sharedIdleMs: 600,
 };
-
-const tables: readonly TableSelection[] = [{ pattern: 'public.*', snapshot: 'initial', target: null }];
 
 /** Why a loop of the process does not run, by its name; absent while it does. */
 export type Troubles = Map<string, string>;
@@ -140,7 +137,7 @@ export function startProcess(parts: ProcessParts): Process {
         {
           pipeline: PIPELINE,
           sinkName: name,
-          tables,
+          snapshotNever: () => false,
           sink,
           log,
           control,

@@ -125,6 +125,7 @@ export function lineSource(line: Line, of: { readonly database: FakeDatabase; re
         if (position !== null) watcher.told(position);
         return position;
       }),
+    follow: (tables, signal) => server.follow(tables, signal),
     deprovision: (signal) => server.deprovision(signal),
     async open(signal) {
       let opened: SourceStream | null = null;
@@ -422,6 +423,9 @@ export function lineSink(
       return swept;
     },
     scan: (schema, range, signal) => server.scan(schema, range, signal),
+    read: (schema, keys, signal) => line.call('sink.read', signal, () => server.read(schema, keys, never), slow()),
+    readBack: (schema) => server.readBack(schema),
+    reports: server.reports,
     remove: (owners, signal) => server.remove(owners, signal),
     [Symbol.asyncDispose]: done,
   };

@@ -276,7 +276,10 @@ class World {
       return [name, plan.rowwise?.includes(name) === true ? rowwiseSink(line, of, watch) : lineSink(line, of, watch)] as const;
     });
     const logWatcher: LogWatcher = {
-      released: (sink, partition, releases) => this.#checkers.released(sink, { life, partition }, releases),
+      released: (sink, partition, releases) => {
+        this.#coverage.add('keys released', releases.length);
+        this.#checkers.released(sink, { life, partition }, releases);
+      },
       committed: (...of) => this.#checkers.committed(...of),
     };
     const store = this.#logStore;

@@ -61,8 +61,10 @@ export class DaemonGround implements AsyncDisposable {
   /** Writes the file anew. The names of slots are the server's, which the tests share. */
   configure(tables: string, sinkNames: readonly string[] = [...this.sinks.keys()]): void {
     const { sinkUrl, control, log = '' } = this.#options;
-    const sinks = [...this.sinks.values()].map(({ url }, at) => {
-      const name = sinkNames[at] ?? '';
+    const sinks = [...this.sinks.values()].flatMap(({ url }, at) => {
+      const name = sinkNames[at];
+      // One that is to be added later.
+      if (name === undefined) return [];
       const address = sinkUrl === undefined ? url : sinkUrl(this.source.url);
       return `      ${name}: { kind: postgres, url: '${address}', provision: create }`;
     });

@@ -46,6 +46,7 @@ export class FakeRows implements RowReader {
     const database = this.#database;
     await database.enter('rows', signal);
     const snapshot = this.#snapshot();
+    const readAt = database.now();
     if (!wanted.accepts(snapshot)) return null;
     const { schema } = database.table(wanted.table);
     const seen = [...database.rowsSeen(wanted.table)].toSorted(([a], [b]) => (a < b ? -1 : 1)).filter(([key]) => isIn(wanted.range, key));
@@ -60,7 +61,7 @@ export class FakeRows implements RowReader {
     const isWhole = rows.length < wanted.rowsMax && bytes < wanted.bytesMax;
     // Rows are on their way while others write.
     await database.enter('rows-read', signal);
-    return { snapshot, schema, rows, bytes, isWhole };
+    return { snapshot, readAt, schema, rows, bytes, isWhole };
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -42,6 +42,7 @@ export type FakeCall =
   | 'inspect'
   | 'provision'
   | 'provisioned'
+  | 'follow'
   | 'open'
   | 'opened'
   | 'messages'
@@ -73,6 +74,10 @@ export class FakeDatabase {
   /** Positions that a connection acknowledged, in order. */
   readonly acknowledged: bigint[] = [];
   refused: RefusedTable[] = [];
+  /** What the server keeps of its log for the slot, and would at most; null where nothing limits that. */
+  budget: { readonly headroomBytes: number; readonly retainedBytes: number } | null = null;
+  /** Tables that a transaction from before still writes. */
+  writtenBefore: ReadonlySet<TableId> = new Set();
   /** What captures leave here; a test that puts the server back to an earlier state puts them back too. */
   marks: readonly string[] = [];
   heartbeats = 0;
@@ -368,9 +373,9 @@ export class FakeSource implements Source {
               position: positionOf(String(slot.position)),
               active: database.connection !== null,
               unusable: slot.unusable,
-              retainedBytes: Number(database.head - slot.position),
+              retainedBytes: database.budget?.retainedBytes ?? Number(database.head - slot.position),
               backlogBytes: Number(database.head - slot.position),
-              headroomBytes: null,
+              headroomBytes: database.budget?.headroomBytes ?? null,
               plugin: 'fake',
               failover: false,
               spilledBytes: null,
@@ -396,6 +401,12 @@ export class FakeSource implements Source {
     }
     await database.enter('provisioned', signal);
     return made ? positionOf(String(present(database.slot, 'slot').position)) : null;
+  }
+
+  async follow(tables: readonly TableId[], signal: AbortSignal): Promise<readonly TableId[]> {
+    const database = this.#database;
+    await database.enter('follow', signal);
+    return tables.filter((table) => database.tables.some(({ schema }) => schema.table === table) && !database.writtenBefore.has(table));
   }
 
   async deprovision(signal: AbortSignal): Promise<readonly string[]> {

@@ -1,4 +1,4 @@
-import { present } from '#core/assert.ts';
+import { assert, present } from '#core/assert.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { Finding } from '#core/finding.ts';
 import { parseRowKey, rowKeyOf, type RowKey } from '#core/key.ts';
@@ -7,6 +7,7 @@ import type { Column, SchemaChange, TableId, TableSchema } from '#core/schema.ts
 import { SEQUENCE_ZERO, type Sequence } from '#core/sequence.ts';
 import {
   hasPassed,
+  type Difference,
   type Floor,
   type KeyRange,
   type RowChange,
@@ -17,6 +18,7 @@ import {
   type SinkPartition,
   compareSinkProgress,
   type SinkProgress,
+  type SinkReports,
   type SinkRow,
 } from '#core/sink.ts';
 import type { Row } from '#core/value.ts';
@@ -30,7 +32,7 @@ export type SinkCall =
   | { readonly name: 'apply'; readonly partition: number; readonly rows: readonly RowChange[]; readonly progress: SinkProgress | null }
   | { readonly name: 'save'; readonly partition: number; readonly progress: SinkProgress }
   | { readonly name: 'assign'; readonly partition: number }
-  | { readonly name: 'claim' | 'provision' | 'evolve' | 'differences' | 'progress' | 'sweep' | 'sweeps' };
+  | { readonly name: 'claim' | 'provision' | 'evolve' | 'differences' | 'progress' | 'sweep' | 'sweeps' | 'read' | 'report' };
 
 /** What survives when a sink is closed and opened again, and what two processes share. */
 export class MemorySinkStore {
@@ -40,6 +42,8 @@ export class MemorySinkStore {
   readonly writes = new Map<number, number>();
   readonly progress = new Map<number, SinkProgress>();
   readonly swept = new Map<TableId, Sequence>();
+  /** Differences by run, and by what tells them apart in it. */
+  readonly reports = new Map<string, Map<string, Difference>>();
   /** Who has claimed the progress. */
   owner: string | null = null;
   /** Why a row's values are refused for ever; null for rows that are taken. */
@@ -139,11 +143,15 @@ export class MemorySink implements Sink {
   readonly kind = 'memory';
   readonly scansInOrder = true;
   readonly limits: SinkLimits;
+  readonly reports: SinkReports;
   readonly #store: MemorySinkStore;
   #claimant: string | null = null;
+  /** As with a store whose values depend on what it is. */
+  #knowsStore = false;
 
   constructor(store: MemorySinkStore = new MemorySinkStore(), limits: Partial<SinkLimits> = {}) {
     this.#store = store;
+    this.reports = reportsOf(store, (...given) => this.#call(...given));
     this.limits = { batchRowsMax: 500, batchBytesMax: 1024 * 1024, ...limits };
   }
 
@@ -177,6 +185,7 @@ export class MemorySink implements Sink {
   }
 
   async differences(schema: TableSchema, signal: AbortSignal): Promise<readonly string[]> {
+    this.#knowsStore = true;
     return this.#call({ name: 'differences' }, signal, () => {
       const table = this.#store.tables.get(schema.table);
       if (table === undefined) return [`the table ${schema.table} is missing`];
@@ -246,6 +255,7 @@ export class MemorySink implements Sink {
   }
 
   async *scan(schema: TableSchema, range: KeyRange, signal: AbortSignal): AsyncIterable<readonly SinkRow[]> {
+    this.#knowsStore = true;
     await turn(signal);
     const compare = keyComparison(schema);
     const found = [...this.#store.table(schema.table).rows].map(([key, stored]) => ({ key, columns: parseRowKey(key).columns, stored }));
@@ -263,6 +273,23 @@ export class MemorySink implements Sink {
     }
   }
 
+  async read(schema: TableSchema, keys: readonly RowKey[], signal: AbortSignal): Promise<readonly SinkRow[]> {
+    this.#knowsStore = true;
+    return this.#call({ name: 'read' }, signal, () => {
+      const { rows } = this.#store.table(schema.table);
+      return [...new Set(keys)].flatMap((key) => {
+        const stored = rows.get(key);
+        if (stored === undefined) return [];
+        return [{ key, sequence: stored.sequence, row: stored.values === null ? null : rowOf(schema, stored.values) }];
+      });
+    });
+  }
+
+  readBack(schema: TableSchema): (row: Row) => Row | null {
+    assert(this.#knowsStore, 'differences, read or scan was called before');
+    return (row) => (this.#store.poison(schema, row) === null ? row : null);
+  }
+
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     await turn(signal);
     if (this.#store.owner !== null && !owners.includes(this.#store.owner)) this.#store.checkOwner('');
@@ -270,6 +297,7 @@ export class MemorySink implements Sink {
     this.#store.progress.clear();
     this.#store.fences.clear();
     this.#store.swept.clear();
+    this.#store.reports.clear();
     return ['progress, fences and sweeps'];
   }
 
@@ -390,6 +418,32 @@ class MemoryPartition implements SinkPartition {
   }
 }
 
+/** One for each run, table, kind and key. */
+function reportsOf(store: MemorySinkStore, call: Call): SinkReports {
+  return {
+    add: async (run, differences, signal) => {
+      await call({ name: 'report' }, signal, () => {
+        const kept = store.reports.get(run) ?? new Map<string, Difference>();
+        for (const one of differences) kept.set(JSON.stringify([one.table, one.kind, one.key]), one);
+        store.reports.set(run, kept);
+      });
+    },
+    list: async function* (run, signal) {
+      await turn(signal);
+      const kept = [...(store.reports.get(run) ?? [])].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
+      for (let from = 0; from < kept.length; from += SCAN_ROWS_MAX) {
+        await turn(signal);
+        yield kept.slice(from, from + SCAN_ROWS_MAX);
+      }
+    },
+    keepOnly: async (runs, signal) => {
+      await call({ name: 'report' }, signal, () => {
+        for (const run of [...store.reports.keys()]) if (!runs.includes(run)) store.reports.delete(run);
+      });
+    },
+  };
+}
+
 function defaultsOf(table: StoredTable): Values {
   return new Map([...table.columns.values()].map(({ name, constantDefault }) => [name, constantDefault]));
 }
@@ -413,11 +467,17 @@ function keyComparison(schema: TableSchema): (a: readonly string[], b: readonly 
     for (const [index, left] of a.entries()) {
       const right = b[index] ?? '';
       if (left === right) continue;
-      if (numeric[index] === true) return Number(left) - Number(right);
-      return left < right ? -1 : 1;
+      const byNumber = numeric[index] === true ? compareNumbers(Number(left), Number(right)) : 0;
+      return byNumber === 0 ? (left < right ? -1 : 1) : byNumber;
     }
     return 0;
   };
+}
+
+/** NaN is the greatest, as in Postgres. */
+function compareNumbers(a: number, b: number): number {
+  if (Number.isNaN(a) || Number.isNaN(b)) return Number(Number.isNaN(a)) - Number(Number.isNaN(b));
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 /** One turn, so that nothing here is faster than a promise. */

@@ -48,6 +48,15 @@ describe('numbers', () => {
   });
 });
 
+test('members of a map come back in one order, whatever order the service has them in', () => {
+  const json = { tag: 'json' } as const;
+  const [one, two, three] = [{ N: '1' }, { S: '2' }, { L: [] }];
+  const text = '{"a":1,"b":"2","c":[]}';
+  expect(encoded(json, text, native)).toEqual({ attribute: { M: { a: one, b: two, c: three } }, exact: true });
+  expect(encoded(json, '{"b":"2","a":1,"c":[]}', native).exact).toBe(false);
+  expect(decoded(json, { M: { c: three, a: one, b: two } }, native)).toBe(text);
+});
+
 describe.each([
   ['texts', texts],
   ['native attributes', native],

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { CanonicalType } from '#core/value.ts';
 import { floatText } from '../../../connectors/lib/number/float-text.ts';
 import { columnType, holdsType, lengthMaxOf, typeText, type Dialect, type Encoding } from '../../../connectors/sink-spanner/dialect.ts';
-import { decoded, encoded } from '../../../connectors/sink-spanner/encode.ts';
+import { decoded, encoded, readBack } from '../../../connectors/sink-spanner/encode.ts';
 import { ValueRefused } from '../../../connectors/sink-spanner/errors.ts';
 import type { Received, Wire } from '../../../connectors/sink-spanner/wire.ts';
 import { contractColumn } from '../../contract/sink.ts';
@@ -111,12 +111,27 @@ describe('a value', () => {
 });
 
 describe('json as JSON', () => {
-  test.each(['{"a":1.10,"b":[null,true,"x:\\"{"]}', '18446744073709551615', '-9223372036854775808', '1e22', '[]', '{}', '"a:"'])(
-    'takes %s',
-    (text) => {
-      expect(roundTrip(json, text, native)).toBe(text);
-    },
-  );
+  test.each([
+    ['{"a":1.10,"b":[null,true,"x:\\"{"]}', '{"a":1.1,"b":[null,true,"x:\\"{"]}'],
+    ['18446744073709551615', '18446744073709551615'],
+    ['-9223372036854775808', '-9223372036854775808'],
+    ['1e22', '10000000000000000000000'],
+    ['[]', '[]'],
+    ['{}', '{}'],
+    ['"a:"', '"a:"'],
+  ])('takes %s, and has one text for it', (text, one) => {
+    expect(roundTrip(json, text, native)).toBe(one);
+  });
+
+  test.each([
+    ['another order of names and other blanks', '{"b": 1, "a": {"d": 2, "c": 3}}', '{"a":{"c":3,"d":2},"b":1}'],
+    ['other spellings of a number', '[1.0, 100, 5e-1]', '[1,1e2,0.50]'],
+    ['other spellings of a character', String.raw`"\u00e9\/"`, '"é/"'],
+  ])('that the service prints with %s is the same text', (_what, printed, stored) => {
+    const column = columnType(json, native, false);
+    const back = readBack(json, stored, { column, dialect: native.dialect });
+    expect(decoded(json, { kind: 'stringValue', stringValue: printed }, column)).toBe(back);
+  });
 
   test.each([
     ['an integer that a double does not hold', '18446744073709551617'],
@@ -135,7 +150,8 @@ describe('json as JSON', () => {
       fc.property(fc.jsonValue({ noUnicodeString: false, maxDepth: 5 }), fc.nat(3), (value, space) => {
         const text = JSON.stringify(value, null, space);
         // `-0` is printed as 0, and a double's own text is kept.
-        if (text.isWellFormed() && !text.includes(String.raw`\u`)) expect(roundTrip(json, text, native)).toBe(text);
+        if (text.isWellFormed() && !text.includes(String.raw`\u`))
+          expect(JSON.parse(roundTrip(json, text, native) ?? '')).toEqual(JSON.parse(text));
       }),
     );
   });

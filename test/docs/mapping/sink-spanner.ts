@@ -49,7 +49,7 @@ export const spannerMappings: readonly SinkMapping[] = [
     intro: `In databases of the PostgreSQL dialect the types are those of the section behind this one.
 
 - \`json: text\`, the default, keeps the text. \`json: native\` makes a column of the type for documents, and parks a document with a number that
-  it would round.
+  it would round; of others it keeps the value, and neither blanks, nor the order of names, nor the spelling of numbers.
 - \`arrays: text\`, the default, keeps the text of a JSON array. \`arrays: native\` makes a column of an array, and parks arrays of several
   dimensions.
 

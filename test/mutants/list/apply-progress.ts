@@ -58,14 +58,6 @@ export const applyProgressMutants: readonly Mutant[] = [
     suite: unit('apply/apply'),
   },
   {
-    name: 'a later sink registers itself over tables that are not loaded',
-    file: sinkRow,
-    find: 'if (loaded.length > 0) {',
-    put: 'if (false) {',
-    breaks: 'A3, counterexample 27',
-    suite: unit('apply/apply'),
-  },
-  {
     name: 'progress of an earlier life is taken over',
     file: sinkRow,
     find: 'if (stored.pair === null && stored.offset === start.offset) return;',

@@ -48,8 +48,8 @@ export const captureTableMutants: readonly Mutant[] = [
   {
     name: 'changes of a stopped table are published',
     file: tables,
-    find: "return row !== undefined && row.state !== 'stopped';",
-    put: 'return row !== undefined;',
+    find: "return row !== undefined && row.state !== 'stopped' &&",
+    put: 'return row !== undefined &&',
     breaks: 'C9, counterexample 12',
     suite: unit('capture/capture', 'capture/start'),
   },

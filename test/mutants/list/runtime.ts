@@ -256,8 +256,8 @@ export const runtimeMutants: readonly Mutant[] = [
   {
     name: 'a sink that is added later starts without a load of its tables',
     file: 'src/apply/sink-row.ts',
-    find: 'if (loaded.length > 0) {',
-    put: 'if (loaded.length > 1_000) {',
+    find: 'const owes = schemas.captured().filter((table) => !deps.snapshotNever(table));',
+    put: 'const owes = schemas.captured().filter((table) => !deps.snapshotNever(table) && schemas.live().size > 1_000);',
     breaks: 'a sink that is added later',
     suite: severalSinks,
   },

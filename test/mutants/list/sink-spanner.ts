@@ -205,8 +205,8 @@ export const sinkSpannerMutants: readonly Mutant[] = [
     name: 'a page of Spanner is counted without plain bounds',
     file: 'connectors/sink-spanner/read.ts',
     breaks: 'the scan',
-    find: 'if (places.length > 1) conditions',
-    put: 'if (places.length > 99) conditions',
+    find: 'if (key.length > 1 && first !== undefined) conditions',
+    put: 'if (key.length > 99 && first !== undefined) conditions',
     suite: refused('plain bounds'),
   },
   {

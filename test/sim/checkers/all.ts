@@ -92,6 +92,8 @@ export class Checkers {
       case 'differences':
       case 'progress':
       case 'sweeps':
+      case 'read':
+      case 'report':
     }
   }
 

@@ -14,8 +14,8 @@ import type { Scene } from './scene.ts';
  * C3: a change decoded again is the same record. C4: every record is of a committed transaction, and says what it did. C5: the
  * changes of a key stand in its partition in commit order, none left out. C6: records that do not count have no effect.
  *
- * Idea 5: a row that was read is the source's at the mark that its sequence names, and stands behind every change of its key up to the
- * mark that is named as its transaction, and before any later one.
+ * Idea 5: a row that was read, for a load or as a repair, is the source's at the mark that its sequence names, and stands behind every
+ * change of its key up to the mark that is named as its transaction, and before any later one. So does a repair that deletes.
  */
 export class RecordsChecker {
   readonly #scene: Scene;
@@ -44,7 +44,7 @@ export class RecordsChecker {
     if (partitionOf(record.key, this.#scene.plan.partitions) !== partition) {
       fail('C5', `a change stands in partition ${partition}, which is not its key's`, record.key);
     }
-    if (record.op === 'read') {
+    if (record.op === 'read' || record.op === 'repair') {
       this.#readRow(record);
       if (counts) this.#inPlace(record, offset);
       return;
@@ -74,17 +74,19 @@ export class RecordsChecker {
 
   #readRow(record: Envelope & ChangeRecord): void {
     const { truth, fail } = this.#scene;
-    const { key, sequence, row } = record;
+    const { key, sequence } = record;
     const moment = truth.newest(key, sequence);
-    const held = moment?.values ?? null;
     if (!truth.isMark(sequence)) fail('C4', `a row that was read stands at ${sequence}, which is no mark`, key);
-    else if (held === null) fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
-    else if (isWithheldRead(held) !== (record.withheld !== null)) {
+    else if (isDeletion(record)) {
+      if ((moment?.values ?? null) !== null) fail('C4', `a repair at ${sequence} deletes a row that the source held then`, key);
+    } else if (moment === undefined || moment.values === null)
+      fail('C4', `a row was read at ${sequence}, and the source held none then`, key);
+    else if (isWithheldRead(moment) !== (record.withheld !== null))
       fail('C4', `the row read at ${sequence} is withheld, or should be`, key);
-    } else if (row !== null) {
+    else if (record.row !== null) {
       const columns = this.#log.schema(record.schemaVersion)?.columns ?? [];
-      const values = columns.map(({ name }) => held.get(name) ?? null);
-      if (!isSameRow(row, values)) fail('C4', `the row read at ${sequence} has other values than the source had then`, key);
+      const values = columns.map(({ name }) => moment.values?.get(name) ?? null);
+      if (!isSameRow(record.row, values)) fail('C4', `the row read at ${sequence} has other values than the source had then`, key);
     }
   }
 
@@ -136,8 +138,14 @@ export class RecordsChecker {
   }
 }
 
-function isWithheldRead(values: ReadonlyMap<string, string | null>): boolean {
-  return [...values.values()].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value));
+function isDeletion({ op, row, withheld }: ChangeRecord): boolean {
+  return op === 'repair' && row === null && withheld === null;
+}
+
+function isWithheldRead({ what, values }: Moment): boolean {
+  return (
+    what === 'unreadable' || [...(values?.values() ?? [])].some((value) => (value?.length ?? 0) > RECORD_BYTES_MAX || isUnknown(value))
+  );
 }
 
 /**
