@@ -8,6 +8,7 @@ import { randomName } from '#core/random-name.ts';
 import type { RowRead } from '#core/row-reader.ts';
 import type { SlotFacts } from '#core/source.ts';
 import { untilBeatMs } from '#core/runtime.ts';
+import type { OpenLoad } from '#core/sink.ts';
 import type { TableId } from '#core/schema.ts';
 import { unshownOf } from './checkpoint.ts';
 import type { Encoder } from './encode.ts';
@@ -94,6 +95,11 @@ export class Chunks {
   /** Which loads there are now. */
   async look(signal: AbortSignal): Promise<void> {
     await this.#loads.look(signal);
+  }
+
+  /** Loads that the log shows as open are carried on, also where their rows were lost. */
+  async restore(open: readonly OpenLoad[], signal: AbortSignal): Promise<void> {
+    await this.#loads.restore(open, signal);
   }
 
   /** Before the generation's first watermark, and in the turn in which a table begins to be captured. */

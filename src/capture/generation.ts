@@ -29,12 +29,12 @@ export async function runGeneration(deps: CaptureDeps, lease: Lease, signals: Si
   const connected = await connectPatiently(start, { own: null, failures: 0 }, soft);
   const holder = new StreamHolder(connected.stream);
   try {
-    const { ends } = await readTail(start, { checkpoint: connected.checkpoint, epoch: connected.epoch }, soft);
+    const { ends, openLoads } = await readTail(start, { checkpoint: connected.checkpoint, epoch: connected.epoch }, soft);
     await leaveMark(start, soft);
     await using writer = await deps.log.writer(soft);
     const { encoder, batches } = openingRecords(start, connected);
     const own = new OwnRecords({ log: deps.log, codec: deps.codec, owner: start.owner, ends });
-    const session = new Session({ start, connected, holder, encoder, own, stop: signals.stop });
+    const session = new Session({ start, connected, holder, encoder, own, openLoads, stop: signals.stop });
     const publisher = new Publisher({
       writer,
       runtime: deps.runtime,

@@ -1,10 +1,11 @@
 import type { ChunkOutcome } from '../chunk/barrier.ts';
 import { controlKeys } from '#core/control-rows.ts';
-import type { LoadRow, LoadState } from '#core/load-row.ts';
+import { isUnderWay, newLoad, type LoadRow, type LoadState } from '#core/load-row.ts';
 import type { ControlKey } from '#core/control.ts';
 import { CausewayError } from '#core/errors.ts';
 import type { RowKey } from '#core/key.ts';
 import type { FencingToken } from '#core/position.ts';
+import type { OpenLoad } from '#core/sink.ts';
 import { changeRow, listRows, type ControlAccess } from './control-rows.ts';
 
 /** What is to be stored once so many records of the generation are durable. */
@@ -51,6 +52,22 @@ export class Loads {
     for (const { key, value } of found) this.#rows.set(key, value as LoadRow);
     const there = new Set(found.map(({ key }) => key));
     for (const key of this.#rows.keys()) if (!there.has(key)) this.#rows.delete(key);
+    onChange(this.rows);
+  }
+
+  /**
+   * Loads that the log shows as open and of which nothing is known here any more: the control store came back as it was before they began. How far
+   * they had come is lost with them, so each begins anew, and the sinks, which wait for its end, get one.
+   */
+  async restore(open: readonly OpenLoad[], signal: AbortSignal): Promise<void> {
+    const { access, onChange } = this.#input;
+    for (const { table, sink } of open) {
+      const key = this.keyOf({ table, sink });
+      const begun = newLoad({ table, sink, rowsExpected: null, wallMs: access.runtime.wallMs() });
+      const change = (current: LoadRow | null): LoadRow | null => (current !== null && isUnderWay(current) ? null : begun);
+      const row = await changeRow<LoadRow>(access, { key, change }, signal);
+      if (row !== null) this.#rows.set(key, row);
+    }
     onChange(this.rows);
   }
 

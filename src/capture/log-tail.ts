@@ -6,12 +6,15 @@ import { offsetOf, type Epoch, type FencingToken } from '#core/position.ts';
 import type { LogRecord } from '#core/record.ts';
 import type { SchemaVersion, TableSchema } from '#core/schema.ts';
 import { decodeSequence, type Sequence } from '#core/sequence.ts';
+import type { OpenLoad } from '#core/sink.ts';
 
 export type LogTail = {
   /** The highest generation and epoch in what was read; 0 where nothing was. They need not stand in the last record. */
   readonly generation: number;
   readonly epoch: number;
   readonly records: number;
+  /** Loads that it shows as opened, in some partition at least, and not as ended there. */
+  readonly openLoads: readonly OpenLoad[];
   /** Up to where at least it was read. */
   readonly ends: readonly LogEnds[];
 };
@@ -40,22 +43,27 @@ export async function readLogTail(input: LogTailInput, signal: AbortSignal): Pro
   const ends = await log.ends(signal);
   if (checkpoint !== null) assertHoldsCheckpoint(ends, checkpoint);
   const tail = { generation: 0, epoch: 0, records: 0, ends };
+  const open = new Map<string, OpenLoad>();
   const schemas = new Map<SchemaVersion, TableSchema>(input.schemas.map((schema) => [schema.version, schema]));
   for (const [partition, { start, end }] of ends.entries()) {
+    const opened = new Map<string, OpenLoad>();
     const from = Math.max(start, checkpoint?.partitions[partition]?.offset ?? 0);
     for await (const stored of recordsOf(log, { partition, from, end }, signal)) {
       tail.records += 1;
       const record = decodeLeniently(input, stored.value, schemas);
       if (record === null) continue;
+      if (record.tag === 'load-open') opened.set(JSON.stringify([record.table, record.sink]), { table: record.table, sink: record.sink });
+      if (record.tag === 'load-close') opened.delete(JSON.stringify([record.table, record.sink]));
       if (record.tag === 'schema') schemas.set(record.schema.version, record.schema);
       // The record at the checkpoint's own offset may be of a generation that is ours only in its number.
       tail.generation = Math.max(tail.generation, record.generation);
       tail.epoch = Math.max(tail.epoch, epochOfRecord(record));
     }
+    for (const [key, load] of opened) open.set(key, load);
   }
   if (tail.generation >= own.generation) throw behind('generation', tail.generation, own.generation);
   if (own.epoch !== null && tail.epoch > own.epoch) throw behind('epoch', tail.epoch, own.epoch);
-  return tail;
+  return { ...tail, openLoads: [...open.values()] };
 }
 
 /**

@@ -5,6 +5,7 @@ import type { MonoMs, Position } from '#core/position.ts';
 import { untilBeatMs } from '#core/runtime.ts';
 import type { TableId } from '#core/schema.ts';
 import { watermarkSequence } from '#core/sequence.ts';
+import type { OpenLoad } from '#core/sink.ts';
 import { Acknowledger } from './acknowledger.ts';
 import { Chunks } from './chunks.ts';
 import type { CaptureDeps } from './deps.ts';
@@ -32,6 +33,7 @@ export class Session {
   readonly #holder: StreamHolder;
   readonly #encoder: Encoder;
   readonly #own: OwnRecords;
+  readonly #openLoads: readonly OpenLoad[];
   readonly #acknowledger: Acknowledger;
   readonly #watermarks: Watermarks;
   readonly #heartbeats: Heartbeats;
@@ -60,6 +62,8 @@ export class Session {
     readonly holder: StreamHolder;
     readonly encoder: Encoder;
     readonly own: OwnRecords;
+    /** Loads that the log shows as open. */
+    readonly openLoads: readonly OpenLoad[];
     readonly stop: AbortSignal;
   }) {
     const { source, options } = input.start.deps;
@@ -70,6 +74,7 @@ export class Session {
     this.#holder = input.holder;
     this.#encoder = input.encoder;
     this.#own = input.own;
+    this.#openLoads = input.openLoads;
     this.#stop = input.stop;
     this.#acknowledger = new Acknowledger((a, b) => source.comparePositions(a, b));
     this.#watermarks = new Watermarks({
@@ -141,6 +146,7 @@ export class Session {
     const { options } = this.#deps;
     this.#enter({ tag: 'streaming', generation: this.#start.owner.generation, epoch: this.#connected.epoch.epoch });
     await this.#chunks.look(signal);
+    await this.#chunks.restore(this.#openLoads, signal);
     this.#chunks.slotSeen(this.#connected.slot);
     this.#chunks.open();
     await runBeside(

@@ -24,7 +24,7 @@ import { Life } from './life.ts';
 import { Line, Network } from './network.ts';
 import { LoadDesk } from './load-desk.ts';
 import { Operator } from './operator.ts';
-import { BUSY_MS, RECORD_BYTES_MAX, type Plan } from './plan.ts';
+import { BUSY_MS, RECORD_BYTES_MAX, type Plan, type PlannedTransaction } from './plan.ts';
 import { lifeRuntime, lineControl, lineLog, lineSink, lineSource, type LogWatcher, type SinkWatch } from './ports.ts';
 import { rowwiseSink } from './rowwise-sink.ts';
 import { Trace } from './trace.ts';
@@ -195,7 +195,8 @@ class World {
     for (const [serial, planned] of this.#plan.transactions.entries()) {
       const { atMs, hiddenMs = 0 } = planned;
       this.#loop.in(atMs, () => {
-        if (this.#workload.commit(planned, serial)) this.#loop.in(hiddenMs, () => this.#database.show(1));
+        if (this.#workload.commit(this.#begun ? planned : withoutColumns(planned), serial))
+          this.#loop.in(hiddenMs, () => this.#database.show(1));
       });
       this.#faults.quietFrom(this.#loop.nowMs + atMs + hiddenMs);
     }
@@ -409,6 +410,11 @@ class World {
       })
       .join('; ');
   }
+}
+
+/** A sink's table that was made before a first start was done again would need its operator for a column of since then. */
+function withoutColumns(planned: PlannedTransaction): PlannedTransaction {
+  return { ...planned, ops: planned.ops.filter(({ op }) => op !== 'add_column' && op !== 'drop_column') };
 }
 
 function tracingLogger(say: (text: string) => void): typeof silentLogger {
