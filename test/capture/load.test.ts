@@ -1,5 +1,6 @@
 // Loads beside the stream: whatever happens while a table is read, a reader of the log ends up with the source's rows.
 import { describe, expect, test } from 'vitest';
+import { present } from '#core/assert.ts';
 import { controlKeys } from '#core/control-rows.ts';
 import type { LoadRow } from '#core/load-row.ts';
 import type { TableId } from '#core/schema.ts';
@@ -130,6 +131,27 @@ describe('a load', () => {
     await world.clock.advance(5_000);
     await world.stopped(second);
     expect(loadOf(world, orders)?.state).toBe('done');
+    expect(world.readLog()).toEqual(world.sourceRows());
+  });
+
+  test('that the log shows as open is carried on where the control store has lost it', async () => {
+    const world = new World();
+    const orders = world.database.createTable('public.orders');
+    fill(world, orders, 30);
+    const first = world.start({
+      ...small,
+      options: { ...small.options, chunk: { ...present(small.options?.chunk, 'limits'), rowsMax: 3 } },
+    });
+    const opened = (): boolean => world.everyRecord.some(({ tag }) => tag === 'load-open');
+    while (!opened()) await world.clock.advance(50);
+    first.kill();
+    await world.clock.advance(100);
+    // It came back as it was before the load began.
+    world.controlRows.rows.delete(controlKeys.load(PIPELINE, orders, null));
+    await world.stopped(await world.startStreaming(small, 30_000));
+    expect(loadOf(world, orders)?.state).toBe('done');
+    const last = world.records(0).findLast(({ tag }) => tag === 'load-open' || tag === 'load-close');
+    expect(last?.tag).toBe('load-close');
     expect(world.readLog()).toEqual(world.sourceRows());
   });
 

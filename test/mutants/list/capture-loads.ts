@@ -227,4 +227,12 @@ export const captureLoadMutants: readonly Mutant[] = [
     breaks: 'A3, counterexample 24',
     suite: loadSchedule('24: that ends at one sink'),
   },
+  {
+    name: 'a load that the control store has lost stays open',
+    file: 'src/capture/session.ts',
+    find: 'await this.#chunks.restore(this.#openLoads, signal);',
+    put: '',
+    breaks: 'A3, section 5',
+    suite: unit('capture/load'),
+  },
 ];
