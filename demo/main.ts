@@ -74,7 +74,7 @@ async function demo(): Promise<boolean> {
     pulse: new Pulse(),
   };
   await fill(scene.sourceClient, clerks);
-  const before = (await digests(scene.sourceClient, tables)).reduce((sum, { rows }) => sum + Number(rows), 0);
+  const before = (await digests(scene.sourceClient, tables)).reduce((sum, { rows }) => sum + rows, 0);
   say(`the shop holds ${before} rows already`);
 
   say(
@@ -122,8 +122,9 @@ function environmentOf(scene: Scene): Record<string, string> {
 /** Until so many rows are loaded, or the loads are over. */
 async function untilLoaded(scene: Scene, daemon: Daemon, rows: number): Promise<void> {
   const endMs = performance.now() + loadWithinMs;
-  for (let seen = false; performance.now() < endMs; await sleep(50)) {
-    if (daemon.exit !== null) break;
+  let seen = false;
+  while (performance.now() < endMs && daemon.exit === null) {
+    await sleep(50);
     const loads = await loadsOf(scene);
     if (loads === null) continue;
     const so = loads.reduce((sum, load) => sum + load.rows, 0);

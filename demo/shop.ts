@@ -68,7 +68,9 @@ const customersBefore = 5_000;
 
 /** What the shop holds before anybody copies it: 200,000 rows where there are four clerks. */
 export async function fill(client: pg.Client, clerks: number): Promise<void> {
-  const write: Write = async (text, values) => void (await client.query(text, [...values]));
+  const write: Write = async (text, values) => {
+    await client.query(text, [...values]);
+  };
   for (let number = 1; number <= clerks; number += 1) await welcome(write, number * idsOfClerk, customersBefore);
 }
 
