@@ -24,7 +24,8 @@ const sinkWith = (partitions: readonly number[]): SinkStatus => ({
   parkedAwaitingRepair: 0,
   parkedOldestMicros: null,
   blocked: [],
-  inFlightRows: 0, reconcile: null,
+  inFlightRows: 0,
+  reconcile: null,
 });
 
 class Process {
