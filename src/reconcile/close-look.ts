@@ -16,6 +16,9 @@ import type { SinkStanding } from './standing.ts';
 /** Looks at a barrier before a key that never stands still is left to the log. */
 const ROUNDS = 3;
 
+/** So few keys are asked about at once: to wait until most of them are the same by themselves takes as long. */
+const STRAIGHT_MAX = 100;
+
 /** What came of keys that were suspects. The others are the same at source and sink. */
 export type CloseLook = { readonly differences: readonly Difference[]; readonly parked: number; readonly settled: number };
 
@@ -61,7 +64,7 @@ export class CloseLooks {
   async #look(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<CloseLook> {
     const seen = new Map<RowKey, Sequence>();
     const differences: Difference[] = [];
-    let left = await this.#lookBeside(table, keys, signal);
+    let left = keys.length > STRAIGHT_MAX ? await this.#lookBeside(table, keys, signal) : keys;
     const parked = await this.#parkedAmong(left, signal);
     left = left.filter((key) => !parked.has(key));
     for (let round = 0; round < ROUNDS && left.length > 0; round += 1) {

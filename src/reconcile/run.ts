@@ -3,6 +3,7 @@ import { controlKeys, type TableRow } from '#core/control-rows.ts';
 import { backoffMs, CausewayError, codeOf, policyFor, type ErrorCode } from '#core/errors.ts';
 import { addCounts, countsOf, NO_COUNTS, verdictOf, type ReconcileCounts, type ReconcileTable } from '#core/reconcile-row.ts';
 import type { RowKey } from '#core/key.ts';
+import type { EpochMicros } from '#core/position.ts';
 import type { RowReader } from '#core/row-reader.ts';
 import { keysOfOneRequest } from '#core/rows-request.ts';
 import type { SchemaVersion, TableId, TableSchema } from '#core/schema.ts';
@@ -25,6 +26,9 @@ const OF_ONE_TABLE: ReadonlySet<ErrorCode> = new Set([
   'source_table_refused',
   'value_refused',
 ]);
+
+/** A run begins with a sink that is no further behind: it takes seconds until an idle pipeline tells that it is not behind at all. */
+const BEHIND_MICROS = 30_000_000;
 
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
@@ -181,11 +185,11 @@ class Run {
     await this.#reaching;
   }
 
-  /** A place on the source's clock, which the sink has passed: what differs behind it is not merely on its way. */
+  /** A sink that is far behind is waited for: nearly every row would be looked at closely otherwise. */
   async #cut(table: TableId, rows: RowReader, signal: AbortSignal): Promise<void> {
     const nothing = { table, range: { tag: 'keys', keys: [] }, rowsMax: 1, bytesMax: 1, accepts: () => true } as const;
     const { readAt } = present(await rows.read(nothing, signal), 'a read that accepts every snapshot');
-    await this.#standing.hasTaken(readAt, signal);
+    await this.#standing.hasTaken((readAt - BEHIND_MICROS) as EpochMicros, signal);
     if (this.#record.row.cutAt === null) await this.#record.change({ cutAt: readAt }, signal);
   }
 

@@ -55,7 +55,7 @@ describeNewestPostgres('a reconciliation', (major) => {
   };
   const countsOf = ({ tables: all }: ReconcileRow, table: string) => all.find((one) => one.table === table)?.counts;
 
-  test('beside writers is clean, and finds and mends what was planted', async () => {
+  test('beside writers finds what was planted and nothing else, and mends it', async () => {
     await expect.poll(isLoaded, soon).toBe(true);
     const writing = new AbortController();
     const accounts = [1, 2].map(openAccount);
@@ -64,14 +64,11 @@ describeNewestPostgres('a reconciliation', (major) => {
       writer(account, { connect, seed: account.writer, transactionsPerSecond: 100 }, writing.signal),
     );
     try {
-      const first = await run();
-      expect(first.row.tables.flatMap(({ reason }) => reason ?? [])).toEqual([]);
-      expect([first.code, first.row.verdict]).toEqual([0, 'clean']);
-      expect(countsOf(first.row, 'public.words')).toMatchObject({ rows });
       await sink.query(`DELETE FROM words WHERE n = 17; UPDATE words SET doc = '{"n": 0}' WHERE n = 18;
         INSERT INTO words VALUES ('nobody wrote this', 0, NULL, NULL, NULL);
         UPDATE things SET large = 'short' WHERE id = md5('50')::uuid`);
       const second = await run();
+      expect(second.row.tables.flatMap(({ reason }) => reason ?? [])).toEqual([]);
       expect([second.code, second.row.verdict]).toEqual([3, 'differences']);
       expect(countsOf(second.row, 'public.words')).toMatchObject({ rows, missing: 1, extra: 1, mismatched: 1 });
       expect(countsOf(second.row, 'public.things')).toMatchObject({ rows, missing: 0, extra: 0, mismatched: 1 });

@@ -161,6 +161,7 @@ export class MemorySink implements Sink {
   }
 
   async provision(schemas: readonly TableSchema[], signal: AbortSignal): Promise<void> {
+    this.#knowsStore = true;
     await this.#call({ name: 'provision' }, signal, () => {
       for (const { table, columns } of schemas) {
         if (this.#store.tables.has(table)) continue;
@@ -286,8 +287,10 @@ export class MemorySink implements Sink {
   }
 
   readBack(schema: TableSchema): (row: Row) => Row | null {
-    assert(this.#knowsStore, 'differences, read or scan was called before');
-    return (row) => (this.#store.poison(schema, row) === null ? row : null);
+    return (row) => {
+      assert(this.#knowsStore, 'another call of the sink has returned before');
+      return this.#store.poison(schema, row) === null ? row : null;
+    };
   }
 
   async remove(owners: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
