@@ -28,6 +28,8 @@ type Plan = RowForm & {
   readonly keyColumns: string;
   /** With ONLY unless the table is partitioned: the rows of a table that inherits are not this one's. */
   readonly from: string;
+  /** The row filter of the publication, as the server prints it; null where there is none. What it leaves out is not the stream's either. */
+  readonly filter: string | null;
 };
 
 export type PostgresRowsInput = {
@@ -68,7 +70,7 @@ export class PostgresRows implements RowReader {
   async read(wanted: RowsWanted, signal: AbortSignal): Promise<RowsRead | null> {
     return await this.#use(signal, async (session) => {
       const { client } = session;
-      const begun = await begin(client, wanted.table);
+      const begun = await begin(client, { table: wanted.table, publication: this.#input.publication });
       const read = wanted.accepts(begun.snapshot) ? await this.#rows(session, wanted, begun) : null;
       // What was ended in the middle goes on at the server, and ends with its connection.
       if (read === null || read.isComplete) await client.query('COMMIT');
@@ -94,7 +96,7 @@ export class PostgresRows implements RowReader {
     await setKeys(client, keys);
     const rows: RowRead[] = [];
     let bytes = 0;
-    const select = `SELECT ${plan.columns} FROM ${plan.from} WHERE ${keys.condition} ORDER BY ${plan.keyColumns} LIMIT ${rowsMax}`;
+    const select = `SELECT ${plan.columns} FROM ${plan.from} WHERE ${whereOf(plan, keys.condition)} ORDER BY ${plan.keyColumns} LIMIT ${rowsMax}`;
     // Nothing is converted at the server: one text without a form in the other encoding would end the whole read.
     const unconverted = encoding.name === UTF8.name ? '' : `SET LOCAL client_encoding TO '${encoding.name}'; `;
     const copy = new CopyOut(`${unconverted}COPY (${select}) TO STDOUT`, (line) => {
@@ -145,15 +147,18 @@ function snapshotOf({ snapshot, standby }: SnapshotRow): PostgresSnapshot {
 const SIGNATURE = `(SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attrelid, a.attnum, a.attname, a.atttypid,
     a.atttypmod, a.attcollation, a.attgenerated, a.attnotnull), ',' ORDER BY a.attnum))
   FROM pg_catalog.pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = c.oid) || ' ' ||
-  pg_catalog.concat_ws(' ', c.oid, c.relkind, (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))`;
+  pg_catalog.concat_ws(' ', c.oid, c.relkind, (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
+    (SELECT pg_catalog.concat_ws(' ', m.oid, m.xmin) FROM pg_catalog.pg_publication_rel m JOIN pg_catalog.pg_publication p ON p.oid = m.prpubid
+     WHERE m.prrelid = c.oid AND p.pubname = $3))`;
 
-async function begin(client: pg.Client, table: TableId): Promise<Begun> {
+async function begin(client: pg.Client, of: { readonly table: TableId; readonly publication: string }): Promise<Begun> {
+  const { table, publication } = of;
   await client.query(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ${quoteTable(table)} IN ACCESS SHARE MODE`);
   const { schema, name } = tableIdParts(table);
   const { rows } = await client.query<SnapshotRow & { readonly signature: string | null; readonly micros: string }>(
     `SELECT ${SNAPSHOT_COLUMNS}, ${SIGNATURE} AS signature, (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8::text AS micros
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
-    [schema, name],
+    [schema, name, publication],
   );
   const row = present(rows[0], 'the catalogue of a table that is locked');
   return { snapshot: snapshotOf(row), readAt: epochMicrosOf(Number(row.micros)), signature: row.signature ?? '' };
@@ -184,7 +189,12 @@ async function describe(
     columns: schema.columns.map((_, column) => name(column)).join(', '),
     keyColumns: schema.key.map(name).join(', '),
     from: `${found.relation.kind === 'p' ? '' : 'ONLY '}${quoteTable(table)}`,
+    filter: found.member?.filter ?? null,
   };
+}
+
+function whereOf({ filter }: Plan, condition: string): string {
+  return filter === null ? condition : `(${filter}) AND (${condition})`;
 }
 
 /** With the modifier -1, "none", format_type spells every type so that a cast to it changes nothing. */

@@ -155,11 +155,14 @@ async function planned(
         `\`causeway reconcile report\` for the cause, and allow it with --max ${plan.differences.length}`,
     );
   }
-  const repaired = await repair(deps, plan.differences, { onRepaired: () => undefined }, signal);
-  if (output === 'json')
-    printJson(io, 'Repaired', { plan: plan.plan, published: repaired.published, settled: repaired.settled, left: repaired.left });
-  else io.stdout(`${repaired.published} keys published, ${repaired.settled} are right now, ${repaired.left.length} still differ\n`);
-  return repaired.left.length > 0 || plan.beyondRepair > 0 ? 3 : left > 0 ? 8 : 0;
+  const { published, settled, parked, left: still } = await repair(deps, plan.differences, { onRepaired: () => undefined }, signal);
+  if (output === 'json') printJson(io, 'Repaired', { plan: plan.plan, published, settled, parked, left: still.length });
+  else {
+    const refused = parked === 0 ? '' : `, ${parked} refused by the sink (\`causeway dlq list\`)`;
+    io.stdout(`${published} keys published, ${settled} are right now, ${still.length} still differ${refused}\n`);
+  }
+  if (still.length > 0 || plan.beyondRepair > 0) return 3;
+  return left > 0 || parked > 0 ? 8 : 0;
 }
 
 /** The newest run, or the named one. A repair is of the newest alone: what an older one found may be otherwise by now. */

@@ -48,7 +48,7 @@ export async function resume(context: CommandContext, options: ReconcileOptions)
 
 /** What cannot be read is refused before anything is begun. */
 function assertReadable(options: ReconcileOptions): void {
-  selectionOf(options);
+  shareOf(options);
   limitsOf(options);
   if (options.maxDuration !== undefined) duration(options.maxDuration, '--max-duration');
 }
@@ -62,26 +62,51 @@ export const EXIT_CODES: Readonly<Record<ReconcileVerdict, number>> = { clean: 0
 async function eachSink(
   context: CommandContext,
   options: ReconcileOptions,
-  work: (place: Place) => Promise<ReconcileRow>,
+  work: (place: Place) => Promise<ReconcileRow | null>,
 ): Promise<number> {
   const config = await loadedConfig(context);
   const pipeline = onePipeline(config, context.options.pipeline);
   return await withControl(context, config, async (control) => {
     const runs: ReconcileRow[] = [];
-    for (const sink of sinksOf(pipeline, options.sink)) runs.push(await work({ control, pipeline, sink }));
+    let failure: CausewayError | null = null;
+    // What one sink says does not depend on another one.
+    for (const sink of sinksOf(pipeline, options.sink)) {
+      try {
+        const row = await work({ control, pipeline, sink });
+        if (row === null) continue;
+        runs.push(row);
+        if (context.options.output === 'table') printRun(context.io, row);
+      } catch (error) {
+        if (context.io.signal.aborted || !(error instanceof CausewayError)) throw error;
+        failure ??= error;
+      }
+    }
+    if (failure !== null && runs.length === 0) throw failure;
     if (context.options.output === 'json') printJson(context.io, 'ReconcileList', { pipeline: pipeline.name, runs: runs.map(withoutKeys) });
-    else for (const one of runs) printRun(context.io, one);
-    const worst = Math.max(...runs.map(({ verdict }) => GRAVITY.indexOf(verdict ?? 'partial')));
-    return EXIT_CODES[GRAVITY[worst] ?? 'partial'];
+    if (runs.length === 0) throw nothingToResume();
+    const worst = GRAVITY[Math.max(...runs.map(({ verdict }) => GRAVITY.indexOf(verdict ?? 'partial')))] ?? 'partial';
+    if (failure !== null && worst !== 'differences') throw failure;
+    if (failure !== null) context.io.stderr(`${failure.code}: ${failure.message}\n`);
+    return EXIT_CODES[worst];
   });
 }
 
-async function withRun(context: CommandContext, place: Place, options: ReconcileOptions, how: 'new' | 'resume'): Promise<ReconcileRow> {
+function nothingToResume(): CausewayError {
+  return new CausewayError('refused', 'the newest run is at its end: begin another with `causeway reconcile run`');
+}
+
+async function withRun(
+  context: CommandContext,
+  place: Place,
+  options: ReconcileOptions,
+  how: 'new' | 'resume',
+): Promise<ReconcileRow | null> {
   const { control, pipeline, sink } = place;
   return await withReconcileLease(context, { control, pipeline: pipeline.name, sink: sink.name }, async (lease, signal) =>
     withDeps(context, place, options, async (deps) => {
       const before = await runsOf(control, { pipeline: pipeline.name, sink: sink.name }, signal);
       const row = how === 'new' ? await newRun(deps, { ...options, before }, signal) : resumable(before, sink.name);
+      if (row === null) return null;
       const record = new RunRecord({ control, pipeline: pipeline.name, row, token: lease.token });
       await record.change({ state: 'running', endedAtWallMs: null, verdict: null }, signal);
       await forget(deps, before, record.row.run, signal);
@@ -149,17 +174,14 @@ async function newRun(
   }
   const unknown = options.tables.filter((table) => !captured.includes(table as TableId));
   if (unknown.length > 0) throw new CausewayError('usage', `not captured: ${unknown.join(', ')}; there is ${captured.join(', ')}`);
-  const { since, before } = options;
-  if (since !== undefined && !before.some(({ run: one }) => one === since)) {
-    throw new CausewayError('usage', `there is no run ${since} of the sink ${sinkName}; \`causeway reconcile status\` lists them`);
-  }
+  const since = baseOf(options, sinkName);
   const tables = options.tables.length === 0 ? captured : captured.filter((table) => options.tables.includes(table));
   const now = runtime.wallMs();
   return {
     run: `${now.toString(36)}${randomName(runtime).slice(0, 4)}`,
     sink: sinkName,
     state: 'running',
-    selection: selectionOf(options),
+    selection: { tables: options.tables.length === 0 ? null : (options.tables as readonly TableId[]), sample: shareOf(options), since },
     cut: (await log.ends(signal)).map(({ end }) => end),
     cutAt: null,
     startedAtWallMs: now,
@@ -190,23 +212,38 @@ function limitsOf({ rate, patience, repair, repairMax }: Pick<ReconcileOptions, 
   };
 }
 
-function selectionOf({ tables, sample, since }: ReconcileOptions): ReconcileSelection {
-  if (sample !== undefined && since !== undefined) throw new CausewayError('usage', '--sample and --since exclude each other');
-  const share = sample === undefined ? null : Number(sample.replace(/%$/, '')) / (sample.endsWith('%') ? 100 : 1);
-  if (share !== null && !(share > 0 && share <= 1)) {
-    throw new CausewayError('usage', `--sample ${sample ?? ''} is no share; write 5% or 0.05`);
-  }
-  return { tables: tables.length === 0 ? null : (tables as readonly TableId[]), sample: share, since: since ?? null };
+function shareOf({ sample, since }: ReconcileOptions): number | null {
+  if (sample === undefined) return null;
+  if (since !== undefined) throw new CausewayError('usage', '--sample and --since exclude each other');
+  const share = Number(sample.replace(/%$/, '')) / (sample.endsWith('%') ? 100 : 1);
+  if (!(share > 0 && share <= 1)) throw new CausewayError('usage', `--sample ${sample} is no share; write 5% or 0.05`);
+  return share;
 }
 
-function resumable(runs: readonly ReconcileRow[], sink: string): ReconcileRow {
+/** What is known to be right since then is right as far as the log tells: only of a run that said something of every row. */
+function baseOf(
+  { since, before }: { readonly since?: string | undefined; readonly before: readonly ReconcileRow[] },
+  sink: string,
+): ReconcileSelection['since'] {
+  if (since === undefined) return null;
+  const base = before.find(({ run }) => run === since);
+  if (base === undefined)
+    throw new CausewayError('usage', `there is no run ${since} of the sink ${sink}; \`causeway reconcile status\` lists them`);
+  if (base.verdict !== 'clean' && base.verdict !== 'differences') {
+    throw new CausewayError(
+      'usage',
+      `the run ${since} did not compare everything (${base.verdict ?? base.state}): name one that is clean or has differences`,
+    );
+  }
+  return { run: base.run, cut: base.cut };
+}
+
+/** Null where the newest run is at its end. */
+function resumable(runs: readonly ReconcileRow[], sink: string): ReconcileRow | null {
   const [newest] = runs;
   if (newest === undefined)
     throw new CausewayError('usage', `there is no run of the sink ${sink}; begin one with \`causeway reconcile run\``);
-  if (newest.tables.every(({ state }) => state === 'compared' || state === 'inconclusive')) {
-    throw new CausewayError('refused', `the newest run, ${newest.run}, is at its end: begin another with \`causeway reconcile run\``);
-  }
-  return newest;
+  return newest.tables.every(({ state }) => state === 'compared' || state === 'inconclusive') ? null : newest;
 }
 
 /** Keeps the newest runs, with their differences. */

@@ -33,6 +33,8 @@ export type ReconcileTable = {
   /** Where a run that is resumed goes on; null where it begins the table anew. */
   readonly place: ReconcilePlace | null;
   readonly counts: ReconcileCounts;
+  /** What was found behind the place: a run that ends here has found it, and one that is resumed finds it again. Absent where nothing was. */
+  readonly foundSince?: ReconcileCounts | undefined;
   /** As the source estimates; null where it does not. */
   readonly rowsExpected: number | null;
   /** What the sink's own table lacks or has otherwise, for people. */
@@ -47,8 +49,8 @@ export type ReconcileSelection = {
   readonly tables: readonly TableId[] | null;
   /** Share of the source's chunks that are looked up at the sink; null for whole scans of both. */
   readonly sample: number | null;
-  /** Run since whose cut a key must have changed; null for all keys. */
-  readonly since: string | null;
+  /** Run since whose cut, the log's ends when it began, a key must have changed; null for all keys. */
+  readonly since: { readonly run: string; readonly cut: readonly Offset[] } | null;
 };
 
 /** One run, in the control store. Differences with their keys stand at the sink. */
@@ -84,7 +86,20 @@ export function addCounts(a: ReconcileCounts, b: ReconcileCounts): ReconcileCoun
 }
 
 export function countsOf({ tables }: Pick<ReconcileRow, 'tables'>): ReconcileCounts {
-  return tables.map(({ counts }) => counts).reduce(addCounts, NO_COUNTS);
+  return tables.flatMap(({ counts, foundSince = NO_COUNTS }) => [counts, foundSince]).reduce(addCounts, NO_COUNTS);
+}
+
+/** The greater of each: what was found twice counts once. */
+export function maxCounts(a: ReconcileCounts, b: ReconcileCounts): ReconcileCounts {
+  return {
+    rows: Math.max(a.rows, b.rows),
+    missing: Math.max(a.missing, b.missing),
+    extra: Math.max(a.extra, b.extra),
+    mismatched: Math.max(a.mismatched, b.mismatched),
+    parked: Math.max(a.parked, b.parked),
+    settled: Math.max(a.settled, b.settled),
+    repaired: Math.max(a.repaired, b.repaired),
+  };
 }
 
 export function differencesIn({ missing, extra, mismatched }: ReconcileCounts): number {

@@ -294,13 +294,13 @@ export const metricTable = {
     type: 'gauge',
     group: 'Reconciliation',
     labels: ['pipeline', 'sink'],
-    help: '1 while a comparison of source and sink is under way, or was left in the middle.',
+    help: '1 while a comparison of source and sink is under way, or the newest one was left in the middle.',
   },
   causeway_reconcile_last_success_timestamp_seconds: {
     type: 'gauge',
     group: 'Reconciliation',
     labels: ['pipeline', 'sink'],
-    help: 'End of the last run that compared everything it was asked to, whatever it found; absent before the first.',
+    help: 'End of the last run that compared every table whole, whatever it found; absent before the first.',
   },
   causeway_reconcile_duration_seconds: {
     type: 'gauge',

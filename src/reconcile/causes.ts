@@ -1,3 +1,4 @@
+import { codeOf } from '#core/errors.ts';
 import { partitionOf } from '#core/hash.ts';
 import type { RowKey } from '#core/key.ts';
 import { offsetOf } from '#core/position.ts';
@@ -20,6 +21,29 @@ export async function withCauses(
 ): Promise<readonly Difference[]> {
   const unknown = of.differences.filter(({ cause }) => cause === 'unknown');
   if (unknown.length === 0) return of.differences;
+  let newest: ReadonlyMap<RowKey, Sequence>;
+  try {
+    newest = await newestInLog(deps, { unknown, schemas: of.schemas }, signal);
+  } catch (error) {
+    // A hint is not worth a run: the log can be freed while it is read, or hold changes of columns that came meanwhile.
+    signal.throwIfAborted();
+    if (!codeOf(error).startsWith('log_')) throw error;
+    return of.differences;
+  }
+  return of.differences.map((difference) => {
+    const known = newest.get(difference.key);
+    if (difference.cause !== 'unknown' || known === undefined) return difference;
+    if (difference.stored === null || known > difference.stored) return { ...difference, cause: 'stale' };
+    return { ...difference, cause: 'foreign_write' };
+  });
+}
+
+async function newestInLog(
+  deps: ReconcileDeps,
+  of: { readonly unknown: readonly Difference[]; readonly schemas: ReadonlyMap<SchemaVersion, TableSchema> },
+  signal: AbortSignal,
+): Promise<ReadonlyMap<RowKey, Sequence>> {
+  const { unknown } = of;
   const newest = new Map<RowKey, Sequence>();
   const cuts = new Map(unknown.map(({ key, cut }) => [key, cut]));
   const ends = await deps.log.ends(signal);
@@ -37,10 +61,5 @@ export async function withCauses(
       }
     }
   }
-  return of.differences.map((difference) => {
-    const known = newest.get(difference.key);
-    if (difference.cause !== 'unknown' || known === undefined) return difference;
-    if (difference.stored === null || known > difference.stored) return { ...difference, cause: 'stale' };
-    return { ...difference, cause: 'foreign_write' };
-  });
+  return newest;
 }

@@ -13,6 +13,9 @@ import { askHolder } from './holder.ts';
 import { differingColumns, isSameRow } from './same.ts';
 import type { SinkStanding } from './standing.ts';
 
+/** Rows of so many keys are more than is read at once. */
+class TooLarge extends Error {}
+
 /** Looks at a barrier before a key that never stands still is left to the log. */
 const ROUNDS = 3;
 
@@ -49,10 +52,16 @@ export class CloseLooks {
   /** Errors: `reconcile_inconclusive`, those of source and sink. */
   async look(table: TableId, keys: readonly RowKey[], signal: AbortSignal): Promise<CloseLook> {
     const looks: CloseLook[] = [];
-    for (let rest = keys; rest.length > 0;) {
-      const some = keysOfOneRequest(rest);
+    for (let rest = keys, atOnce = keys.length; rest.length > 0;) {
+      const some = keysOfOneRequest(rest).slice(0, atOnce);
+      try {
+        looks.push(await this.#look(table, some, signal));
+      } catch (error) {
+        if (!(error instanceof TooLarge)) throw error;
+        atOnce = Math.ceil(some.length / 2);
+        continue;
+      }
       rest = rest.slice(some.length);
-      looks.push(await this.#look(table, some, signal));
     }
     return {
       differences: looks.flatMap(({ differences }) => differences),
@@ -118,6 +127,8 @@ export class CloseLooks {
     const answer = await askHolder(this.#deps, { lane: this.#lane, args }, signal);
     await this.#standing.hasPassed(answer.high, signal);
     const { source, sink } = await this.#sides(read, keys, signal);
+    // A sink that was put back to an older state meanwhile has yet to come to the cut again.
+    if (!(await this.#standing.isPast(answer.high, signal))) return { differences: [], again: keys };
     const differences: Difference[] = [];
     const again: RowKey[] = [];
     for (const [at, key] of keys.entries()) {
@@ -143,10 +154,12 @@ export class CloseLooks {
       table,
       range: { tag: 'keys', keys },
       rowsMax: keys.length + 1,
-      bytesMax: Number.MAX_SAFE_INTEGER,
+      bytesMax: keys.length > 1 ? this.#deps.options.chunkBytesMax : Number.MAX_SAFE_INTEGER,
       accepts: () => true,
     } as const;
-    return present(await this.#rows.read(wanted, signal), 'a read that accepts every snapshot');
+    const read = present(await this.#rows.read(wanted, signal), 'a read that accepts every snapshot');
+    if (!read.isWhole && keys.length > 1) throw new TooLarge();
+    return read;
   }
 
   /** The sink's own values of the keys, and what was read of the source in the same domain, which a sink knows once it was read. */
@@ -201,8 +214,9 @@ export function verdictOf(of: {
   readonly isEqual: boolean;
 }): 'same' | 'again' | 'differs' | 'ahead' {
   const { answer, at, sequence, before } = of;
-  if (answer.keys[at] !== 'same') return 'again';
-  if (sequence !== null && sequence > answer.high) return before === sequence ? 'ahead' : 'again';
+  // Whatever becomes of the key: nothing that the source did can have brought this.
+  if (sequence !== null && sequence > answer.high && before === sequence) return 'ahead';
+  if (answer.keys[at] !== 'same' || (sequence !== null && sequence > answer.high)) return 'again';
   // Between the two watermarks it did not change, so what stands there is a repair, or a row of a chunk.
   if (of.isEqual) return 'same';
   return sequence !== null && sequence > answer.low ? 'again' : 'differs';

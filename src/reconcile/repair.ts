@@ -23,7 +23,13 @@ export async function planRepair(deps: ReconcileDeps, run: string, signal: Abort
 
 const LANE = 0;
 
-export type Repaired = { readonly published: number; readonly settled: number; readonly left: readonly Difference[] };
+/** `parked`: the sink refuses what was published, and keeps it in the dead-letter queue. */
+export type Repaired = {
+  readonly published: number;
+  readonly settled: number;
+  readonly parked: number;
+  readonly left: readonly Difference[];
+};
 
 /**
  * Has the capture holder publish what the source holds of each key now, at the place of a barrier: a change that is newer than that makes
@@ -39,6 +45,7 @@ export async function repair(
   await using rows = deps.source.rows();
   const looks = new CloseLooks({ deps, standing, rows, lane: LANE });
   let settled = 0;
+  let parked = 0;
   const left: Difference[] = [];
   for (const [table, own] of Map.groupBy(differences, (difference) => difference.table)) {
     for (let from = 0; from < own.length; from += deps.options.closeLookKeys) {
@@ -46,10 +53,11 @@ export async function repair(
       const { high } = await publish(deps, { table, keys, lane: LANE }, signal);
       await standing.hasPassed(high, signal);
       const look = await looks.look(table, keys, signal);
-      settled += keys.length - look.differences.length;
+      settled += keys.length - look.differences.length - look.parked;
+      parked += look.parked;
       left.push(...look.differences);
       of.onRepaired(keys.length);
     }
   }
-  return { published: differences.length, settled, left };
+  return { published: differences.length, settled, parked, left };
 }

@@ -1,7 +1,7 @@
 import { present } from '#core/assert.ts';
 import { controlKeys, type TableRow } from '#core/control-rows.ts';
 import { backoffMs, CausewayError, codeOf, policyFor, type ErrorCode } from '#core/errors.ts';
-import { addCounts, countsOf, NO_COUNTS, verdictOf, type ReconcileCounts, type ReconcileTable } from '#core/reconcile-row.ts';
+import { addCounts, countsOf, maxCounts, NO_COUNTS, verdictOf, type ReconcileCounts, type ReconcileTable } from '#core/reconcile-row.ts';
 import type { RowKey } from '#core/key.ts';
 import type { EpochMicros } from '#core/position.ts';
 import type { RowReader } from '#core/row-reader.ts';
@@ -21,6 +21,9 @@ import { compareWhole, type TablePassInput } from './table-pass.ts';
 /** What says of one table that it cannot be compared now, and of the others nothing. */
 const OF_ONE_TABLE: ReadonlySet<ErrorCode> = new Set([
   'reconcile_inconclusive',
+  'source_misconfigured',
+  'source_permission',
+  'log_offset_gone',
   'sink_misconfigured',
   'schema_blocked',
   'source_table_refused',
@@ -135,6 +138,7 @@ class Run {
     const schemaDifferences = newest === undefined ? [] : await deps.sink.differences({ ...newest, companions: row?.companions }, signal);
     await record.changeTable(table, { ...begun, schemaDifferences }, signal);
     const counts = new Counts(begun.counts);
+    const foundBefore = before.foundSince ?? NO_COUNTS;
     const looks = new CloseLooks({ deps, standing: this.#standing, rows, lane });
     const input: TablePassInput = {
       deps,
@@ -143,17 +147,21 @@ class Run {
       look: async (keys, inner) => {
         const look = await looks.look(table, keys, inner);
         await this.#keep(table, look, inner);
-        counts.add(look, await this.#repair({ table, lane }, look, inner));
+        counts.add(look);
+        // A run that ends before the next place has found it all the same.
+        if (look.differences.length > 0) await record.changeTable(table, { foundSince: maxCounts(counts.since, foundBefore) }, inner);
+        counts.repaired(await this.#repair({ table, lane }, look, inner));
       },
-      onPlace: async (place, scanned) => record.changeTable(table, { place, counts: counts.with(scanned) }, signal),
+      onPlace: async (place, scanned) =>
+        record.changeTable(table, { place, counts: counts.placed(scanned), foundSince: NO_COUNTS }, signal),
     };
     const scanned = await this.#rowsOf(input, begun, signal);
-    await record.changeTable(table, { state: 'compared', place: null, counts: counts.with(scanned) }, signal);
+    await record.changeTable(table, { state: 'compared', place: null, counts: counts.placed(scanned), foundSince: NO_COUNTS }, signal);
   }
 
   async #rowsOf(input: TablePassInput, table: ReconcileTable, signal: AbortSignal): Promise<number> {
     const { sample, since } = this.#record.row.selection;
-    if (since !== null) return await compareSince(input, { table: table.table, since }, signal);
+    if (since !== null) return await compareSince(input, { table: table.table, cut: since.cut }, signal);
     if (sample !== null) return await compareSample(input, { table: table.table, share: sample }, signal);
     return await compareWhole(input, table, signal);
   }
@@ -176,20 +184,18 @@ class Run {
     }
   }
 
-  /** A sink that does not get there says so for every table. */
+  /**
+   * A sink that is far behind is waited for: nearly every row would be looked at closely otherwise. One that does not get there says so for
+   * every table; what only this table says is of this table.
+   */
   async #reachCut(table: TableId, rows: RowReader, signal: AbortSignal): Promise<void> {
-    this.#reaching ??= this.#cut(table, rows, signal).catch((error: unknown) => {
+    const nothing = { table, range: { tag: 'keys', keys: [] }, rowsMax: 1, bytesMax: 1, accepts: () => true } as const;
+    const { readAt } = present(await rows.read(nothing, signal), 'a read that accepts every snapshot');
+    this.#reaching ??= this.#standing.hasTaken((readAt - BEHIND_MICROS) as EpochMicros, signal).catch((error: unknown) => {
       if (codeOf(error) !== 'reconcile_inconclusive') this.#reaching = null;
       throw error;
     });
     await this.#reaching;
-  }
-
-  /** A sink that is far behind is waited for: nearly every row would be looked at closely otherwise. */
-  async #cut(table: TableId, rows: RowReader, signal: AbortSignal): Promise<void> {
-    const nothing = { table, range: { tag: 'keys', keys: [] }, rowsMax: 1, bytesMax: 1, accepts: () => true } as const;
-    const { readAt } = present(await rows.read(nothing, signal), 'a read that accepts every snapshot');
-    await this.#standing.hasTaken((readAt - BEHIND_MICROS) as EpochMicros, signal);
     if (this.#record.row.cutAt === null) await this.#record.change({ cutAt: readAt }, signal);
   }
 
@@ -234,20 +240,34 @@ const kinds = ['missing', 'extra', 'mismatched'] as const;
 /** Of a table, as far as its suspects were looked at. */
 class Counts {
   #counts: ReconcileCounts;
+  #placed: ReconcileCounts;
   readonly #rowsBefore: number;
 
   constructor(begun: ReconcileCounts) {
     this.#counts = begun;
+    this.#placed = begun;
     this.#rowsBefore = begun.rows;
   }
 
-  add({ differences, parked, settled }: CloseLook, repaired: number): void {
+  /** Behind the last place. */
+  get since(): ReconcileCounts {
+    const { missing, extra, mismatched } = this.#placed;
+    const now = this.#counts;
+    return { ...NO_COUNTS, missing: now.missing - missing, extra: now.extra - extra, mismatched: now.mismatched - mismatched };
+  }
+
+  add({ differences, parked, settled }: CloseLook): void {
     const of = (kind: Difference['kind']): number => differences.filter((one) => one.kind === kind).length;
-    const found = { rows: 0, missing: of('missing'), extra: of('extra'), mismatched: of('mismatched'), parked, settled, repaired };
+    const found = { rows: 0, missing: of('missing'), extra: of('extra'), mismatched: of('mismatched'), parked, settled, repaired: 0 };
     this.#counts = addCounts(this.#counts, found);
   }
 
-  with(scanned: number): ReconcileCounts {
-    return { ...this.#counts, rows: this.#rowsBefore + scanned };
+  repaired(repaired: number): void {
+    this.#counts = addCounts(this.#counts, { ...NO_COUNTS, repaired });
+  }
+
+  placed(scanned: number): ReconcileCounts {
+    this.#placed = { ...this.#counts, rows: this.#rowsBefore + scanned };
+    return this.#placed;
   }
 }

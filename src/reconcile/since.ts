@@ -1,7 +1,5 @@
-import { controlKeys } from '#core/control-rows.ts';
-import { CausewayError } from '#core/errors.ts';
 import { parseRowKey, type RowKey } from '#core/key.ts';
-import type { ReconcileRow } from '#core/reconcile-row.ts';
+import type { Offset } from '#core/position.ts';
 import type { TableId } from '#core/schema.ts';
 import type { TablePassInput } from './table-pass.ts';
 
@@ -14,14 +12,10 @@ const REMEMBERED_MAX = 100_000;
  */
 export async function compareSince(
   input: TablePassInput,
-  of: { readonly table: TableId; readonly since: string },
+  of: { readonly table: TableId; readonly cut: readonly Offset[] },
   signal: AbortSignal,
 ): Promise<number> {
-  const { control, pipeline, sinkName, log, options } = input.deps;
-  const stored = await control.get(controlKeys.reconcile(pipeline, sinkName, of.since), signal);
-  if (stored === null)
-    throw new CausewayError('usage', `there is no run ${of.since} of the sink ${sinkName}; \`causeway reconcile status\` lists them`);
-  const { cut } = stored.value as ReconcileRow;
+  const { log, options } = input.deps;
   let keys = new Set<RowKey>();
   let looked = 0;
   let seen = new Set<RowKey>();
@@ -33,7 +27,7 @@ export async function compareSince(
     await input.pace.took(some.length, signal);
     await input.look(some, signal);
   };
-  for (const [partition, from] of cut.entries()) {
+  for (const [partition, from] of of.cut.entries()) {
     for await (const { records } of log.read(partition, from, signal)) {
       for (const { key } of records) {
         if (key === null || seen.has(key as RowKey) || parseRowKey(key as RowKey).table !== of.table) continue;

@@ -23,6 +23,11 @@ export class SinkStanding {
     await this.#until((all) => all.every(({ watermark }) => watermark !== null && watermark.sequence >= sequence), signal);
   }
 
+  async isPast(sequence: Sequence, signal: AbortSignal): Promise<boolean> {
+    const newest = await this.newest(signal);
+    return newest !== null && newest >= sequence;
+  }
+
   /** Least of the newest watermarks; null where a partition has none. */
   async newest(signal: AbortSignal): Promise<Sequence | null> {
     const all = await this.#partitions(signal);

@@ -22,6 +22,7 @@ export type TablePassInput = {
 
 /** With more keys that one scan brought and the other has not, no place is stored. */
 const APART_MAX = 2_000;
+const APART_TEXT_MAX = 32 * 1024;
 
 /**
  * Compares all of a table by one scan of the source and one of the sink, side by side, each in its own order. Returns the rows of the
@@ -165,6 +166,8 @@ class Scans {
     this.#savedAtMs = nowMs;
     await this.#suspects.add(pairing.setAllApart(), signal);
     const place = { ...this.#place, apart: pairing.apart };
+    // The run's row has to fit the control store, with the places of other tables.
+    if (place.apart.reduce((length, key) => length + key.length, 0) > APART_TEXT_MAX) return;
     const rows = this.#rows;
     this.#suspects.mark(() => onPlace(place, rows));
   }

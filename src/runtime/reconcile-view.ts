@@ -55,8 +55,11 @@ export function reconcileGauges(
 ): void {
   const own = runs.filter(({ sink }) => sink === labels.sink);
   if (own.length === 0) return;
-  set('causeway_reconcile_running', labels, own.some(({ state }) => state === 'running') ? 1 : 0);
-  const last = newestOf(own, ({ verdict }) => CONCLUSIVE.has(verdict));
+  set('causeway_reconcile_running', labels, newestOf(own, () => true)?.state === 'running' ? 1 : 0);
+  // One that looked at some tables or keys alone says nothing of the others.
+  const last = newestOf(own, ({ verdict, selection: { tables, sample, since } }) => {
+    return CONCLUSIVE.has(verdict) && tables === null && sample === null && since === null;
+  });
   if (last === null || last.endedAtWallMs === null) return;
   const counts = countsOf(last);
   set('causeway_reconcile_last_success_timestamp_seconds', labels, last.endedAtWallMs / 1_000);

@@ -57,6 +57,25 @@ describeNewestPostgres('reads of rows', (major) => {
     });
   });
 
+  test('what the publication filters out is not read, from the moment on that it does', async () => {
+    const definition = `CREATE TABLE items (id int PRIMARY KEY, region text); INSERT INTO items VALUES (1, 'eu'), (2, 'us'), (3, 'eu'), (4, NULL)`;
+    await withRows('public.items', definition, async (rows, database) => {
+      const ids = async (): Promise<readonly (string | null | undefined)[]> =>
+        (await read(rows, 'public.items')).rows.map(({ row }) => row?.[0]);
+      expect(await ids()).toEqual(['1', '2', '3', '4']);
+      const [publication] = await database.query<{ pubname: string }>('SELECT pubname FROM pg_publication');
+      const member = `ALTER PUBLICATION "${publication?.pubname ?? ''}" SET TABLE`;
+      await database.query('ALTER TABLE items REPLICA IDENTITY FULL');
+      await database.query(`${member} items WHERE (region = 'eu' OR id = 4)`);
+      expect(await ids()).toEqual(['1', '3', '4']);
+      const range = { tag: 'keys', keys: ['["public.items","2"]', '["public.items","3"]'] as RowKey[] } as const;
+      const found = await rows.read({ table: 'public.items' as TableId, range, rowsMax: 10, bytesMax: 1_000, accepts: () => true }, signal);
+      expect(found?.rows.map(({ row }) => row?.[0])).toEqual(['3']);
+      await database.query(`${member} items`);
+      expect(await ids()).toEqual(['1', '2', '3', '4']);
+    });
+  });
+
   test('what is no key of the table is told by a code, and the connection reads on', async () => {
     const definition = `CREATE TABLE items (a int, at timestamptz, PRIMARY KEY (a, at)); INSERT INTO items VALUES (1, '2000-01-01 00:00:00Z')`;
     await withRows('public.items', definition, async (rows) => {

@@ -4,6 +4,7 @@ import { countsOf } from '#core/reconcile-row.ts';
 import type { TableId } from '#core/schema.ts';
 import { epochOf } from '#core/position.ts';
 import { watermarkSequence } from '#core/sequence.ts';
+import { reconcile } from '../../src/reconcile/run.ts';
 import type { FakeStatement } from '../support/fake-source.ts';
 import { Ground } from './ground.ts';
 
@@ -78,6 +79,23 @@ describe('a reconciliation', () => {
     await ground.stop();
   });
 
+  test('takes nothing for a difference that a sink which went back has yet to come to again', async () => {
+    const { ground, orders } = await filled(12);
+    const back = ground.store.keep();
+    ground.world.database.commit([{ op: 'update', table: orders, id: 'k001', row: ['k001', 'new'] }]);
+    await ground.world.clock.advance(10_000);
+    let looks = 0;
+    ground.store.onCall = (stage, call) => {
+      if (stage !== 'before' || call.name !== 'read') return;
+      looks += 1;
+      if (looks === 1) back();
+    };
+    ground.tamper(orders, 'k009', { row: ['k009', 'other'] });
+    await ground.reconcile();
+    expect(ground.differences().map(({ key }) => key)).not.toContain(ground.key(orders, 'k001'));
+    await ground.stop();
+  });
+
   test('lists parked keys apart', async () => {
     const { ground, orders } = await filled(12);
     ground.store.poison = (_, values) => (values[1] === 'poison' ? 'not taken here' : null);
@@ -96,7 +114,6 @@ describe('a reconciliation', () => {
     const stop = new AbortController();
     const options = { saveEveryMs: 0, rowsPerSecondMax: 10 };
     const record = await ground.begin({});
-    const { reconcile } = await import('../../src/reconcile/run.ts');
     const first = reconcile(ground.deps(options), record, { stop: stop.signal, timeUp: new AbortController().signal });
     const ended = first.catch((error: unknown) => error);
     await ground.world.clock.advance(14_000);
@@ -107,6 +124,40 @@ describe('a reconciliation', () => {
     expect(left.tables[0]?.counts).toMatchObject({ missing: 1 });
     const row = await ground.reconcile({ from: left });
     expect(countsOf(row)).toMatchObject({ rows: 200, missing: 1, extra: 0, mismatched: 1 });
+    await ground.stop();
+  });
+
+  test('whose time is over says what it has found, though no place was stored', async () => {
+    const { ground, orders } = await filled(200);
+    for (const id of ['k001', 'k002']) ground.tamper(orders, id, { row: [id, 'other'] });
+    const timeUp = new AbortController();
+    const options = { saveEveryMs: 3_600_000, rowsPerSecondMax: 10, closeLookKeys: 1 };
+    const record = await ground.begin({});
+    const work = reconcile(ground.deps(options), record, { stop: new AbortController().signal, timeUp: timeUp.signal });
+    await ground.world.clock.advance(15_000);
+    timeUp.abort(new Error('over'));
+    await ground.world.clock.runUntil(work);
+    expect([record.row.verdict, countsOf(record.row).mismatched]).toEqual(['differences', 2]);
+    // They are found again, and are the same ones.
+    expect(countsOf(await ground.reconcile({ from: ground.stored('r1') }))).toMatchObject({ rows: 200, mismatched: 2 });
+    await ground.stop();
+  });
+
+  test('tells a register that is ahead of its source though the key changes all the time', async () => {
+    const { ground, orders } = await filled(12);
+    ground.tamper(orders, 'k005', { sequence: watermarkSequence(epochOf(9), 1n) });
+    const { database, clock } = ground.world;
+    const writing = new AbortController();
+    const written = (async () => {
+      for (let at = 0; !writing.signal.aborted; at += 1) {
+        database.commit([{ op: 'update', table: orders, id: 'k005', row: ['k005', `w${at}`] }]);
+        await clock.runtime.sleep(10, new AbortController().signal);
+      }
+    })();
+    const row = await ground.reconcile();
+    writing.abort();
+    await clock.runUntil(written);
+    expect([row.verdict, ground.differences().map(({ cause }) => cause)]).toEqual(['differences', ['sequence_ahead']]);
     await ground.stop();
   });
 
@@ -126,7 +177,7 @@ describe('a reconciliation', () => {
     await ground.world.clock.advance(10_000);
     ground.tamper(orders, 'k001', { row: ['k001', 'other'] });
     ground.tamper(orders, 'k002', { row: ['k002', 'other'] });
-    const row = await ground.reconcile({ run: 'r2', selection: { since: 'r1' } });
+    const row = await ground.reconcile({ run: 'r2', selection: { since: { run: 'r1', cut: ground.stored('r1').cut } } });
     expect(ground.differences('r2').map(({ key }) => key)).toEqual([ground.key(orders, 'k001')]);
     expect(countsOf(row)).toMatchObject({ rows: 1, mismatched: 1 });
     await ground.stop();

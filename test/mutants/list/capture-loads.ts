@@ -235,4 +235,12 @@ export const captureLoadMutants: readonly Mutant[] = [
     breaks: 'A3, section 5',
     suite: unit('capture/load'),
   },
+  {
+    name: 'rows that the publication filters out are read',
+    file: rows,
+    find: 'return filter === null ? condition : `(${filter}) AND (${condition})`;',
+    put: 'return filter === null ? condition : condition;',
+    breaks: 'section 12, a row filter belongs to the table',
+    suite: integration('postgres-row-reads'),
+  },
 ];

@@ -208,4 +208,28 @@ export const reconcileMutants: readonly Mutant[] = [
     breaks: 'O3',
     suite: unit('cli/reconcile'),
   },
+  {
+    name: 'a register that is ahead is not told of a key that changes',
+    file: 'src/reconcile/close-look.ts',
+    find: "if (sequence !== null && sequence > answer.high && before === sequence) return 'ahead';",
+    put: "if (sequence !== null && sequence > answer.high && before === sequence && answer.keys[at] === 'same') return 'ahead';",
+    breaks: 'R3',
+    suite: unit('reconcile/reconcile'),
+  },
+  {
+    name: 'what was found behind the last place is forgotten when the time is over',
+    file: 'src/reconcile/run.ts',
+    find: 'if (look.differences.length > 0) await record.changeTable(',
+    put: 'if (look.differences.length > 1_000) await record.changeTable(',
+    breaks: 'R3',
+    suite: unit('reconcile/reconcile'),
+  },
+  {
+    name: 'a sink that went back behind the cut is compared all the same',
+    file: 'src/reconcile/close-look.ts',
+    find: 'if (!(await this.#standing.isPast(answer.high, signal))) return { differences: [], again: keys };',
+    put: '',
+    breaks: 'R1',
+    suite: unit('reconcile/reconcile'),
+  },
 ];
