@@ -90,9 +90,9 @@ describe('a reconciliation', () => {
       looks += 1;
       if (looks === 1) back();
     };
-    ground.tamper(orders, 'k009', { row: ['k009', 'other'] });
-    await ground.reconcile();
-    expect(ground.differences().map(({ key }) => key)).not.toContain(ground.key(orders, 'k001'));
+    ground.tamper(orders, 'k001', { row: ['k001', 'other'] });
+    const row = await ground.reconcile();
+    expect([row.verdict, looks > 1]).toEqual(['clean', true]);
     await ground.stop();
   });
 
@@ -146,17 +146,11 @@ describe('a reconciliation', () => {
   test('tells a register that is ahead of its source though the key changes all the time', async () => {
     const { ground, orders } = await filled(12);
     ground.tamper(orders, 'k005', { sequence: watermarkSequence(epochOf(9), 1n) });
-    const { database, clock } = ground.world;
-    const writing = new AbortController();
-    const written = (async () => {
-      for (let at = 0; !writing.signal.aborted; at += 1) {
-        database.commit([{ op: 'update', table: orders, id: 'k005', row: ['k005', `w${at}`] }]);
-        await clock.runtime.sleep(10, new AbortController().signal);
-      }
-    })();
+    const { database } = ground.world;
+    database.onCall = (call) => {
+      if (call === 'rows-read') database.commit([{ op: 'update', table: orders, id: 'k005', row: ['k005', String(database.head)] }]);
+    };
     const row = await ground.reconcile();
-    writing.abort();
-    await clock.runUntil(written);
     expect([row.verdict, ground.differences().map(({ cause }) => cause)]).toEqual(['differences', ['sequence_ahead']]);
     await ground.stop();
   });
