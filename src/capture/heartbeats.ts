@@ -41,17 +41,22 @@ export class Heartbeats {
   }
 }
 
-/** What the source refuses beside the stream ends nothing: the stream itself shows when it is grave. Another source it would not show. */
+/**
+ * What the source refuses beside the stream ends nothing: the stream itself shows when it is grave. Another source it would not show. Returns
+ * whether nothing was refused.
+ */
 export async function rideOut(
   of: { readonly deps: CaptureDeps; readonly during: string },
   signal: AbortSignal,
   act: () => Promise<void>,
-): Promise<void> {
+): Promise<boolean> {
   try {
     await act();
+    return true;
   } catch (error) {
     signal.throwIfAborted();
     if (!codeOf(error).startsWith('source_') || codeOf(error) === 'source_identity_changed') throw error;
     of.deps.observer.trouble(error, of.during);
+    return false;
   }
 }

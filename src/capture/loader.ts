@@ -2,6 +2,7 @@ import type { Barrier, ChunkOutcome } from '../chunk/barrier.ts';
 import { ChunkSize } from '../chunk/size.ts';
 import { isUnderWay, type LoadRow } from '#core/load-row.ts';
 import type { ControlKey } from '#core/control.ts';
+import type { MonoMs } from '#core/position.ts';
 import type { ControlRecord } from '#core/record.ts';
 import type { TableId } from '#core/schema.ts';
 import type { RowReader } from '#core/row-reader.ts';
@@ -27,6 +28,8 @@ export type LoaderInput = {
 export class Loader {
   readonly #input: LoaderInput;
   readonly #running = new Map<ControlKey, Promise<void>>();
+  /** When the source refused a load the last time. */
+  readonly #refusedMs = new Map<ControlKey, MonoMs>();
   /** Ends the wait for the next look. */
   #waiting: AbortController | null = null;
 
@@ -51,7 +54,7 @@ export class Loader {
     try {
       while (true) {
         await loads.look(inner);
-        for (const row of loads.rows) {
+        for (const row of this.#inTurn()) {
           const key = loads.keyOf(row);
           if (this.#running.size >= deps.options.loadsAtOnce) break;
           if (!isDue(row) || !this.#goesThrough(row) || loads.isOwing(key) || this.#running.has(key)) continue;
@@ -66,6 +69,13 @@ export class Loader {
       failure.abort(new Error('the loader ended'));
       await Promise.all(this.#running.values());
     }
+  }
+
+  /** Those that the source refused lately come last: however many of them there are, they keep no other from its turn. */
+  #inTurn(): readonly LoadRow[] {
+    const { loads } = this.#input;
+    const refusedMs = (row: LoadRow): number => this.#refusedMs.get(loads.keyOf(row)) ?? -1;
+    return loads.rows.toSorted((a, b) => refusedMs(a) - refusedMs(b));
   }
 
   /** Of a table that is not captured nothing is read; a load of it can be ended all the same. So can one that is held. */
@@ -85,7 +95,9 @@ export class Loader {
   #ended(key: ControlKey): void {
     const row = this.#input.loads.row(key);
     this.#running.delete(key);
-    if (row === null || !isUnderWay(row)) this.#waiting?.abort(new Error('a load is over'));
+    if (row !== null && isUnderWay(row)) return;
+    this.#refusedMs.delete(key);
+    this.#waiting?.abort(new Error('a load is over'));
   }
 
   /** Ends when there is nothing more to do now, and everything that was done is stored: who begins again begins from there. */
@@ -93,7 +105,7 @@ export class Loader {
     const { deps, loads } = this.#input;
     const size = new ChunkSize(deps.options.chunk);
     try {
-      await rideOut({ deps, during: 'loading a table' }, signal, async () => {
+      const isServed = await rideOut({ deps, during: 'loading a table' }, signal, async () => {
         await using rows = deps.source.rows();
         // Ahead of what is stored: records that are on their way need not arrive before the next chunk is read.
         let row = loads.row(key);
@@ -113,6 +125,7 @@ export class Loader {
           }
         }
       });
+      if (!isServed) this.#refusedMs.set(key, deps.runtime.monotonicMs());
     } finally {
       if (!signal.aborted) await loads.settled(key, signal);
     }

@@ -68,10 +68,11 @@ export class RowsRequests {
     while (true) {
       const open = await this.#look(signal);
       if (open.length > 0) {
-        await rideOut({ deps, during: 'reading rows for a request' }, signal, async () => {
-          await using rows = source.rows();
-          for (const request of open) await this.#serve(request, rows, signal);
-        });
+        await using rows = source.rows();
+        // Each by itself: one that cannot be served now keeps none from those behind it.
+        for (const request of open) {
+          await rideOut({ deps, during: 'reading rows for a request' }, signal, () => this.#serve(request, rows, signal));
+        }
       }
       await runtime.sleep(options.loadPollMs, signal);
     }

@@ -33,7 +33,7 @@ export type ChunkWanted = {
   readonly bytesMax: number;
   /** Changes in its window that are remembered. */
   readonly hotMax: number;
-  /** The last resort: nothing more of the stream is taken until the rows are read. */
+  /** The last resort: nothing more of the stream is taken while the rows are read. A read that has to wait holds nothing for long. */
   readonly holdsStream: boolean;
   readonly purpose: ChunkPurpose;
 };
@@ -57,6 +57,9 @@ type Mark = { readonly seen: (transaction: SourceBegin) => void; readonly lost: 
 /** Between two looks whether reads show by now what the stream has shown. */
 const LOOK_AGAIN_MS = 20;
 
+/** The stream is not held for longer where nothing is read yet: for a standby that stalls, or for the table's lock. */
+const HOLD_UNREAD_MS = 500;
+
 /**
  * The watermark barrier: reads pieces of tables while they change, at a commit that can be named, without a lock and without a long
  * transaction. For each piece a mark is written into the source's log and awaited in the stream; then rows are read under a snapshot that
@@ -74,6 +77,8 @@ export class Barrier {
   #due: Due[] = [];
   #held: Promise<unknown>[] = [];
   #number = 0;
+  /** Of the newest transaction that the stream has shown. */
+  #newest = 0n;
   #transaction: { readonly begin: SourceBegin; readonly marks: string[] } | null = null;
 
   /** `name`: random, so that what another one wrote into the source's log is not taken for a mark of this. */
@@ -130,17 +135,18 @@ export class Barrier {
   async chunk(wanted: ChunkWanted, rows: RowReader, signal: AbortSignal): Promise<ChunkOutcome> {
     const asked = wanted.range.tag === 'keys' ? new Set(wanted.range.keys) : null;
     const window = new ChunkWindow(wanted.table, wanted.hotMax, asked);
-    const isRead = Promise.withResolvers<null>();
+    const hold = new Hold(this.#runtime);
     const outcome = Promise.withResolvers<ChunkOutcome>();
     const open = (): void => {
       this.#windows.add(window);
-      if (wanted.holdsStream) this.#held.push(isRead.promise);
+      if (wanted.holdsStream) this.#held.push(hold.begin(signal));
     };
     try {
+      if (wanted.holdsStream) await this.#allShown(rows, signal);
       const low = await this.#mark(rows, open, signal);
       if (low === null) return discarded('connection');
-      const read = await this.#read(wanted, { rows, window, low: low.commit }, signal);
-      isRead.resolve(null);
+      const read = await this.#read(wanted, { rows, window, hold, low: low.commit }, signal);
+      hold.end();
       if (read === null) return discarded(window.spoiled ?? 'connection');
       const close = (high: SourceBegin): void => {
         // The stream may have broken off before this mark was written: then nobody watched what it showed meanwhile.
@@ -155,19 +161,29 @@ export class Barrier {
       const high = await this.#mark(rows, close, signal);
       return high === null ? discarded('connection') : await orAborted(outcome.promise, signal);
     } finally {
-      isRead.resolve(null);
+      hold.end();
       this.#windows.delete(window);
     }
+  }
+
+  /** Resolves once reads show what the stream has shown up to now. It flows meanwhile. */
+  async #allShown(rows: RowReader, signal: AbortSignal): Promise<void> {
+    const upTo = this.#newest;
+    while (!this.shown.allowsAt(upTo, await rows.look(signal))) await this.#runtime.sleep(LOOK_AGAIN_MS, signal);
   }
 
   /** Null where the window is worth nothing any more. */
   async #read(
     wanted: ChunkWanted,
-    of: { readonly rows: RowReader; readonly window: ChunkWindow; readonly low: bigint },
+    of: { readonly rows: RowReader; readonly window: ChunkWindow; readonly hold: Hold; readonly low: bigint },
     signal: AbortSignal,
   ): Promise<RowsRead | null> {
-    const { window, low } = of;
-    const accepts = (snapshot: RowSnapshot): boolean => this.shown.allowsAt(low, snapshot);
+    const { window, hold, low } = of;
+    const accepts = (snapshot: RowSnapshot): boolean => {
+      const isRight = this.shown.allowsAt(low, snapshot);
+      if (isRight) hold.reads();
+      return isRight;
+    };
     const { table, range, rowsMax, bytesMax } = wanted;
     while (true) {
       const read = await of.rows.read({ table, range, rowsMax, bytesMax, accepts }, signal);
@@ -209,6 +225,7 @@ export class Barrier {
     const transaction = this.#transaction;
     if (transaction === null) return;
     this.#transaction = null;
+    this.#newest = transaction.begin.commit;
     this.shown.committed(transaction.begin.transactionId, transaction.begin.commit);
     for (const content of transaction.marks) {
       const mark = this.#marks.get(content);
@@ -222,6 +239,37 @@ export class Barrier {
     this.#due = [];
     this.#held = [];
     return observed;
+  }
+}
+
+/** What a chunk holds the stream by: until its rows are read, and until they begin to be read for a short time only. */
+class Hold {
+  readonly #runtime: Runtime;
+  readonly #over = Promise.withResolvers<null>();
+  readonly #timed = new AbortController();
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  /** Resolves when the stream may go on. */
+  begin(signal: AbortSignal): Promise<null> {
+    this.#runtime.sleep(HOLD_UNREAD_MS, AbortSignal.any([signal, this.#timed.signal])).then(
+      () => this.end(),
+      // Rows are read, or it is over.
+      () => undefined,
+    );
+    return this.#over.promise;
+  }
+
+  /** The rows begin to be read. */
+  reads(): void {
+    this.#timed.abort(new Error('rows are read'));
+  }
+
+  end(): void {
+    this.reads();
+    this.#over.resolve(null);
   }
 }
 

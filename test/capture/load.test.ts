@@ -2,11 +2,15 @@
 import { describe, expect, test } from 'vitest';
 import { present } from '#core/assert.ts';
 import { controlKeys } from '#core/control-rows.ts';
+import { CausewayError } from '#core/errors.ts';
 import type { LoadRow } from '#core/load-row.ts';
 import type { TableId } from '#core/schema.ts';
-import type { FakeStatement } from '../support/fake-source.ts';
+import { FakeSource, type FakeStatement } from '../support/fake-source.ts';
 import { MemoryControlStore } from '../support/memory-control-store.ts';
 import { PIPELINE, World, type Process, type StartOptions } from './world.ts';
+
+/** After so many chunks that were too hot one holds the stream. */
+const HOT_READS = 6;
 
 const small: StartOptions = {
   options: { chunk: { targetMs: 250, rowsFirst: 3, rowsMax: 5, bytesMax: 200, hotMax: 1_000 }, leaseTtlMs: 3_000 },
@@ -169,6 +173,67 @@ describe('a load', () => {
     expect(world.readLog()).toEqual(world.sourceRows());
   });
 });
+
+test('loads that the source refuses keep no other from its turn', async () => {
+  const world = new World();
+  const tables = ['public.a', 'public.b', 'public.c', 'public.d'].map((name) => world.database.createTable(name));
+  for (const table of tables) fill(world, table, 10);
+  const refused = new Set(tables.slice(0, 3));
+  const source = new FakeSource(world.database);
+  const open = source.rows.bind(source);
+  source.rows = () => {
+    const rows = open();
+    const read = rows.read.bind(rows);
+    rows.read = async (wanted, signal) => {
+      if (refused.has(wanted.table)) throw new CausewayError('source_misconfigured', 'SQLSTATE 42501');
+      return await read(wanted, signal);
+    };
+    return rows;
+  };
+  const process = await world.startStreaming({ ...small, source });
+  await world.clock.advance(20_000);
+  expect(tables.map((table) => loadOf(world, table)?.state)).toEqual(['reading', 'reading', 'reading', 'done']);
+  refused.clear();
+  await world.clock.advance(20_000);
+  expect(tables.map((table) => loadOf(world, table)?.state)).toEqual(['done', 'done', 'done', 'done']);
+  await world.stopped(process);
+  expect(world.readLog()).toEqual(world.sourceRows());
+});
+
+test.each(['row-mark', 'rows'] as const)(
+  'a chunk that holds the stream lets it go on while a standby stalls from its "%s" on',
+  async (from) => {
+    const world = new World();
+    const { database, clock } = world;
+    const [orders, lines] = ['public.orders', 'public.lines'].map((name) => database.createTable(name)) as [TableId, TableId];
+    fill(world, orders, 10);
+    const update = (id: string, value: string): FakeStatement => ({ op: 'update', table: orders, id, row: [id, value] });
+    let reads = 0;
+    let isStalled = false;
+    database.onCall = async (call) => {
+      if (call === from && reads === HOT_READS && !isStalled) {
+        isStalled = true;
+        database.commit([update('k009', 'hidden')], { hidden: true });
+      }
+      if (call !== 'rows' || reads === HOT_READS) return;
+      reads += 1;
+      database.commit(['k000', 'k001', 'k002'].map((id) => update(id, `w${reads}`)));
+      // The stream shows them before they are read.
+      await clock.runtime.sleep(50, new AbortController().signal);
+    };
+    const chunk = { ...present(small.options?.chunk, 'limits'), hotMax: 2 };
+    const process = await world.startStreaming({ options: { ...small.options, chunk } }, 10_000);
+    expect([reads, isStalled, loadOf(world, orders)?.state]).toEqual([HOT_READS, true, 'reading']);
+    database.commit([{ op: 'insert', table: lines, row: ['new', 'row'] }]);
+    await clock.advance(2_000);
+    expect([...world.readLog().values()]).toContainEqual(['new', 'row']);
+    database.show();
+    await clock.advance(10_000);
+    expect(loadOf(world, orders)?.state).toBe('done');
+    await world.stopped(process);
+    expect(world.readLog()).toEqual(world.sourceRows());
+  },
+);
 
 describe('loads while the source runs out of room for its log', () => {
   test('are held and the stream is not, until there is room again; a cancelled one ends all the same', async () => {

@@ -215,6 +215,27 @@ test('what no other try mends is told in words, and what passes by itself is tri
   await world.stopped(process);
 });
 
+test('one that cannot be served now keeps none of the others waiting', async () => {
+  const world = new World();
+  const tables = ['public.locked', 'public.orders'].map((name) => world.database.createTable(name, columns)) as [TableId, TableId];
+  const source = new FakeSource(world.database);
+  const open = source.rows.bind(source);
+  source.rows = () => {
+    const rows = open();
+    const read = rows.read.bind(rows);
+    rows.read = async (wanted, signal) => {
+      if (wanted.table === tables[0]) throw new CausewayError('source_unavailable', 'SQLSTATE 55P03');
+      return await read(wanted, signal);
+    };
+    return rows;
+  };
+  const process = await world.startStreaming({ ...small, source });
+  for (const [at, table] of tables.entries()) await ask(world, `r${at}`, { table, keys: [keyOf(table, 'k1')] });
+  await world.clock.advance(6_000);
+  expect(['r0', 'r1'].map((id) => requestOf(world, id).state)).toEqual(['pending', 'done']);
+  await world.stopped(process);
+});
+
 describe('what is published', () => {
   test('is answered for only once it is durable, and behind the checkpoint of a holder that may still store anything', async () => {
     const world = new World();

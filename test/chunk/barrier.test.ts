@@ -22,6 +22,9 @@ class Reader implements RowReader {
   readonly marks: string[] = [];
   reads = 0;
   snapshot = all;
+  /** How long rows are on their way, and how long the table's lock is waited for. */
+  rowsSent: Promise<undefined> | undefined;
+  locked: Promise<undefined> | undefined;
 
   async mark(content: string): Promise<void> {
     this.marks.push(content);
@@ -33,10 +36,13 @@ class Reader implements RowReader {
   }
 
   async read({ accepts }: Parameters<RowReader['read']>[0]): Promise<RowsRead | null> {
-    await Promise.resolve();
+    await this.locked;
     this.reads += 1;
     const rows = ['1', '2'].map((id) => ({ key: keyOf(id), row: [id, 'read'], withheld: null }));
-    return accepts(this.snapshot) ? { snapshot: this.snapshot, readAt: epochMicrosOf(1), schema, rows, bytes: 1, isWhole: true } : null;
+    const { snapshot } = this;
+    if (!accepts(snapshot)) return null;
+    await this.rowsSent;
+    return { snapshot, readAt: epochMicrosOf(1), schema, rows, bytes: 1, isWhole: true };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -65,6 +71,18 @@ class Scene {
   /** The mark that was written last, as the stream shows it. */
   mark(content = present(this.reader.marks.at(-1), 'a mark')): readonly SourceMessage[] {
     return this.transaction({ tag: 'message', prefix: MESSAGE_PREFIX, content, transactional: true });
+  }
+
+  /** The stream shows the mark that was written last, and a change behind it. Tells whether it is held there. */
+  held(): () => boolean {
+    const { next, held } = this.barrier.observe([...this.mark(), ...this.transaction(update('3'))], 0);
+    expect(next).toBe(3);
+    let isHeld = true;
+    held?.then(
+      () => (isHeld = false),
+      () => undefined,
+    );
+    return () => isHeld;
   }
 
   chunk({ holdsStream = false } = {}): { readonly outcome: () => ChunkOutcome | null } {
@@ -142,23 +160,58 @@ describe('the watermark barrier', () => {
 
   it('holds the stream until the rows are read, where it is asked to', async () => {
     const scene = new Scene();
-    scene.reader.snapshot = none;
+    const sent = Promise.withResolvers<undefined>();
+    scene.reader.rowsSent = sent.promise;
     scene.chunk({ holdsStream: true });
     await settle();
-    const messages = [...scene.mark(), ...scene.transaction(update('1'))];
-    const { next, held } = scene.barrier.observe(messages, 0);
-    expect(next).toBe(3);
-    let isHeld = true;
-    held?.then(
-      () => (isHeld = false),
-      () => undefined,
-    );
-    await scene.clock.advance(1_000);
-    expect(isHeld).toBe(true);
-    scene.reader.snapshot = all;
-    await scene.clock.advance(1_000);
-    expect(isHeld).toBe(false);
+    const held = scene.held();
+    await scene.clock.advance(60_000);
+    expect([scene.reader.reads, held()]).toEqual([1, true]);
+    sent.resolve(undefined);
+    await settle();
+    expect(held()).toBe(false);
   });
+
+  it('does not begin to hold the stream while reads do not show what it has shown', async () => {
+    const scene = new Scene();
+    const { reader } = scene;
+    reader.snapshot = none;
+    scene.barrier.observe(scene.transaction(update('1')), 0);
+    scene.chunk({ holdsStream: true });
+    await scene.clock.advance(10_000);
+    expect(reader.marks).toEqual([]);
+    expect(scene.barrier.observe(scene.transaction(update('2')), 0).held).toBeNull();
+    // What came since is not waited for.
+    reader.snapshot = { shows: (id) => id === '110', showsAllBefore: () => true };
+    await scene.clock.advance(100);
+    expect(reader.marks).toHaveLength(1);
+  });
+
+  it.each(['a standby stalls', 'the table is locked'])(
+    'lets the stream go on soon where %s before rows are read, and reads all the same',
+    async (why) => {
+      const scene = new Scene();
+      const { reader } = scene;
+      const unlocked = Promise.withResolvers<undefined>();
+      if (why === 'a standby stalls') reader.snapshot = none;
+      else reader.locked = unlocked.promise;
+      const chunk = scene.chunk({ holdsStream: true });
+      await settle();
+      const held = scene.held();
+      await scene.clock.advance(100);
+      expect(held()).toBe(true);
+      await scene.clock.advance(1_000);
+      expect(held()).toBe(false);
+      scene.barrier.observe(scene.transaction(update('1')), 0);
+      reader.snapshot = all;
+      unlocked.resolve(undefined);
+      await scene.clock.advance(100);
+      const { due } = scene.barrier.observe(scene.mark(), 0);
+      due[0]?.placed();
+      await settle();
+      expect(chunk.outcome()).toMatchObject({ tag: 'placed', chunk: { hotKeys: 1 } });
+    },
+  );
 
   it('lets go of everything where the stream breaks off', async () => {
     const scene = new Scene();
