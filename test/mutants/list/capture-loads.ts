@@ -242,6 +242,8 @@ export const captureLoadMutants: readonly Mutant[] = [
     put: 'return filter === null ? condition : condition;',
     breaks: 'section 12, a row filter belongs to the table',
     suite: integration('postgres-row-reads'),
+  },
+  {
     name: 'a load that the source refuses comes first again',
     file: 'src/capture/loader.ts',
     find: 'loads.rows.toSorted((a, b) => refusedMs(a) - refusedMs(b));',
