@@ -32,7 +32,14 @@ type Plant = (of: { readonly missing: string; readonly mismatched: string; reado
 /** Finds and mends what was planted in a store, and nothing else. */
 async function prove(
   major: PostgresMajor,
-  of: { readonly store: string; readonly env?: Readonly<Record<string, string>>; readonly parked: number; readonly plant: Plant },
+  of: {
+    readonly store: string;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly parked: number;
+    readonly plant: Plant;
+    /** What Causeway never wrote is not overwritten there, nor taken away: its key parks. */
+    readonly refusesForeign: boolean;
+  },
 ): Promise<void> {
   await using ground = await DaemonGround.create(major, { sinks: [], stores: { store: of.store }, env: of.env ?? {} });
   const source = await ground.source.connect();
@@ -75,9 +82,15 @@ async function prove(
 
     const { plan } = JSON.parse((await ground.causeway('reconcile', 'repair', '--plan', '-o', 'json')).out) as { readonly plan: string };
     const repaired = await ground.causeway('reconcile', 'repair', '--apply', plan);
-    expect(repaired).toEqual({ code: 0, out: '3 keys published, 3 are right now, 0 still differ\n', err: '' });
+    const refused = of.refusesForeign ? ', 1 refused by the sink (`causeway dlq list`)' : '';
+    expect(repaired).toEqual({
+      code: of.refusesForeign ? 8 : 0,
+      out: `3 keys published, ${of.refusesForeign ? 2 : 3} are right now, 0 still differ${refused}\n`,
+      err: '',
+    });
     const third = await run(ground);
     expect([third.code, third.row.verdict]).toEqual([0, 'clean']);
+    expect(countsOf(third.row, 'public.kinds')).toMatchObject({ parked: of.parked + (of.refusesForeign ? 1 : 0) });
   } finally {
     writing.abort();
     await writer;
@@ -139,6 +152,7 @@ describeNewestPostgres('a reconciliation of', (major) => {
           store: `{ kind: dynamodb, region: ${region}, endpoint: '${endpoint}', provision: create${encoding} }`,
           env,
           parked,
+          refusesForeign: true,
           plant: async ({ missing, mismatched, extra }) => {
             await client.send(new DeleteItemCommand({ TableName, Key: { id: { S: missing } } }));
             await client.send(
@@ -173,6 +187,7 @@ describeNewestPostgres('a reconciliation of', (major) => {
         await prove(major, {
           store: `{ kind: spanner, project: ${project}, instance: ${instance}, database: ${database}, endpoint: '${endpoint}', provision: create, json: ${json}, arrays: ${arrays} }`,
           parked: ODD_DATES,
+          refusesForeign: false,
           plant: async ({ missing, mismatched, extra }) => {
             const mutations: readonly Mutation[] = [
               { tag: 'delete', table: 'kinds', keys: [[text(missing)]] },
